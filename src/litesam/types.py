@@ -1,0 +1,674 @@
+"""Values that travel between the rooms of the engine: frozen dataclasses, validated once, without behaviour.
+
+One coordinate rule: (y, x) in pixels of the named frame, integers are pixel centres, boxes are half-open
+(y0, x0, y1, x1). numpy arrays at every boundary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from litesam.errors import ConfigError, PromptError
+from litesam.frames import FloatArray, Frame
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+LabelArray = npt.NDArray[np.int32]
+AnyArray = npt.NDArray[Any]
+
+#: Logit of everything outside the window that a decoder looked at: "certainly not the object".
+OUTSIDE_LOGIT = -32.0
+
+
+# --------------------------------------------------------------------------------------------------------- prompts
+
+
+class PointLabel(IntEnum):
+    """What a point says about the object; the values are SAM's."""
+
+    PADDING = -1
+    BACKGROUND = 0
+    FOREGROUND = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PointPrompt:
+    """A click at (y, x) image pixels: on the object (foreground) or beside it (background)."""
+
+    y: float
+    x: float
+    label: PointLabel = PointLabel.FOREGROUND
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.y) and math.isfinite(self.x)):
+            raise PromptError(f"Point ({self.y}, {self.x}) is not finite; give (y, x) in pixels.")
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPrompt:
+    """A box around the object, image pixels, half-open: rows y0 <= y < y1, columns x0 <= x < x1."""
+
+    y0: float
+    x0: float
+    y1: float
+    x1: float
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.y0, self.x0, self.y1, self.x1))):
+            raise PromptError(f"Box {self} is not finite; give (y0, x0, y1, x1) in pixels.")
+        if self.y1 <= self.y0 or self.x1 <= self.x0:
+            raise PromptError(
+                f"Box (y0={self.y0}, x0={self.x0}, y1={self.y1}, x1={self.x1}) is empty; "
+                "y1 must exceed y0 and x1 must exceed x0."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Everything said about **one** object, in image pixels.
+
+    Attributes
+    ----------
+    points
+        Clicks on and beside the object.
+    box
+        A box around it.
+    low_res_mask
+        (h, w) float32 logits of an earlier decode of the same frame (see ``Masks.logits``).
+    """
+
+    points: tuple[PointPrompt, ...] = ()
+    box: BoxPrompt | None = None
+    low_res_mask: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        if not self.points and self.box is None and self.low_res_mask is None:
+            raise PromptError("The prompt is empty; give at least one point or a box.")
+
+    def to_batch(self) -> PromptBatch:
+        """Return the array form with P = 1."""
+        points = labels = boxes = masks = None
+        if self.points:
+            points = np.array([[(p.y, p.x) for p in self.points]], dtype=np.float32)
+            labels = np.array([[int(p.label) for p in self.points]], dtype=np.int64)
+        if self.box is not None:
+            boxes = np.array([[self.box.y0, self.box.x0, self.box.y1, self.box.x1]], np.float32)
+        if self.low_res_mask is not None:
+            masks = self.low_res_mask[None]
+        return PromptBatch(points=points, labels=labels, boxes=boxes, low_res_masks=masks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptBatch:
+    """P prompts, one object each, as arrays in image pixels.
+
+    Attributes
+    ----------
+    points
+        (P, N, 2) float, (y, x), or None.
+    labels
+        (P, N) int: 1 foreground, 0 background, -1 padding; required with points.
+    boxes
+        (P, 4) float, (y0, x0, y1, x1), or None.
+    low_res_masks
+        (P, h, w) float32 logits of an earlier decode, or None.
+    """
+
+    points: AnyArray | None = None
+    labels: AnyArray | None = None
+    boxes: AnyArray | None = None
+    low_res_masks: AnyArray | None = None
+
+    def __post_init__(self) -> None:
+        as_array = object.__setattr__
+        if self.points is not None:
+            as_array(self, "points", np.asarray(self.points, dtype=np.float32))
+        if self.labels is not None:
+            as_array(self, "labels", np.asarray(self.labels, dtype=np.int64))
+        if self.boxes is not None:
+            as_array(self, "boxes", np.asarray(self.boxes, dtype=np.float32))
+        if self.low_res_masks is not None:
+            as_array(self, "low_res_masks", np.asarray(self.low_res_masks, dtype=np.float32))
+        self._check_shapes()
+        self._check_values()
+
+    def _check_shapes(self) -> None:
+        if self.points is None and self.boxes is None and self.low_res_masks is None:
+            raise PromptError("The prompt is empty; give points, boxes or low-resolution masks.")
+        if (self.points is None) != (self.labels is None):
+            raise PromptError("Points and labels go together; one of them is missing.")
+        counts = set()
+        for name, array, ndim, last in (
+            ("points", self.points, 3, 2),
+            ("labels", self.labels, 2, None),
+            ("boxes", self.boxes, 2, 4),
+            ("low_res_masks", self.low_res_masks, 3, None),
+        ):
+            if array is None:
+                continue
+            if array.ndim != ndim or (last is not None and array.shape[-1] != last):
+                wanted = {"points": "(P, N, 2)", "labels": "(P, N)", "boxes": "(P, 4)"}
+                raise PromptError(
+                    f"{name} has shape {array.shape}; {wanted.get(name, '(P, h, w)')} is needed."
+                )
+            counts.add(array.shape[0])
+        if len(counts) > 1:
+            raise PromptError(
+                f"Points, boxes and masks disagree on the number of prompts: {counts}."
+            )
+        if self.points is not None and self.labels is not None:
+            if self.points.shape[:2] != self.labels.shape:
+                raise PromptError(
+                    f"points {self.points.shape} and labels {self.labels.shape} do not match; "
+                    "one label per point is needed."
+                )
+            if self.points.shape[1] == 0 and self.boxes is None and self.low_res_masks is None:
+                raise PromptError("The prompt has no points; give at least one.")
+
+    def _check_values(self) -> None:
+        if self.points is not None and not np.isfinite(self.points).all():
+            raise PromptError("Some point coordinates are NaN or infinite; remove them.")
+        if self.labels is not None and not np.isin(self.labels, (-1, 0, 1)).all():
+            raise PromptError(
+                "Point labels must be 1 (foreground), 0 (background) or -1 (padding)."
+            )
+        if self.boxes is not None:
+            if not np.isfinite(self.boxes).all():
+                raise PromptError("Some box coordinates are NaN or infinite; remove them.")
+            if (self.boxes[:, 2:] <= self.boxes[:, :2]).any():
+                raise PromptError("Some boxes are empty; y1 > y0 and x1 > x0 are needed.")
+
+    def __len__(self) -> int:
+        for array in (self.points, self.boxes, self.low_res_masks):
+            if array is not None:
+                return int(array.shape[0])
+        raise AssertionError("validated in __post_init__")
+
+    def take(self, indices: npt.ArrayLike) -> PromptBatch:
+        """Return the prompts of the given indices or slice, as another batch."""
+        index = np.asarray(indices)
+        return PromptBatch(
+            points=None if self.points is None else self.points[index],
+            labels=None if self.labels is None else self.labels[index],
+            boxes=None if self.boxes is None else self.boxes[index],
+            low_res_masks=None if self.low_res_masks is None else self.low_res_masks[index],
+        )
+
+
+# ------------------------------------------------------------------------------------------ tiles, embeddings, masks
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A half-open rectangle of whole pixels of the image plane."""
+
+    y0: int
+    x0: int
+    y1: int
+    x1: int
+
+    @property
+    def size_yx(self) -> tuple[int, int]:
+        """Height and width."""
+        return (self.y1 - self.y0, self.x1 - self.x0)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the rectangle in a (H, W) array."""
+        return (slice(self.y0, self.y1), slice(self.x0, self.x1))
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One tile of a plane: its ``core`` (the cores partition the plane) and its ``padded`` box with halo."""
+
+    index: int
+    core: Box
+    padded: Box
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingKey:
+    """What an embedding depends on; two equal keys mean the same features.
+
+    Attributes
+    ----------
+    model
+        Name of the model.
+    weights
+        Hash of the weights.
+    preprocessing
+        Fingerprint of the intensity mapping, contrast limits included.
+    content
+        Hash of the pixels of *this tile* after preprocessing.
+    region
+        Padded tile (y0, x0, y1, x1) in its plane.
+    """
+
+    model: str
+    weights: str
+    preprocessing: str
+    content: str
+    region: tuple[int, int, int, int]
+
+    def digest(self) -> str:
+        """Return the key as 32 hexadecimal digits, usable as a file name."""
+        parts = (self.model, self.weights, self.preprocessing, self.content, *map(str, self.region))
+        return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """Encoder output of one region.
+
+    Attributes
+    ----------
+    features
+        Named arrays; ``features["image"]`` is (C, h, w) float32 in SAM-like models.
+    frame
+        Where the region lies in the image and in the model's input.
+    model, weights
+        Name and weights hash of the model that made it; decode refuses another model's embedding.
+    """
+
+    features: Mapping[str, AnyArray]
+    frame: Frame
+    model: str
+    weights: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all features."""
+        return sum(int(array.nbytes) for array in self.features.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masks:
+    """Decoder output for P prompts with M candidates each.
+
+    Attributes
+    ----------
+    logits
+        (P, M, h, w) float32; mask = logits > 0. The low-resolution model frame (padding included), or, where
+        ``origins`` is given, a window of it per prompt.
+    predicted_iou
+        (P, M) float32, the model's own estimate of each mask's IoU.
+    frame
+        The frame of the embedding.
+    low_res_yx
+        Size of the whole low-resolution frame.
+    origins
+        (P, 2) top-left (y, x) of each prompt's window in the low-resolution frame; None: the whole frame.
+    """
+
+    logits: FloatArray
+    predicted_iou: FloatArray
+    frame: Frame
+    low_res_yx: tuple[int, int]
+    origins: IntArray | None = None
+
+    def __len__(self) -> int:
+        return int(self.logits.shape[0])
+
+    def whole(self) -> Masks:
+        """Return the masks with logits of the whole low-resolution frame; unseen pixels get `OUTSIDE_LOGIT`."""
+        if self.origins is None:
+            return self
+        count, candidates, height, width = self.logits.shape
+        full = np.full((count, candidates, *self.low_res_yx), OUTSIDE_LOGIT, dtype=np.float32)
+        for p, (y, x) in enumerate(self.origins):
+            full[p, :, y : y + height, x : x + width] = self.logits[p]
+        return Masks(full, self.predicted_iou, self.frame, self.low_res_yx)
+
+    def take(self, indices: npt.ArrayLike) -> Masks:
+        """Return the masks of some prompts."""
+        index = np.asarray(indices)
+        return Masks(
+            self.logits[index],
+            self.predicted_iou[index],
+            self.frame,
+            self.low_res_yx,
+            None if self.origins is None else self.origins[index],
+        )
+
+    def best(self) -> Masks:
+        """Return the candidate of highest predicted IoU of each prompt (M = 1)."""
+        rows = np.arange(len(self))
+        columns = self.predicted_iou.argmax(axis=1)
+        return Masks(
+            self.logits[rows, columns][:, None],
+            self.predicted_iou[rows, columns][:, None],
+            self.frame,
+            self.low_res_yx,
+            self.origins,
+        )
+
+    def to_image(self, threshold: float = 0.0) -> BoolArray:
+        """Return (P, M, H, W) bool masks of the frame's region, in image pixels.
+
+        The logits are resampled bilinearly as SAM does (low resolution → input → region), then compared with
+        ``threshold``.
+        """
+        masks = self.whole()
+        rows, columns = self.frame.resampling(self.low_res_yx)
+        result = np.empty(
+            (*masks.logits.shape[:2], rows.shape[0], columns.shape[0]), dtype=np.bool_
+        )
+        for p in range(len(self)):
+            for m in range(masks.logits.shape[1]):
+                result[p, m] = (rows @ masks.logits[p, m] @ columns.T) > threshold
+        return result
+
+    def crop(
+        self, prompt: int, candidate: int = 0, threshold: float = 0.0
+    ) -> tuple[Box, BoolArray]:
+        """Return one mask as its bounding box in the image and the bool pixels inside it.
+
+        Only the decoder's window is resampled, so the cost follows the object and not the image. An empty mask
+        gives an empty box at the frame's origin.
+        """
+        logits = self.logits[prompt, candidate]
+        rows, columns = self.frame.resampling(self.low_res_yx)
+        oy, ox = self.frame.origin_yx
+        if self.origins is not None:
+            y, x = (int(v) for v in self.origins[prompt])
+            y_image, rows = _window_rows(rows, y, logits.shape[0])
+            x_image, columns = _window_rows(columns, x, logits.shape[1])
+            oy, ox = oy + y_image, ox + x_image
+        positive = logits > threshold
+        mask = np.zeros((0, 0), dtype=np.bool_)
+        if positive.any():
+            # Pixels that bilinear weights cannot reach from a positive logit stay negative: cut before resampling.
+            y0, y1 = _span(positive.any(axis=1))
+            x0, x1 = _span(positive.any(axis=0))
+            y0, y1 = max(y0 - 2, 0), min(y1 + 2, logits.shape[0])
+            x0, x1 = max(x0 - 2, 0), min(x1 + 2, logits.shape[1])
+            r0, sub_rows = _window_rows(rows, y0, y1 - y0, partial=True)
+            c0, sub_columns = _window_rows(columns, x0, x1 - x0, partial=True)
+            mask = (sub_rows @ logits[y0:y1, x0:x1] @ sub_columns.T) > threshold
+            oy, ox = oy + r0, ox + c0
+        if not mask.any():
+            return Box(oy, ox, oy, ox), np.zeros((0, 0), dtype=np.bool_)
+        y0, y1 = _span(mask.any(axis=1))
+        x0, x1 = _span(mask.any(axis=0))
+        return Box(oy + y0, ox + x0, oy + y1, ox + x1), mask[y0:y1, x0:x1]
+
+
+def _span(flags: BoolArray) -> tuple[int, int]:
+    """First and one past the last true index."""
+    where = np.flatnonzero(flags)
+    return int(where[0]), int(where[-1]) + 1
+
+
+def _window_rows(
+    matrix: FloatArray, start: int, length: int, partial: bool = False
+) -> tuple[int, FloatArray]:
+    """Part of a resampling matrix for source pixels ``start : start + length``: (first target pixel, matrix).
+
+    Without ``partial`` all target pixels that touch the window stay and weights that leave it are clamped to the
+    window's edge (so that a window behaves like an image of its own); with it, weights outside are dropped.
+    """
+    window = matrix[:, start : start + length]
+    touched = np.flatnonzero(window.any(axis=1))
+    if touched.size == 0:
+        return 0, np.zeros((0, length), dtype=np.float32)
+    first, last = int(touched[0]), int(touched[-1]) + 1
+    window = np.array(window[first:last])
+    if not partial:
+        missing = 1.0 - window.sum(axis=1)
+        left = matrix[first:last, :start].sum(axis=1)
+        window[:, 0] += np.minimum(left, missing)
+        window[:, -1] += np.maximum(missing - left, 0.0)
+    return first, window
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskRecord:
+    """One segmented object.
+
+    Attributes
+    ----------
+    box
+        Bounding box in the image plane.
+    crop
+        Bool pixels inside the box.
+    predicted_iou, stability
+        The model's quality estimate and the IoU of the mask between two thresholds (SAM's stability score).
+    score
+        What overlaps are resolved by: the higher score wins.
+    point
+        (y, x) of the point prompt that made it, or None.
+    label
+        Its value in the label image, 0 while it has none.
+    """
+
+    box: Box
+    crop: BoolArray
+    predicted_iou: float
+    stability: float
+    score: float
+    point: tuple[float, float] | None = None
+    label: int = 0
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(np.count_nonzero(self.crop))
+
+    def mask(self, shape_yx: tuple[int, int]) -> BoolArray:
+        """Return the (H, W) bool mask in a plane of that shape."""
+        full = np.zeros(shape_yx, dtype=np.bool_)
+        full[self.box.slices] = self.crop
+        return full
+
+
+# ---------------------------------------------------------------------------------------------------------- progress
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long piece of work is: ``done`` of ``total`` steps, and what it does now."""
+
+    done: int
+    total: int
+    message: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+IsCancelled = Callable[[], bool]
+
+
+# ------------------------------------------------------------------------------------------------------- parameters
+
+
+def option(default: Any, help: str, unit: str = "", **limits: Any) -> Any:
+    """Field of a config: default, help text, unit and limits (``minimum``, ``maximum``, ``choices``)."""
+    return field(default=default, metadata={"help": help, "unit": unit, **limits})
+
+
+def _check_options(config: Any) -> None:
+    """Raise `ConfigError` for the first field outside its declared limits."""
+    for name, spec in config.__dataclass_fields__.items():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        low, high = spec.metadata.get("minimum"), spec.metadata.get("maximum")
+        choices = spec.metadata.get("choices")
+        if choices is not None and value not in choices:
+            raise ConfigError(
+                f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}."
+            )
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise ConfigError(f"{name} is {value}; it must lie between {low} and {high}.")
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizeConfig:
+    """How intensities become 0–255."""
+
+    low_percentile: float = option(
+        0.1, "Darkest share that becomes black", "%", minimum=0.0, maximum=50.0
+    )
+    high_percentile: float = option(
+        99.9, "Share above which all is white", "%", minimum=50.0, maximum=100.0
+    )
+    limits: tuple[float, float] | None = option(
+        None, "Fixed contrast limits (low, high) in image units; they replace the percentiles"
+    )
+
+    def __post_init__(self) -> None:
+        _check_options(self)
+        if self.limits is not None and not self.limits[0] < self.limits[1]:
+            raise ConfigError(f"Contrast limits {self.limits} are empty; low must be below high.")
+
+
+@dataclass(frozen=True, slots=True)
+class TilingConfig:
+    """How a plane larger than the model's input is cut."""
+
+    tile_px: int = option(512, "Side of a tile, halo included", "px", minimum=64, maximum=4096)
+    halo_px: int = option(64, "Overlap on each side of a tile", "px", minimum=0, maximum=1024)
+    single_up_to_px: int = option(
+        768,
+        "Planes whose longest side is at most this are one tile",
+        "px",
+        minimum=64,
+        maximum=4096,
+    )
+
+    def __post_init__(self) -> None:
+        _check_options(self)
+        if 2 * self.halo_px >= self.tile_px:
+            raise ConfigError(
+                f"A halo of {self.halo_px} px leaves nothing of a tile of {self.tile_px} px; "
+                "the tile must be more than twice the halo."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class EverythingConfig:
+    """Parameters of everything mode; None means the model's own default."""
+
+    points_per_side: int = option(32, "Grid: points along each side", minimum=1, maximum=256)
+    points_per_batch: int = option(64, "Prompts decoded at once", minimum=1, maximum=1024)
+    predicted_iou_threshold: float | None = option(
+        None, "Drop masks whose predicted IoU is not above this", minimum=0.0, maximum=1.0
+    )
+    stability_threshold: float | None = option(
+        None, "Drop masks whose stability score is below this", minimum=0.0, maximum=1.0
+    )
+    stability_offset: float = option(
+        1.0, "Logit shift of the stability score", minimum=0.0, maximum=10.0
+    )
+    nms_iou: float = option(
+        0.7, "Of two masks that overlap more than this the better stays", minimum=0.0, maximum=1.0
+    )
+    confidence_threshold: float | None = option(
+        None, "AutoPPN: drop proposals below this confidence", minimum=0.0, maximum=1.0
+    )
+    top_n: int = option(
+        512, "AutoPPN: at most this many proposals per tile", minimum=1, maximum=4096
+    )
+    prompt_kind: Literal["point", "box", "both"] | None = option(
+        None, "AutoPPN: what goes to the decoder", choices=("point", "box", "both")
+    )
+    min_area_px: int = option(0, "Drop objects smaller than this", "px", minimum=0)
+
+    def __post_init__(self) -> None:
+        _check_options(self)
+
+
+# ------------------------------------------------------------------------------------------------------------ models
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsSpec:
+    """Where a model's weights come from.
+
+    Attributes
+    ----------
+    file
+        File name in the package (bundled) or of the official checkpoint.
+    url
+        Download address, or None for bundled weights.
+    sha256
+        Expected hash; None where no trustworthy one is known.
+    size_bytes
+        Size of the file, or None if unknown.
+    licence
+        SPDX name of the weights' licence.
+    container
+        Keys that lead to the state dict inside the file, outermost first.
+    """
+
+    file: str
+    url: str | None
+    sha256: str | None
+    size_bytes: int | None
+    licence: str
+    container: tuple[str, ...] = ()
+
+    @property
+    def bundled(self) -> bool:
+        """Whether the file is part of the installed package."""
+        return self.url is None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """All that is particular to one model.
+
+    Attributes
+    ----------
+    name, title
+        Short name for code and command line; name for people.
+    family
+        Predictor that runs it.
+    builder
+        ``"module:function"`` that builds the whole network; a string, so that listing models imports no torch.
+    input_px
+        Side of the network's square input, model pixels.
+    resize
+        Rule from image to input: ``"longest_side"`` (aspect ratio kept, padded) or ``"squash"``.
+    pixel_mean, pixel_std
+        RGB statistics on the 0–255 scale.
+    feature_shapes
+        Shape of each named feature for one input.
+    prompts
+        Prompts that the decoder takes.
+    proposals
+        Ways of everything mode, the default first.
+    hq
+        Name of the weights to use with the HQ toggle on, or None.
+    weights
+        Where the weights come from.
+    parameters
+        Number of parameters of the whole model.
+    paper
+        Citation.
+    """
+
+    name: str
+    title: str
+    family: str
+    builder: str
+    input_px: int
+    resize: Literal["longest_side", "squash"]
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+    feature_shapes: Mapping[str, tuple[int, ...]]
+    prompts: tuple[str, ...]
+    proposals: tuple[str, ...]
+    hq: str | None
+    weights: WeightsSpec
+    parameters: int
+    paper: str
+    everything: Mapping[str, Any] = field(default_factory=dict)
