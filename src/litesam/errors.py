@@ -1,7 +1,7 @@
 """The error tree of the engine.
 
-Every error that a user can cause derives from `LiteSamError` and also from the builtin that a caller would expect to
-catch. A message says what was got, what is needed and what to do.
+Every error that a user can cause derives from `LiteSamError` and also from the builtin that a
+caller would expect to catch. A message says what was got, what is needed and what to do.
 """
 
 from __future__ import annotations

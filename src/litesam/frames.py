@@ -1,14 +1,17 @@
 """Coordinate frames: image ↔ model input ↔ low-resolution logits.
 
-The only place of the engine that scales or shifts coordinates and the only (y, x) → (x, y) swap. Everywhere else
-coordinates are (y, x) in pixels of the named frame, integers are pixel centres, boxes are half-open (y0, x0, y1, x1).
+The only place of the engine that scales or shifts coordinates and the only (y, x) → (x, y) swap.
+Everywhere else coordinates are (y, x) in pixels of the named frame, integers are pixel centres,
+boxes are half-open (y0, x0, y1, x1).
 
 Four frames follow each other::
 
-    image ──(-origin)──► region ──(resize)──► model input, zero-padded ──(network)──► low-resolution logits
+    image ──(-origin)──► region ──(resize)──► model input, zero-padded
+                                              ──(network)──► low-resolution logits
 
-Source of the resize rule and of the two-step up-sampling: Kirillov et al. 2023, "Segment Anything", and the behaviour
-of its reference implementation (Apache-2.0), re-written here as separable matrices.
+Source of the resize rule and of the two-step up-sampling: Kirillov et al. 2023, "Segment Anything",
+and the behaviour of its reference implementation (Apache-2.0), re-written here as separable
+matrices.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ class Frame:
     size_yx
         Size of the region, image pixels.
     content_yx
-        Size of the region after resizing, model pixels. The rest of the input is padding (right, bottom).
+        Size of the region after resizing, model pixels. The rest of the input is padding (right,
+        bottom).
     input_yx
         Size of the network's input, model pixels.
     """
@@ -45,7 +49,7 @@ class Frame:
 
     @property
     def scale_yx(self) -> tuple[float, float]:
-        """Model pixels per image pixel, for each axis (they differ by the rounding of the resized size)."""
+        """Model pixels per image pixel, for each axis (they differ by the rounding of sizes)."""
         return (self.content_yx[0] / self.size_yx[0], self.content_yx[1] / self.size_yx[1])
 
     def at(self, origin_yx: tuple[int, int]) -> Frame:
@@ -59,7 +63,7 @@ class Frame:
         return np.ascontiguousarray(scaled[..., ::-1], dtype=np.float32)
 
     def boxes_to_model(self, boxes_yx: npt.ArrayLike) -> FloatArray:
-        """Map (..., 4) boxes from (y0, x0, y1, x1) image pixels to (x0, y0, x1, y1) model pixels."""
+        """Map (..., 4) boxes, (y0, x0, y1, x1) image pixels to (x0, y0, x1, y1) model pixels."""
         boxes = np.asarray(boxes_yx, dtype=np.float64)
         corners = self.points_to_model(boxes.reshape(*boxes.shape[:-1], 2, 2))
         return corners.reshape(boxes.shape)
@@ -72,7 +76,7 @@ class Frame:
         )
 
     def boxes_to_image(self, boxes_xy: npt.ArrayLike) -> FloatArray:
-        """Map (..., 4) boxes from (x0, y0, x1, y1) model pixels to (y0, x0, y1, x1) image pixels."""
+        """Map (..., 4) boxes, (x0, y0, x1, y1) model pixels to (y0, x0, y1, x1) image pixels."""
         boxes = np.asarray(boxes_xy, dtype=np.float64)
         corners = self.points_to_image(boxes.reshape(*boxes.shape[:-1], 2, 2))
         return corners.reshape(boxes.shape)
@@ -80,8 +84,9 @@ class Frame:
     def resampling(self, low_res_yx: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
         """Return the matrices that resample logits to region pixels.
 
-        ``rows @ logits @ columns.T`` turns (h, w) logits of the whole input into (H, W) logits of the region. It is
-        the product of the two bilinear steps of SAM: to the input size, then, cut to the content, to the region.
+        ``rows @ logits @ columns.T`` turns (h, w) logits of the whole input into (H, W) logits of
+        the region. It is the product of the two bilinear steps of SAM: to the input size, then, cut
+        to the content, to the region.
 
         Parameters
         ----------
@@ -102,7 +107,7 @@ class Frame:
 def fit_longest_side(
     size_yx: tuple[int, int], input_size: int, origin_yx: tuple[int, int] = (0, 0)
 ) -> Frame:
-    """Frame of SAM's rule: longest side to ``input_size`` keeping the aspect ratio, padding right and bottom."""
+    """Frame of SAM's rule: longest side to ``input_size``, aspect kept, padded right and bottom."""
     scale = input_size / max(size_yx)
     content = (
         max(1, int(size_yx[0] * scale + 0.5)),
@@ -118,7 +123,7 @@ def fit_longest_side(
 
 @lru_cache(maxsize=64)
 def _bilinear(source: int, target: int) -> FloatArray:
-    """(target, source) matrix of bilinear interpolation with half-pixel centres and clamped edges."""
+    """(target, source) matrix: bilinear interpolation, half-pixel centres, clamped edges."""
     positions = (np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5
     positions = np.clip(positions, 0.0, source - 1)
     lower = np.minimum(np.floor(positions).astype(np.int64), max(source - 2, 0))

@@ -1,7 +1,7 @@
-"""Values that travel between the rooms of the engine: frozen dataclasses, validated once, without behaviour.
+"""Values that travel between the rooms of the engine: frozen dataclasses, validated once.
 
-One coordinate rule: (y, x) in pixels of the named frame, integers are pixel centres, boxes are half-open
-(y0, x0, y1, x1). numpy arrays at every boundary.
+One coordinate rule: (y, x) in pixels of the named frame, integers are pixel centres, boxes are
+half-open (y0, x0, y1, x1). numpy arrays at every boundary.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AnyArray = npt.NDArray[Any]
 OUTSIDE_LOGIT = -32.0
 
 
-# --------------------------------------------------------------------------------------------------------- prompts
+# ------------------------------------------------------------------------------------------ prompts
 
 
 class PointLabel(IntEnum):
@@ -203,7 +203,7 @@ class PromptBatch:
         )
 
 
-# ------------------------------------------------------------------------------------------ tiles, embeddings, masks
+# ------------------------------------------------------------------------- tiles, embeddings, masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One tile of a plane: its ``core`` (the cores partition the plane) and its ``padded`` box with halo."""
+    """One tile of a plane: its ``core`` (cores partition the plane), ``padded`` with the halo."""
 
     index: int
     core: Box
@@ -297,8 +297,8 @@ class Masks:
     Attributes
     ----------
     logits
-        (P, M, h, w) float32; mask = logits > 0. The low-resolution model frame (padding included), or, where
-        ``origins`` is given, a window of it per prompt.
+        (P, M, h, w) float32; mask = logits > 0. The low-resolution model frame (padding included),
+        or, where ``origins`` is given, a window of it per prompt.
     predicted_iou
         (P, M) float32, the model's own estimate of each mask's IoU.
     frame
@@ -306,7 +306,8 @@ class Masks:
     low_res_yx
         Size of the whole low-resolution frame.
     origins
-        (P, 2) top-left (y, x) of each prompt's window in the low-resolution frame; None: the whole frame.
+        (P, 2) top-left (y, x) of each prompt's window in the low-resolution frame; None: the whole
+        frame.
     """
 
     logits: FloatArray
@@ -319,7 +320,7 @@ class Masks:
         return int(self.logits.shape[0])
 
     def whole(self) -> Masks:
-        """Return the masks with logits of the whole low-resolution frame; unseen pixels get `OUTSIDE_LOGIT`."""
+        """Return the masks on the whole low-resolution frame; unseen pixels get `OUTSIDE_LOGIT`."""
         if self.origins is None:
             return self
         count, candidates, height, width = self.logits.shape
@@ -354,8 +355,8 @@ class Masks:
     def to_image(self, threshold: float = 0.0) -> BoolArray:
         """Return (P, M, H, W) bool masks of the frame's region, in image pixels.
 
-        The logits are resampled bilinearly as SAM does (low resolution → input → region), then compared with
-        ``threshold``.
+        The logits are resampled bilinearly as SAM does (low resolution → input → region), then
+        compared with ``threshold``.
         """
         masks = self.whole()
         rows, columns = self.frame.resampling(self.low_res_yx)
@@ -372,8 +373,8 @@ class Masks:
     ) -> tuple[Box, BoolArray]:
         """Return one mask as its bounding box in the image and the bool pixels inside it.
 
-        Only the decoder's window is resampled, so the cost follows the object and not the image. An empty mask
-        gives an empty box at the frame's origin.
+        Only the decoder's window is resampled, so the cost follows the object and not the image. An
+        empty mask gives an empty box at the frame's origin.
         """
         logits = self.logits[prompt, candidate]
         rows, columns = self.frame.resampling(self.low_res_yx)
@@ -386,7 +387,8 @@ class Masks:
         positive = logits > threshold
         mask = np.zeros((0, 0), dtype=np.bool_)
         if positive.any():
-            # Pixels that bilinear weights cannot reach from a positive logit stay negative: cut before resampling.
+            # Pixels that bilinear weights cannot reach from a positive logit stay negative: cut
+            # before resampling.
             y0, y1 = _span(positive.any(axis=1))
             x0, x1 = _span(positive.any(axis=0))
             y0, y1 = max(y0 - 2, 0), min(y1 + 2, logits.shape[0])
@@ -402,7 +404,7 @@ class Masks:
         return Box(oy + y0, ox + x0, oy + y1, ox + x1), mask[y0:y1, x0:x1]
 
 
-def _span(flags: BoolArray) -> tuple[int, int]:
+def _span(flags: npt.ArrayLike) -> tuple[int, int]:
     """First and one past the last true index."""
     where = np.flatnonzero(flags)
     return int(where[0]), int(where[-1]) + 1
@@ -411,10 +413,11 @@ def _span(flags: BoolArray) -> tuple[int, int]:
 def _window_rows(
     matrix: FloatArray, start: int, length: int, partial: bool = False
 ) -> tuple[int, FloatArray]:
-    """Part of a resampling matrix for source pixels ``start : start + length``: (first target pixel, matrix).
+    """Return the part of a resampling matrix for source pixels ``start : start + length``.
 
-    Without ``partial`` all target pixels that touch the window stay and weights that leave it are clamped to the
-    window's edge (so that a window behaves like an image of its own); with it, weights outside are dropped.
+    The result is (first target pixel, matrix). Without ``partial`` all target pixels that touch the
+    window stay and weights that leave it are clamped to the window's edge (so that a window behaves
+    like an image of its own); with it, weights outside are dropped.
     """
     window = matrix[:, start : start + length]
     touched = np.flatnonzero(window.any(axis=1))
@@ -441,7 +444,8 @@ class MaskRecord:
     crop
         Bool pixels inside the box.
     predicted_iou, stability
-        The model's quality estimate and the IoU of the mask between two thresholds (SAM's stability score).
+        The model's quality estimate and the IoU of the mask between two thresholds (SAM's stability
+        score).
     score
         What overlaps are resolved by: the higher score wins.
     point
@@ -470,7 +474,7 @@ class MaskRecord:
         return full
 
 
-# ---------------------------------------------------------------------------------------------------------- progress
+# ----------------------------------------------------------------------------------------- progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,12 +490,12 @@ OnProgress = Callable[[Progress], None]
 IsCancelled = Callable[[], bool]
 
 
-# ------------------------------------------------------------------------------------------------------- parameters
+# --------------------------------------------------------------------------------------- parameters
 
 
-def option(default: Any, help: str, unit: str = "", **limits: Any) -> Any:
-    """Field of a config: default, help text, unit and limits (``minimum``, ``maximum``, ``choices``)."""
-    return field(default=default, metadata={"help": help, "unit": unit, **limits})
+def option(default: Any, help_text: str, unit: str = "", **limits: Any) -> Any:
+    """Field of a config: default, help, unit, limits (``minimum``, ``maximum``, ``choices``)."""
+    return field(default=default, metadata={"help": help_text, "unit": unit, **limits})
 
 
 def _check_options(config: Any) -> None:
@@ -586,7 +590,7 @@ class EverythingConfig:
         _check_options(self)
 
 
-# ------------------------------------------------------------------------------------------------------------ models
+# ------------------------------------------------------------------------------------------- models
 
 
 @dataclass(frozen=True, slots=True)
@@ -633,7 +637,8 @@ class ModelSpec:
     family
         Predictor that runs it.
     builder
-        ``"module:function"`` that builds the whole network; a string, so that listing models imports no torch.
+        ``"module:function"`` that builds the whole network; a string, so that listing models
+        imports no torch.
     input_px
         Side of the network's square input, model pixels.
     resize
