@@ -203,6 +203,28 @@ class PromptBatch:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposals:
+    """Where a proposal network expects objects: N places, the most confident first.
+
+    Attributes
+    ----------
+    points
+        (N, 2) float32, (y, x) image pixels, one inside each expected object.
+    boxes
+        (N, 4) float32, (y0, x0, y1, x1) image pixels, the expected extent.
+    confidence
+        (N,) float32 in [0, 1], descending.
+    """
+
+    points: FloatArray
+    boxes: FloatArray
+    confidence: FloatArray
+
+    def __len__(self) -> int:
+        return int(self.points.shape[0])
+
+
 # ------------------------------------------------------------------------- tiles, embeddings, masks
 
 
