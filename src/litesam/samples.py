@@ -1,7 +1,6 @@
-"""Sample images that are part of the package, for the demo, the tutorials and napari's menu.
+"""Bundled sample images: real microscopy with reference labels, for the demo, the tutorials and napari's sample menu.
 
-Real microscopy, never used for training; ``sample_files/LICENSES.md`` names source and licence of
-each file.
+The files and their licences lie in ``sample_files/`` (see its README.md).
 """
 
 from __future__ import annotations
@@ -18,42 +17,66 @@ _FOLDER = Path(__file__).parent / "sample_files"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sample image.
+    """One bundled image.
 
     Attributes
     ----------
-    file
-        File name in the package.
-    title
-        Name for people.
+    name, title
+        Short name for code and command line; name for people.
+    file, labels_file
+        File names of the image and of its reference labels in ``sample_files/``.
     axes
-        Meaning of the array's axes, for example ``"ZYX"``; C is colour.
+        Axes of the image array, slowest first; the labels have the same without C.
     licence
-        SPDX name.
-    scale
-        Spacing of the pixels along each axis but C, relative to x; the absolute size is not known.
+        SPDX name of the licence.
+    source
+        Where the image comes from.
     """
 
-    file: str
+    name: str
     title: str
+    file: str
+    labels_file: str
     axes: str
     licence: str
-    scale: tuple[float, ...]
+    source: str
 
 
-#: The samples by name.
+_BBBC038 = "2018 Data Science Bowl stage 1 (BBBC038v1, Broad Bioimage Benchmark Collection)"
+
+#: All samples by name.
 SAMPLES: Mapping[str, Sample] = MappingProxyType(
     {
-        "nuclei": Sample(
-            "fluorescence_nuclei.png", "Nuclei, fluorescence", "YX", "CC0-1.0", (1.0, 1.0)
-        ),
-        "tissue": Sample(
-            "stained_tissue.png", "Tissue section, stained", "YXC", "CC0-1.0", (1.0, 1.0)
-        ),
-        # z : xy = 2.18 is the default resolution of the authors' program for their own images.
-        "embryo": Sample(
-            "embryo_stack.tif", "Mouse embryo, 16 cells, stack", "ZYX", "MIT", (2.18, 1.0, 1.0)
-        ),
+        sample.name: sample
+        for sample in (
+            Sample(
+                "fluorescence",
+                "Nuclei, fluorescence",
+                "fluorescence.png",
+                "fluorescence_labels.png",
+                "YX",
+                "CC0-1.0",
+                _BBBC038,
+            ),
+            Sample(
+                "stained",
+                "Nuclei, stained, bright field",
+                "stained.png",
+                "stained_labels.png",
+                "YXC",
+                "CC0-1.0",
+                _BBBC038,
+            ),
+            Sample(
+                "embryo",
+                "Nuclei of a mouse embryo, fluorescence stack",
+                "embryo.tif",
+                "embryo_labels.tif",
+                "ZYX",
+                "MIT",
+                "funalab/QCANet, copyright (c) 2018 funalab",
+            ),
+        )
     }
 )
 
@@ -61,19 +84,33 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
 def sample_path(name: str) -> Path:
     """Return the path of a sample image.
 
-    Parameters
-    ----------
-    name
-        A key of `SAMPLES`.
+    Raises
+    ------
+    ReadError
+        If there is no sample of that name or its file is missing from the installation.
+    """
+    return _existing(_get(name).file)
+
+
+def sample_labels_path(name: str) -> Path:
+    """Return the path of a sample's reference labels.
 
     Raises
     ------
     ReadError
         If there is no sample of that name or its file is missing from the installation.
     """
+    return _existing(_get(name).labels_file)
+
+
+def _get(name: str) -> Sample:
     if name not in SAMPLES:
-        raise ReadError(f"No sample is named {name!r}; choose one of {', '.join(SAMPLES)}.")
-    path = _FOLDER / SAMPLES[name].file
+        raise ReadError(f"There is no sample {name!r}; choose one of {', '.join(SAMPLES)}.")
+    return SAMPLES[name]
+
+
+def _existing(file: str) -> Path:
+    path = _FOLDER / file
     if not path.is_file():
-        raise ReadError(f"The sample file {path} is missing; install napari-litesam again.")
+        raise ReadError(f"The sample file {path} is missing; install the package again.")
     return path
