@@ -1,4 +1,4 @@
-"""Sample images that are part of the package, for the demo, the tutorials and napari's menu.
+"""Bundled sample images: real microscopy with reference labels, for the demo and napari's menu.
 
 Real microscopy with reference labels, never used for training; ``sample_files/LICENSES.md`` names
 source and licence of each file.
