@@ -1,4 +1,4 @@
-"""Bundled sample images: real microscopy with reference labels, for the demo and napari's menu.
+"""Sample images that are part of the package, for the demo, the tutorials and napari's menu.
 
 Real microscopy with reference labels, never used for training; ``sample_files/LICENSES.md`` names
 source and licence of each file.
@@ -6,12 +6,15 @@ source and licence of each file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from litesam.errors import ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _FOLDER = Path(__file__).parent / "sample_files"
 
@@ -29,7 +32,8 @@ class Sample:
     title
         Name for people.
     axes
-        Meaning of the array's axes, for example ``"ZYX"``; C is colour. The labels have the same without C.
+        Meaning of the array's axes, for example ``"ZYX"``; C is colour. The labels have the
+        same without C.
     licence
         SPDX name.
     scale
