@@ -1,0 +1,80 @@
+"""LiteViT, the image encoder of Lite-SAM: a PoolFormer-S12 descendant of 1.16 M parameters.
+
+Source: Fu et al. 2024 (arXiv 2407.08965), Sec. 3: MSPM + convolutional MLP in every stage, patch merging between
+stages, 1×1 + LN neck, 1.16 M parameters. Open details are decided in ``docs/decisions/0003-lite-sam-architecture.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from litesam.models.layers import LayerNorm2d
+from litesam.models.pooling_mixer import PoolingBlock
+
+
+class LiteViT(nn.Module):
+    """Four stages of pooling blocks at strides 4, 8, 16 and 32, fused into one embedding at stride 8.
+
+    Parameters
+    ----------
+    dims, depths
+        Channels and number of blocks of each stage.
+    ratio
+        Expansion of the convolutional MLPs.
+    embed_dim
+        Channels of the embedding.
+    """
+
+    def __init__(
+        self,
+        dims: Sequence[int] = (32, 64, 96, 192),
+        depths: Sequence[int] = (2, 2, 6, 2),
+        ratio: float = 3.0,
+        embed_dim: int = 256,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 24, kernel_size=3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(24, dims[0], kernel_size=3, stride=2, padding=1),
+        )
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(PoolingBlock(dim, ratio) for _ in range(depth)))
+            for dim, depth in zip(dims, depths, strict=True)
+        )
+        # The first two mergings see a 3×3 neighbourhood; the last, widest one a 2×2 patch.
+        self.merges = nn.ModuleList(
+            nn.Sequential(
+                LayerNorm2d(a),
+                nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1)
+                if index < len(dims) - 2
+                else nn.Conv2d(a, b, kernel_size=2, stride=2),
+            )
+            for index, (a, b) in enumerate(zip(dims[:-1], dims[1:], strict=True))
+        )
+        # Stride 4 enters as 2×2 patches, so that the embedding keeps sub-cell detail for the mask decoder.
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(4 * dim if level == 0 else dim, embed_dim, kernel_size=1, bias=level == 0)
+            for level, dim in enumerate(dims)
+        )
+        self.norm = LayerNorm2d(embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode (B, 3, S, S) as (B, C, S/8, S/8)."""
+        x = self.stem(x)
+        embedding: Tensor | None = None
+        for level, stage in enumerate(self.stages):
+            if level:
+                x = self.merges[level - 1](x)
+            x = stage(x)
+            lateral = self.laterals[level](F.pixel_unshuffle(x, 2) if level == 0 else x)
+            if level >= 2:
+                lateral = F.interpolate(
+                    lateral, scale_factor=2 ** (level - 1), mode="bilinear", align_corners=False
+                )
+            embedding = lateral if embedding is None else embedding + lateral
+        normed: Tensor = self.norm(embedding)
+        return normed

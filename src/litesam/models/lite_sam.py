@@ -1,0 +1,114 @@
+"""Lite-SAM: LiteViT, AutoPPN and SAM's prompt encoder and mask decoder, decoding in windows of the embedding.
+
+After Fu et al. 2024 (arXiv 2407.08965); the paper has no public code or weights. The unspecified parts and the weights
+are ours (``docs/decisions/0003-lite-sam-architecture.md``). The windows are our addition: an object is decoded from the
+part of the embedding around its prompt, with the positional encoding of its true place, so that a small object costs
+a sixteenth of a full decode.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from litesam.models.auto_ppn import AutoPPN
+from litesam.models.encoders.lite_vit import LiteViT
+from litesam.models.mask_decoder import MaskDecoder
+from litesam.models.prompt_encoder import PromptEncoder
+from litesam.models.transformer import TwoWayTransformer
+
+#: Sides of the decoder's windows, embedding cells.
+WINDOWS = (16, 32, 64)
+
+
+class LiteSAM(nn.Module):
+    """The whole network; see the parts for shapes."""
+
+    def __init__(self, input_px: int = 512, grid_side: int = 64, mlp_dim: int = 1024) -> None:
+        super().__init__()
+        self.input_px = input_px
+        self.grid_side = grid_side
+        self.image_encoder = LiteViT()
+        self.auto_ppn = AutoPPN()
+        self.prompt_encoder = PromptEncoder(input_px=input_px, grid_side=grid_side)
+        self.mask_decoder = MaskDecoder(TwoWayTransformer(mlp_dim=mlp_dim))
+
+    @property
+    def stride(self) -> int:
+        """Model pixels per embedding cell."""
+        return self.input_px // self.grid_side
+
+    def decode_windows(
+        self,
+        embedding: Tensor,
+        positions: Tensor,
+        origins: Tensor,
+        side: int,
+        sparse: Tensor | None,
+        mask_logits: Tensor | None,
+        masks: slice,
+        images: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Decode P prompts, each in its own window of the embedding.
+
+        Parameters
+        ----------
+        embedding
+            (B, C, h, w).
+        positions
+            Positional encoding (B or 1, C, h, w) of the same cells.
+        origins
+            (P, 2) int, top-left cell (y, x) of each window.
+        side
+            Side of the windows, cells.
+        sparse
+            (P, T, C) prompt tokens, or None.
+        mask_logits
+            (P, 4 * side, 4 * side) mask prompts cut to the windows, or None.
+        masks
+            Which mask tokens, see `MaskDecoder.forward`.
+        images
+            (P,) int, which image of the batch each prompt belongs to; None: all to the first.
+
+        Returns
+        -------
+        tuple
+            Logits (P, M, 4 * side, 4 * side) of the windows and predicted IoU (P, M).
+        """
+        dense = self.prompt_encoder.dense_embedding(mask_logits)
+        if embedding.shape[0] == 1 and tuple(embedding.shape[-2:]) == (side, side):
+            windows, window_positions = embedding, positions  # one window: shared by all prompts
+        else:
+            windows = cut_windows(embedding, origins, side, images)
+            window_positions = cut_windows(
+                positions, origins, side, None if positions.shape[0] == 1 else images
+            )
+        logits, iou = self.mask_decoder(windows, window_positions, sparse, dense, masks)
+        return logits, iou
+
+
+def cut_windows(x: Tensor, origins: Tensor, side: int, images: Tensor | None = None) -> Tensor:
+    """Cut (P, C, side, side) windows out of (B, C, h, w), channels-last in memory.
+
+    Parameters
+    ----------
+    x
+        (B, C, h, w).
+    origins
+        (P, 2) int, top-left (y, x).
+    side
+        Side of the windows.
+    images
+        (P,) int index into B; None: image 0.
+    """
+    step = torch.arange(side, device=x.device)
+    rows = origins[:, 0, None] + step  # (P, side)
+    columns = origins[:, 1, None] + step
+    batch = torch.zeros_like(origins[:, 0]) if images is None else images
+    cells = x.permute(0, 2, 3, 1)[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return cells.permute(0, 3, 1, 2)
+
+
+def build() -> LiteSAM:
+    """Build the network with random weights."""
+    return LiteSAM()
