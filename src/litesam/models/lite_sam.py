@@ -8,6 +8,8 @@ a sixteenth of a full decode.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,9 @@ from litesam.models.encoders.lite_vit import LiteViT
 from litesam.models.mask_decoder import MaskDecoder
 from litesam.models.prompt_encoder import PromptEncoder
 from litesam.models.transformer import TwoWayTransformer
+
+if TYPE_CHECKING:
+    from litesam.types import ModelSpec
 
 #: Sides of the decoder's windows, embedding cells.
 WINDOWS = (16, 32, 64)
@@ -109,6 +114,8 @@ def cut_windows(x: Tensor, origins: Tensor, side: int, images: Tensor | None = N
     return cells.permute(0, 3, 1, 2)
 
 
-def build() -> LiteSAM:
-    """Build the network with random weights."""
-    return LiteSAM()
+def build(spec: ModelSpec | None = None) -> LiteSAM:
+    """Build the network with random weights, as the registry's spec says or with the defaults."""
+    if spec is None:
+        return LiteSAM()
+    return LiteSAM(input_px=spec.input_px, grid_side=spec.feature_shapes["image"][1])
