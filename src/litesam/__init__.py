@@ -1,4 +1,89 @@
 """litesam: the engine of napari-litesam; headless, knows no GUI.
 
-Names that need torch are loaded on first use, so that ``import litesam`` stays quick.
+The public face. Every name is loaded on first use (PEP 562), so that ``import litesam`` is quick
+and loads neither torch nor zarr.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from litesam.embedder import Embedder
+    from litesam.errors import LiteSamError
+    from litesam.everything import segment_everything
+    from litesam.models.registry import list_models
+    from litesam.predictors import load_predictor
+    from litesam.segmenter import Segmenter
+    from litesam.store import MemoryStore, ZarrStore
+    from litesam.types import (
+        BoxPrompt,
+        Embedding,
+        EverythingConfig,
+        MaskRecord,
+        Masks,
+        ModelSpec,
+        NormalizeConfig,
+        PointLabel,
+        PointPrompt,
+        Progress,
+        PromptBatch,
+        Prompts,
+        TilingConfig,
+    )
+
+__all__ = [
+    "BoxPrompt",
+    "Embedder",
+    "Embedding",
+    "EverythingConfig",
+    "LiteSamError",
+    "MaskRecord",
+    "Masks",
+    "MemoryStore",
+    "ModelSpec",
+    "NormalizeConfig",
+    "PointLabel",
+    "PointPrompt",
+    "Progress",
+    "PromptBatch",
+    "Prompts",
+    "Segmenter",
+    "TilingConfig",
+    "ZarrStore",
+    "list_models",
+    "load_predictor",
+    "segment_everything",
+]
+
+#: Room of each public name; names that are absent live in `litesam.types`.
+_ROOMS = {
+    "Embedder": "litesam.embedder",
+    "LiteSamError": "litesam.errors",
+    "MemoryStore": "litesam.store",
+    "Segmenter": "litesam.segmenter",
+    "ZarrStore": "litesam.store",
+    "list_models": "litesam.models.registry",
+    "load_predictor": "litesam.predictors",
+    "segment_everything": "litesam.everything",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("napari-litesam")
+    elif name in __all__:
+        value = getattr(import_module(_ROOMS.get(name, "litesam.types")), name)
+    else:
+        raise AttributeError(f"module 'litesam' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names and what is loaded already."""
+    return sorted({*globals(), *__all__})
