@@ -55,7 +55,9 @@ display: ## Install the system packages of a virtual display where they are miss
 	@if [ "$$(uname -s)" = Linux ]; then .ci/install-debian-packages $(DISPLAY_PACKAGES); fi
 
 constraints: install-test ## Write the installed versions to .ci/constraints.txt
-	$(PIP) freeze --exclude-editable > .ci/constraints.txt
+	@{ echo '# The versions that `make test` and `make demo` install; written by `make constraints`.'; \
+	  $(PIP) freeze --exclude-editable | sed -E 's/^([A-Za-z0-9_.-]+==[^+]*)\+.*/\1/'; } > .ci/constraints.new
+	@mv .ci/constraints.new .ci/constraints.txt
 
 clean: ## Remove the virtual environment, caches and build results
 	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .pytest_cache \
