@@ -390,15 +390,23 @@ class Masks:
                 result[p, m] = (rows @ masks.logits[p, m] @ columns.T) > threshold
         return result
 
-    def crop(
+    def crop_logits(
         self, prompt: int, candidate: int = 0, threshold: float = 0.0
-    ) -> tuple[Box, BoolArray]:
-        """Return one mask as its bounding box in the image and the bool pixels inside it.
+    ) -> tuple[tuple[int, int], FloatArray]:
+        """Return the part of one mask's logits, in image pixels, that can exceed ``threshold``.
 
-        Only the decoder's window is resampled, so the cost follows the object and not the image. An
-        empty mask gives an empty box at the frame's origin.
+        Only that part is resampled, so the cost follows the object and not the image.
+
+        Returns
+        -------
+        tuple
+            Image pixel (y, x) of the top-left value and (h, w) float32 logits; exact where they
+            exceed ``threshold``, at most ``threshold`` elsewhere. (0, 0) values if none exceeds it.
         """
         logits = self.logits[prompt, candidate]
+        positive = logits > threshold
+        if not positive.any():
+            return self.frame.origin_yx, np.zeros((0, 0), dtype=np.float32)
         rows, columns = self.frame.resampling(self.low_res_yx)
         oy, ox = self.frame.origin_yx
         if self.origins is not None:
@@ -406,20 +414,29 @@ class Masks:
             y_image, rows = _window_rows(rows, y, logits.shape[0])
             x_image, columns = _window_rows(columns, x, logits.shape[1])
             oy, ox = oy + y_image, ox + x_image
-        positive = logits > threshold
-        mask = np.zeros((0, 0), dtype=np.bool_)
-        if positive.any():
-            # Pixels that bilinear weights cannot reach from a positive logit stay negative: cut
-            # before resampling.
-            y0, y1 = _span(positive.any(axis=1))
-            x0, x1 = _span(positive.any(axis=0))
-            y0, y1 = max(y0 - 2, 0), min(y1 + 2, logits.shape[0])
-            x0, x1 = max(x0 - 2, 0), min(x1 + 2, logits.shape[1])
-            r0, sub_rows = _window_rows(rows, y0, y1 - y0, partial=True)
-            c0, sub_columns = _window_rows(columns, x0, x1 - x0, partial=True)
-            mask = (sub_rows @ logits[y0:y1, x0:x1] @ sub_columns.T) > threshold
-            oy, ox = oy + r0, ox + c0
+        # An image pixel mixes at most three neighbouring logits of each axis, with weights of sum 1:
+        # beyond two logits from the last positive one nothing can be positive. What is cut off
+        # counts as the threshold itself, hence the subtraction.
+        y0, y1 = _span(positive.any(axis=1))
+        x0, x1 = _span(positive.any(axis=0))
+        y0, y1 = max(y0 - 2, 0), min(y1 + 2, logits.shape[0])
+        x0, x1 = max(x0 - 2, 0), min(x1 + 2, logits.shape[1])
+        r0, rows = _window_rows(rows, y0, y1 - y0, partial=True)
+        c0, columns = _window_rows(columns, x0, x1 - x0, partial=True)
+        values = rows @ (logits[y0:y1, x0:x1] - np.float32(threshold)) @ columns.T
+        return (oy + r0, ox + c0), values + np.float32(threshold)
+
+    def crop(
+        self, prompt: int, candidate: int = 0, threshold: float = 0.0
+    ) -> tuple[Box, BoolArray]:
+        """Return one mask as its bounding box in the image and the bool pixels inside it.
+
+        An empty mask gives an empty box at the frame's origin. See `crop_logits`.
+        """
+        (oy, ox), logits = self.crop_logits(prompt, candidate, threshold)
+        mask = logits > threshold
         if not mask.any():
+            oy, ox = self.frame.origin_yx
             return Box(oy, ox, oy, ox), np.zeros((0, 0), dtype=np.bool_)
         y0, y1 = _span(mask.any(axis=1))
         x0, x1 = _span(mask.any(axis=0))

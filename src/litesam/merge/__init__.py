@@ -1,0 +1,25 @@
+"""Masks → labels: scores, suppression of duplicates, the label image and the seams between tiles.
+
+The last room of the pipe; numpy and scipy.ndimage only. Masks travel as `MaskRecord`, a bounding
+box and the bool pixels inside it, so every step costs what the objects cost and not what the image
+costs.
+"""
+
+from litesam.merge.label_image import OVERLAP_POLICIES, paint_labels
+from litesam.merge.nms import box_nms, containment, intersection, mask_iou, mask_nms
+from litesam.merge.scores import fuse_scores, stability_score
+from litesam.merge.stitch import near_inner_edge, stitch_tiles
+
+__all__ = [
+    "OVERLAP_POLICIES",
+    "box_nms",
+    "containment",
+    "fuse_scores",
+    "intersection",
+    "mask_iou",
+    "mask_nms",
+    "near_inner_edge",
+    "paint_labels",
+    "stability_score",
+    "stitch_tiles",
+]
