@@ -1,0 +1,27 @@
+"""Read images, labels and prompts; write labels and pictures.
+
+Reading is lazy where the format allows it; writing is atomic: a file appears under its name only
+when it is complete.
+"""
+
+from litesam.io.atomic import atomic_path, check_output
+from litesam.io.overlay import draw_overlay, write_gallery, write_overlay, write_png
+from litesam.io.prompts import read_prompts_csv
+from litesam.io.readers import ImageData, read_image, read_labels, stem
+from litesam.io.writers import label_axes, write_labels
+
+__all__ = [
+    "ImageData",
+    "atomic_path",
+    "check_output",
+    "draw_overlay",
+    "label_axes",
+    "read_image",
+    "read_labels",
+    "read_prompts_csv",
+    "stem",
+    "write_gallery",
+    "write_labels",
+    "write_overlay",
+    "write_png",
+]

@@ -1,0 +1,118 @@
+"""Atomic output: write under a temporary name beside the target, rename when complete.
+
+An error, a full disk or Ctrl-C in the middle leaves neither a half-written output nor the temporary
+one, and an output that was there before stays as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from litesam.errors import WriteError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+
+def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Return the path of an output that may be written.
+
+    Raises
+    ------
+    WriteError
+        If it exists and ``overwrite`` is false, or its folder does not exist.
+    """
+    target = Path(path)
+    try:
+        if not target.parent.is_dir():
+            raise WriteError(
+                f"The folder {target.parent} of the output {target.name} does not exist; create it "
+                f"first."
+            )
+        if not overwrite and (target.exists() or target.is_symlink()):
+            raise WriteError(
+                f"{target} exists already; choose another name or allow overwriting "
+                f"(overwrite=True, "
+                "--overwrite)."
+            )
+    except WriteError:
+        raise
+    except OSError as error:  # a name too long, no right to look
+        raise WriteError(f"{target} cannot be written: {_reason(error)}.") from error
+    return target
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path in the target's folder; move it to the target when the block ends well.
+
+    Works for files and for folders (OME-Zarr). With ``overwrite`` an existing target is replaced
+    only at the end.
+
+    Parameters
+    ----------
+    path
+        The target.
+    overwrite
+        Whether an existing target may be replaced.
+
+    Yields
+    ------
+    Path
+        Where to write; it does not exist yet.
+
+    Raises
+    ------
+    WriteError
+        If the target exists and may not be replaced, or anything in the block or the renaming
+        raises `OSError` (disk full, no permission).
+    """
+    target = check_output(path, overwrite=overwrite)
+    part = target.with_name(f".{uuid.uuid4().hex[:8]}.part-{target.name}")
+    try:
+        yield part
+        check_output(target, overwrite=overwrite)  # another process may have been quicker
+        _move(part, target)
+    except WriteError:
+        raise
+    except OSError as error:
+        raise WriteError(f"{target} cannot be written: {_reason(error)}.") from error
+    finally:
+        _remove(part)
+
+
+def _move(part: Path, target: Path) -> None:
+    """Rename ``part`` to ``target``; an old target is replaced."""
+    if part.is_dir() or target.is_dir():
+        old = target.with_name(f".{uuid.uuid4().hex[:8]}.old-{target.name}")
+        existed = target.exists()
+        if existed:
+            target.rename(old)
+        try:
+            part.rename(target)
+        except BaseException:
+            if existed:
+                old.rename(target)
+            raise
+        _remove(old)
+    else:
+        part.replace(target)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or folder if it is there; a failure is not worth hiding the first error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _reason(error: OSError) -> str:
+    """Say in words why the system refused."""
+    return error.strerror or str(error) or type(error).__name__
