@@ -186,8 +186,8 @@ class TinyViTBlock(nn.Module):
         tokens = tokens + self._windowed(tokens)
         x = self.local_conv(tokens.permute(0, 3, 1, 2))
         tokens = x.permute(0, 2, 3, 1)
-        tokens = tokens + self.mlp(tokens)
-        return tokens.permute(0, 3, 1, 2)
+        result: Tensor = (tokens + self.mlp(tokens)).permute(0, 3, 1, 2)
+        return result
 
     def _windowed(self, x: Tensor) -> Tensor:
         """Attention in windows; the grid is padded with zeros, which take part as upstream."""
