@@ -624,6 +624,24 @@ class EverythingConfig:
         None, "AutoPPN: what goes to the decoder", choices=("point", "box", "both")
     )
     min_area_px: int = option(0, "Drop objects smaller than this", "px", minimum=0)
+    nms_containment: float | None = option(
+        None,
+        "Of two masks the better stays if more than this share of the smaller lies in the other; "
+        "1 keeps nested masks",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    overlap_policy: Literal["score", "largest_first", "smallest_first"] | None = option(
+        None,
+        "Who keeps contested pixels: the better score, the smaller mask or the larger mask",
+        choices=("score", "largest_first", "smallest_first"),
+    )
+    min_visible: float | None = option(
+        None,
+        "Drop objects of which overlaps leave less than this share",
+        minimum=0.0,
+        maximum=1.0,
+    )
 
     def __post_init__(self) -> None:
         _check_options(self)

@@ -7,6 +7,7 @@ costs.
 
 from litesam.merge.label_image import OVERLAP_POLICIES, paint_labels
 from litesam.merge.nms import box_nms, containment, intersection, mask_iou, mask_nms
+from litesam.merge.records import record_from_masks
 from litesam.merge.scores import fuse_scores, stability_score
 from litesam.merge.stitch import near_inner_edge, stitch_tiles
 
@@ -20,6 +21,7 @@ __all__ = [
     "mask_nms",
     "near_inner_edge",
     "paint_labels",
+    "record_from_masks",
     "stability_score",
     "stitch_tiles",
 ]

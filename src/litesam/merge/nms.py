@@ -79,7 +79,7 @@ def containment(first: MaskRecord, second: MaskRecord) -> float:
 
 
 def mask_nms(
-    records: Sequence[MaskRecord], iou: float, max_containment: float | None = None
+    records: Sequence[MaskRecord], iou: float, max_containment: float = 1.0
 ) -> list[MaskRecord]:
     """Return the masks that stay, best score first.
 
@@ -91,7 +91,7 @@ def mask_nms(
         A mask is dropped if its IoU with a better one that stays is above this.
     max_containment
         A mask is also dropped if of it and a better one the smaller lies in the other by more than
-        this share: a part of a better whole, or a clump around a better single object. None: nested
+        this share: a part of a better whole, or a clump around a better single object. 1: nested
         masks may both stay.
     """
     order = np.argsort([-record.score for record in records], kind="stable")
@@ -103,9 +103,7 @@ def mask_nms(
             continue
         shared = intersection(ranked[better], ranked[worse])
         small, union = min(areas[better], areas[worse]), areas[better] + areas[worse] - shared
-        if shared > iou * union or (
-            max_containment is not None and shared > max_containment * small
-        ):
+        if shared > iou * union or shared > max_containment * small:
             alive[worse] = False
     return [record for record, stays in zip(ranked, alive, strict=True) if stays]
 

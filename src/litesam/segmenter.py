@@ -1,0 +1,445 @@
+"""Prompts → one object, without a window: what scripts and the plugin use.
+
+A `Segmenter` holds one image and one model. It reads planes, has their tiles embedded when they are
+needed, picks the tile that serves a prompt, decodes, and gives masks in pixels of the plane.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from litesam.embedder import Embedder
+from litesam.errors import ImageError, PromptError
+from litesam.everything import label_plane
+from litesam.merge import record_from_masks
+from litesam.predictors import load_predictor
+from litesam.preprocess import Plane, extract_plane, guess_axes, to_rgb
+from litesam.tiling import make_tiles, tile_for_prompts
+from litesam.types import (
+    BoolArray,
+    MaskRecord,
+    Masks,
+    NormalizeConfig,
+    PointLabel,
+    PromptBatch,
+    Tile,
+    TilingConfig,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from litesam.predictors import Predictor
+    from litesam.store import EmbeddingStore
+    from litesam.types import (
+        Embedding,
+        EverythingConfig,
+        IsCancelled,
+        LabelArray,
+        OnProgress,
+        PointPrompt,
+        Prompts,
+    )
+
+    Index = int | Sequence[int] | None
+
+#: Planes kept in memory: the one that is shown, its neighbours in a stack, and one to return to.
+PLANES_IN_MEMORY = 4
+#: Prompts of `Segmenter.segment_many` decoded at once.
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentResult:
+    """One object, as the decoder saw it.
+
+    Attributes
+    ----------
+    mask
+        (H, W) bool, the whole plane.
+    record
+        The same mask as bounding box and pixels, with its scores.
+    masks
+        All candidates (P = 1), in the low-resolution frame of ``tile``: `with_candidate` takes
+        another one, ``masks.logits[0, candidate]`` can be fed back as ``Prompts.low_res_mask``.
+    candidate
+        Which candidate ``mask`` is; at first the one of highest predicted IoU.
+    tile
+        The tile that was decoded. Give it to `Segmenter.segment` again to refine the same object.
+    """
+
+    mask: BoolArray
+    record: MaskRecord
+    masks: Masks
+    candidate: int
+    tile: Tile
+
+    @property
+    def candidates(self) -> int:
+        """Number of candidates."""
+        return int(self.masks.logits.shape[1])
+
+    def with_candidate(self, candidate: int) -> SegmentResult:
+        """Return the same result with another candidate (counted in a circle) as its mask."""
+        return _result(
+            self.masks, candidate % self.candidates, self.record.point, self.mask.shape, self.tile
+        )
+
+
+@dataclass(slots=True)
+class _PlaneSlot:
+    """A plane that is read once, by the first thread that needs it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    plane: Plane | None = None
+
+
+class Segmenter:
+    """Segment objects of one image by prompts. Thread-safe.
+
+    Parameters
+    ----------
+    image
+        Any array-like (numpy, dask, zarr): 2-D, RGB(A), channels, stacks. Only planes that are
+        asked for are read.
+    model
+        Name of a model, or a loaded predictor.
+    axes
+        Meaning of the axes, such as ``"YX"``, ``"YXC"`` or ``"ZYX"``; None: guessed from the shape.
+    store
+        Where embeddings are kept; None: in memory.
+    channel
+        Channel of a multi-channel image.
+    normalize
+        Mapping of intensities to 0–255. Without fixed ``limits`` the percentiles are those of each
+        plane, in stacks too: no other plane has to be read, and a dim slice is as readable as a
+        bright one. Give ``limits`` (see `litesam.preprocess.estimate_limits`) where the brightness
+        of slices should stay comparable.
+    tiling
+        How large planes are cut.
+    device, weights
+        For a model given by name: torch device, and a weights file instead of its own.
+
+    Attributes
+    ----------
+    image, axes, channel
+        What was given; ``axes`` as it is used.
+    predictor
+        The loaded model.
+    plane_shape
+        (H, W) of every plane.
+    tiles
+        Tiles of every plane.
+
+    Raises
+    ------
+    ImageError
+        If the axes do not fit the image.
+    UnknownModelError, WeightsError, ConfigError
+        If the model cannot be loaded.
+
+    Notes
+    -----
+    An index names one plane of a stack: ``(z,)`` or ``z`` for ``"ZYX"``, ``(t, z)`` for ``"TZYX"``,
+    None for a 2-D image. The image must not change while a segmenter holds it; planes are cached.
+    """
+
+    def __init__(
+        self,
+        image: Any,
+        model: str | Predictor = "lite_sam",
+        axes: str | None = None,
+        store: EmbeddingStore | None = None,
+        *,
+        channel: int | None = None,
+        normalize: NormalizeConfig | None = None,
+        tiling: TilingConfig | None = None,
+        device: str = "auto",
+        weights: str | Path | None = None,
+    ) -> None:
+        self.image = image if hasattr(image, "shape") else np.asarray(image)
+        self.axes = _used_axes(self.image, axes)
+        self.channel = channel
+        self.plane_shape = _plane_shape(self.image, self.axes)
+        self.tiles = make_tiles(self.plane_shape, tiling or TilingConfig())
+        self.predictor: Predictor = (
+            load_predictor(model, weights, device) if isinstance(model, str) else model
+        )
+        self._normalize = normalize or NormalizeConfig()
+        self._embedder = Embedder(self.predictor, store)
+        self._planes: OrderedDict[tuple[int, ...], _PlaneSlot] = OrderedDict()
+        self._planes_lock = threading.Lock()
+
+    # ---------------------------------------------------------------------------------- embeddings
+
+    def plane(self, index: Index = None) -> Plane:
+        """Return a plane as the model sees it: (H, W, 3) uint8 and its fingerprint.
+
+        Raises
+        ------
+        ImageError
+            If the index does not choose one plane.
+        """
+        key = _plane_key(index)
+        with self._planes_lock:
+            slot = self._planes.setdefault(key, _PlaneSlot())
+            self._planes.move_to_end(key)
+            while len(self._planes) > PLANES_IN_MEMORY:
+                self._planes.popitem(last=False)
+        with slot.lock:
+            if slot.plane is None:
+                raw = extract_plane(
+                    self.image, axes=self.axes, index=key or None, channel=self.channel
+                )
+                slot.plane = to_rgb(raw, self._normalize)
+            return slot.plane
+
+    def embed(
+        self,
+        index: Index = None,
+        *,
+        on_progress: OnProgress | None = None,
+        cancelled: IsCancelled | None = None,
+    ) -> None:
+        """Embed all tiles of one plane, so that prompts on it are answered at once.
+
+        Tiles that are in the store are skipped; after a cancel the finished ones are kept.
+
+        Raises
+        ------
+        ImageError
+            If the index does not choose one plane.
+        Cancelled
+            If ``cancelled`` said so.
+        """
+        self._embedder.embed_all(
+            self.plane(index), self.tiles, on_progress=on_progress, cancelled=cancelled
+        )
+
+    def is_embedded(self, index: Index = None) -> bool:
+        """Whether all tiles of a plane are in the store."""
+        plane = self.plane(index)
+        return all(self._embedder.is_embedded(plane, tile) for tile in self.tiles)
+
+    # ------------------------------------------------------------------------------------- prompts
+
+    def segment(
+        self,
+        prompts: Prompts,
+        index: Index = None,
+        *,
+        multimask: bool | None = None,
+        tile: Tile | None = None,
+    ) -> SegmentResult:
+        """Segment the object that the prompts describe.
+
+        Parameters
+        ----------
+        prompts
+            Points and box of one object, in pixels of the plane. A box may reach over the border
+            of the plane. ``low_res_mask`` belongs to the tile of an earlier result: give ``tile``
+            as well.
+        index
+            The plane.
+        multimask
+            Decode three candidates and take the one of highest predicted IoU. None: for a single
+            point without box or mask, which is ambiguous.
+        tile
+            Tile to decode; None: the one that shows most of the surroundings of the prompts.
+            Background points outside of it are left out.
+
+        Returns
+        -------
+        SegmentResult
+            The mask may be empty if the decoder finds nothing.
+
+        Raises
+        ------
+        PromptError
+            If a prompt lies outside the plane, or the prompts span more than one tile can show.
+        ImageError
+            If the index does not choose one plane.
+        """
+        tile = tile_for_prompts(self.tiles, prompts) if tile is None else tile
+        prompts = _without_far_background(prompts, tile)
+        masks = self.predictor.decode(
+            self._embedder.embed(self.plane(index), tile),
+            prompts.to_batch(),
+            multimask=_is_ambiguous(prompts) if multimask is None else multimask,
+        )
+        best = int(masks.predicted_iou[0].argmax())
+        return _result(masks, best, _first_foreground(prompts), self.plane_shape, tile)
+
+    def segment_many(self, prompts: Sequence[Prompts], index: Index = None) -> list[MaskRecord]:
+        """Segment many objects of one plane, each as `segment` would.
+
+        Prompts of the same tile and kind are decoded together.
+
+        Returns
+        -------
+        list of MaskRecord
+            One for each of ``prompts``, in their order.
+
+        Raises
+        ------
+        PromptError
+            If a prompt lies outside the plane; the message says which.
+        ImageError
+            If the index does not choose one plane.
+        """
+        groups: dict[tuple[int, ...], list[tuple[int, Prompts]]] = defaultdict(list)
+        for number, given in enumerate(prompts):
+            try:
+                tile = tile_for_prompts(self.tiles, given)
+            except PromptError as error:
+                raise PromptError(f"Prompt {number}: {error}") from error
+            one = _without_far_background(given, tile)
+            kind = (len(one.points), one.box is not None, *_shape_of(one.low_res_mask))
+            groups[(tile.index, *kind)].append((number, one))
+        plane = self.plane(index)
+        records: dict[int, MaskRecord] = {}
+        for group, members in groups.items():
+            embedding = self._embedder.embed(plane, self.tiles[group[0]])
+            for start in range(0, len(members), _BATCH):
+                records.update(self._decode_alike(embedding, members[start : start + _BATCH]))
+        return [records[number] for number in range(len(prompts))]
+
+    def _decode_alike(
+        self, embedding: Embedding, members: Sequence[tuple[int, Prompts]]
+    ) -> dict[int, MaskRecord]:
+        """Records of prompts of one tile that have the same number of points and so on."""
+        first = members[0][1]
+        batch = _concatenate([one.to_batch() for _, one in members])
+        masks = self.predictor.decode(embedding, batch, multimask=_is_ambiguous(first)).best()
+        return {
+            number: record_from_masks(masks, row, point=_first_foreground(one))
+            for row, (number, one) in enumerate(members)
+        }
+
+    def everything(
+        self,
+        index: Index = None,
+        *,
+        proposals: str | None = None,
+        config: EverythingConfig | None = None,
+        on_progress: OnProgress | None = None,
+        cancelled: IsCancelled | None = None,
+    ) -> tuple[LabelArray, tuple[MaskRecord, ...]]:
+        """Label every object of one plane; see `litesam.segment_everything`.
+
+        Returns
+        -------
+        tuple
+            (H, W) int32 labels 1 … N, 0 for background, and the N records.
+
+        Raises
+        ------
+        ConfigError
+            If the model cannot propose in this way.
+        ImageError
+            If the index does not choose one plane.
+        Cancelled
+            If ``cancelled`` said so.
+        """
+        return label_plane(
+            self.predictor,
+            self._embedder,
+            self.plane(index),
+            self.tiles,
+            proposals,
+            config,
+            on_progress=on_progress,
+            cancelled=cancelled,
+        )
+
+
+# --------------------------------------------------------------------------------------- the image
+
+
+def _used_axes(image: Any, axes: str | None) -> str:
+    """One capital letter per axis."""
+    shape = tuple(int(size) for size in image.shape)
+    if axes is None:
+        return guess_axes(shape, image.dtype)
+    letters = str(axes).upper()
+    if len(letters) != len(shape) or "Y" not in letters or "X" not in letters:
+        raise ImageError(
+            f"axes={axes!r} does not fit the image of shape {shape}; give one letter per axis, Y "
+            "and X among them, such as 'YX', 'YXC' or 'ZYX'."
+        )
+    return letters
+
+
+def _plane_shape(image: Any, axes: str) -> tuple[int, int]:
+    return (int(image.shape[axes.index("Y")]), int(image.shape[axes.index("X")]))
+
+
+def _plane_key(index: Index) -> tuple[int, ...]:
+    """Index as a tuple."""
+    if index is None:
+        return ()
+    parts = tuple(index) if hasattr(index, "__iter__") else (index,)
+    try:
+        return tuple(part.__index__() for part in parts)
+    except AttributeError:
+        raise ImageError(f"index={index!r} is no whole number; give (z,) or (t, z).") from None
+
+
+# ------------------------------------------------------------------------------------- the prompts
+
+
+def _is_ambiguous(prompts: Prompts) -> bool:
+    """Whether three candidates are worth having: a single point and nothing else."""
+    return len(prompts.points) == 1 and prompts.box is None and prompts.low_res_mask is None
+
+
+def _first_foreground(prompts: Prompts) -> tuple[float, float] | None:
+    for point in prompts.points:
+        if point.label == PointLabel.FOREGROUND:
+            return (point.y, point.x)
+    return None
+
+
+def _without_far_background(prompts: Prompts, tile: Tile) -> Prompts:
+    """Prompts without the background points that the tile does not show: they say nothing there."""
+    box = tile.padded
+
+    def stays(point: PointPrompt) -> bool:
+        return point.label != PointLabel.BACKGROUND or (
+            box.y0 - 0.5 <= point.y <= box.y1 - 0.5 and box.x0 - 0.5 <= point.x <= box.x1 - 0.5
+        )
+
+    points = tuple(filter(stays, prompts.points))
+    return prompts if len(points) == len(prompts.points) else replace(prompts, points=points)
+
+
+def _shape_of(array: Any) -> tuple[int, ...]:
+    return () if array is None else tuple(array.shape)
+
+
+def _concatenate(batches: Sequence[PromptBatch]) -> PromptBatch:
+    """One batch of several with the same fields."""
+
+    def joined(name: str) -> Any:
+        arrays = [getattr(batch, name) for batch in batches]
+        return None if arrays[0] is None else np.concatenate(arrays)
+
+    return PromptBatch(joined("points"), joined("labels"), joined("boxes"), joined("low_res_masks"))
+
+
+def _result(
+    masks: Masks,
+    candidate: int,
+    point: tuple[float, float] | None,
+    shape_yx: tuple[int, ...],
+    tile: Tile,
+) -> SegmentResult:
+    record = record_from_masks(masks, 0, candidate, point=point)
+    mask = record.mask((shape_yx[0], shape_yx[1]))
+    return SegmentResult(mask, record, masks, candidate, tile)
