@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from litesam.models.auto_ppn import AutoPPN
 from litesam.models.encoders.lite_vit import LiteViT
 from litesam.models.mask_decoder import MaskDecoder
-from litesam.models.prompt_encoder import PromptEncoder
+from litesam.models.prompt_maps import MapPromptEncoder, WindowPrompts
 from litesam.models.transformer import TwoWayTransformer
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class LiteSAM(nn.Module):
         self.grid_side = grid_side
         self.image_encoder = LiteViT()
         self.auto_ppn = AutoPPN()
-        self.prompt_encoder = PromptEncoder(input_px=input_px, grid_side=grid_side)
+        self.prompt_encoder = MapPromptEncoder(input_px=input_px, grid_side=grid_side)
         self.mask_decoder = MaskDecoder(TwoWayTransformer(mlp_dim=mlp_dim))
 
     @property
@@ -49,10 +49,10 @@ class LiteSAM(nn.Module):
         positions: Tensor,
         origins: Tensor,
         side: int,
-        sparse: Tensor | None,
-        mask_logits: Tensor | None,
+        prompts: WindowPrompts,
         masks: slice,
         images: Tensor | None = None,
+        offset_xy: tuple[int, int] = (0, 0),
     ) -> tuple[Tensor, Tensor]:
         """Decode P prompts, each in its own window of the embedding.
 
@@ -61,33 +61,33 @@ class LiteSAM(nn.Module):
         embedding
             (B, C, h, w).
         positions
-            Positional encoding (B or 1, C, h, w) of the same cells.
+            Positional encoding (1, C, h, w) of the same cells.
         origins
-            (P, 2) int, top-left cell (y, x) of each window.
+            (P, 2) int, top-left cell (y, x) of each window in the embedding.
         side
             Side of the windows, cells.
-        sparse
-            (P, T, C) prompt tokens, or None.
-        mask_logits
-            (P, 4 * side, 4 * side) mask prompts cut to the windows, or None.
+        prompts
+            What is said about the objects.
         masks
             Which mask tokens, see `MaskDecoder.forward`.
         images
             (P,) int, which image of the batch each prompt belongs to; None: all to the first.
+        offset_xy
+            Model pixel (x, y) at which the embedding's first cell lies; not zero for crops in training.
 
         Returns
         -------
         tuple
             Logits (P, M, 4 * side, 4 * side) of the windows and predicted IoU (P, M).
         """
-        dense = self.prompt_encoder.dense_embedding(mask_logits)
+        corners = origins.flip(-1) * self.stride + origins.new_tensor(offset_xy)
+        sparse = self.prompt_encoder.sparse_tokens(prompts.points, prompts.labels, prompts.boxes)
+        dense = self.prompt_encoder.dense_windows(prompts, corners, 4 * side)
         if embedding.shape[0] == 1 and tuple(embedding.shape[-2:]) == (side, side):
             windows, window_positions = embedding, positions  # one window: shared by all prompts
         else:
             windows = cut_windows(embedding, origins, side, images)
-            window_positions = cut_windows(
-                positions, origins, side, None if positions.shape[0] == 1 else images
-            )
+            window_positions = cut_windows(positions, origins, side)
         logits, iou = self.mask_decoder(windows, window_positions, sparse, dense, masks)
         return logits, iou
 

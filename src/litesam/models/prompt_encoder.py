@@ -83,7 +83,7 @@ class PromptEncoder(nn.Module):
         self.no_mask_embed = nn.Embedding(1, embed_dim)
 
     @property
-    def mask_px(self) -> int:
+    def mask_side(self) -> int:
         """Side of a mask prompt: four logits per embedding cell."""
         return 4 * self.grid_side
 

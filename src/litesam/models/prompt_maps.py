@@ -1,0 +1,107 @@
+"""Lite-SAM's prompt encoder: SAM's tokens, and the same prompts drawn as maps beside the mask prompt.
+
+In SAM a click reaches the image only through attention between its token and the positional encoding. A small decoder
+that is trained for hours, not weeks, finds the place of a prompt much sooner when it is also drawn where it is, as
+networks for interactive segmentation do (clicks as discs: Sofiiuk et al. 2022, "Reviving Iterative Training with Mask
+Guidance"). So the dense prompt of SAM, which carries an earlier mask, gets three more channels: clicks on the object,
+clicks beside it, and the box. ``docs/decisions/0003-lite-sam-architecture.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from litesam.models.layers import LayerNorm2d
+from litesam.models.prompt_encoder import PromptEncoder
+
+#: Radius (standard deviation) of a drawn click, pixels of the logits.
+CLICK_SIGMA = 2.5
+#: Earlier logits are divided by this and cut to [-1, 1].
+LOGIT_RANGE = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPrompts:
+    """Prompts of P objects as tensors in model pixels.
+
+    Attributes
+    ----------
+    points
+        (P, N, 2) (x, y), or None.
+    labels
+        (P, N) 1 foreground, 0 background, -1 padding.
+    boxes
+        (P, 4) (x0, y0, x1, y1), or None.
+    mask_logits
+        (P, s, s) earlier logits cut to the windows, or None.
+    """
+
+    points: Tensor | None = None
+    labels: Tensor | None = None
+    boxes: Tensor | None = None
+    mask_logits: Tensor | None = None
+
+    def __len__(self) -> int:
+        for part in (self.points, self.boxes, self.mask_logits):
+            if part is not None:
+                return part.shape[0]
+        return 0
+
+
+class MapPromptEncoder(PromptEncoder):
+    """SAM's prompt encoder with four map channels: earlier logits, foreground, background, box."""
+
+    def __init__(
+        self,
+        embed_dim: int = 256,
+        input_px: int = 512,
+        grid_side: int = 64,
+        mask_channels: int = 32,
+    ) -> None:
+        super().__init__(embed_dim, input_px, grid_side, mask_channels)
+        self.mask_downscaling[0] = nn.Conv2d(4, mask_channels // 4, kernel_size=2, stride=2)
+        self.mask_downscaling[1] = LayerNorm2d(mask_channels // 4)
+
+    def dense_windows(self, prompts: WindowPrompts, corners: Tensor, side: int) -> Tensor:
+        """Draw prompts into windows of the logits and embed them.
+
+        Parameters
+        ----------
+        prompts
+            P prompts.
+        corners
+            (P, 2) model pixel (x, y) of each window's top-left.
+        side
+            Side s of the windows, pixels of the logits.
+
+        Returns
+        -------
+        Tensor
+            (P, C, s / 4, s / 4).
+        """
+        scale = self.input_px // self.mask_side
+        # Centre of pixel i of the window, model pixels: corner + i * scale + (scale - 1) / 2.
+        steps = torch.arange(side, device=corners.device) * scale + (scale - 1) / 2
+        x = corners[:, 0, None] + steps  # (P, s)
+        y = corners[:, 1, None] + steps
+        maps = torch.zeros(len(prompts), 4, side, side, device=corners.device)
+        if prompts.mask_logits is not None:
+            maps[:, 0] = (prompts.mask_logits / LOGIT_RANGE).clamp(-1.0, 1.0)
+        if prompts.points is not None and prompts.labels is not None:
+            # exp(-(dx² + dy²) / 2σ²) is a product, so a click is an outer product of two curves.
+            width = 2.0 * (CLICK_SIGMA * scale) ** 2
+            across = torch.exp(-((x[:, None] - prompts.points[..., :1]) ** 2) / width)  # (P, N, s)
+            down = torch.exp(-((y[:, None] - prompts.points[..., 1:]) ** 2) / width)
+            for channel, label in ((1, 1), (2, 0)):
+                chosen = (prompts.labels == label)[..., None]
+                maps[:, channel] = ((down * chosen).transpose(1, 2) @ across).clamp(max=1.0)
+        if prompts.boxes is not None:
+            x0, y0, x1, y1 = prompts.boxes[:, :, None].unbind(1)  # (P, 1)
+            inside_x = ((x - x0) / scale + 0.5).clamp(0, 1) * ((x1 - x) / scale + 0.5).clamp(0, 1)
+            inside_y = ((y - y0) / scale + 0.5).clamp(0, 1) * ((y1 - y) / scale + 0.5).clamp(0, 1)
+            maps[:, 3] = inside_y[:, :, None] * inside_x[:, None, :]
+        embedded: Tensor = self.mask_downscaling(maps)
+        return embedded

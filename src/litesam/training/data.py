@@ -1,0 +1,260 @@
+"""Labelled image folders → augmented crops for training.
+
+A data set is a folder with ``images/ID.png``, ``labels/ID.png`` (integers, 0 = background) and ``index.csv`` with the
+columns ``id`` and ``split``. Images take the same way to RGB as in inference (`litesam.preprocess.to_rgb`).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+from torch.utils.data import IterableDataset, get_worker_info
+
+from litesam.errors import ReadError
+from litesam.preprocess import to_rgb
+from litesam.types import LabelArray
+
+RgbArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSetConfig:
+    """One folder in the mix.
+
+    Attributes
+    ----------
+    name
+        Folder name.
+    weight
+        Relative share of crops.
+    exhaustive
+        Whether every object is labelled. If not, background says nothing about prompt proposals.
+    proposals
+        Whether its labels are objects that AutoPPN should find (semantic annotations are not).
+    """
+
+    name: str
+    weight: float
+    exhaustive: bool = True
+    proposals: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """An RGB image (H, W, 3) uint8 with its label image (H, W) int32."""
+
+    name: str
+    rgb: RgbArray
+    labels: LabelArray
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One training example at model resolution: RGB (S, S, 3) uint8, labels (S, S) int32, and its set's flags."""
+
+    rgb: RgbArray
+    labels: LabelArray
+    exhaustive: bool
+    proposals: bool
+
+
+def load_folder(folder: Path, split: str) -> list[LabelledImage]:
+    """Read the images of one split of a data set folder.
+
+    Raises
+    ------
+    ReadError
+        If the folder has no ``index.csv`` or the split is empty.
+    """
+    index = folder / "index.csv"
+    if not index.is_file():
+        raise ReadError(f"{folder} has no index.csv; it needs the columns id and split.")
+    with index.open(newline="") as file:
+        names = [row["id"] for row in csv.DictReader(file) if row["split"] == split]
+    if not names:
+        raise ReadError(f"{index} lists no image of the split {split!r}.")
+    return [_load(folder, name) for name in sorted(names)]
+
+
+def _load(folder: Path, name: str) -> LabelledImage:
+    image = np.asarray(Image.open(folder / "images" / f"{name}.png"))
+    labels = np.asarray(Image.open(folder / "labels" / f"{name}.png")).astype(np.int32)
+    return LabelledImage(name, to_rgb(image).rgb, labels)
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentConfig:
+    """Strength of the augmentation."""
+
+    scale_range: tuple[float, float] = (0.55, 1.8)
+    invert: float = 0.12
+    gamma: float = 0.35
+    noise: float = 0.35
+    blur: float = 0.2
+    grey: float = 0.15
+    tint: float = 0.1
+
+
+class CropStream(IterableDataset[list[Crop]]):
+    """Endless, seeded stream of batches of crops.
+
+    Parameters
+    ----------
+    sets
+        Images of each data set.
+    configs
+        Their share and flags, same order.
+    crop_px, batch
+        Cycle of crop sides and batch sizes: step i uses entry ``i % len``.
+    input_px
+        Side of the model's input; an image is first scaled as inference would scale it.
+    seed
+        Start of the random stream.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[Sequence[LabelledImage]],
+        configs: Sequence[DataSetConfig],
+        *,
+        crop_px: Sequence[int] = (256,),
+        batch: Sequence[int] = (4,),
+        input_px: int = 512,
+        single_up_to_px: int = 768,
+        augment: AugmentConfig | None = None,
+        seed: int = 0,
+        start: int = 0,
+    ) -> None:
+        super().__init__()
+        self.sets = sets
+        self.configs = configs
+        weights = np.array([config.weight for config in configs])
+        self.shares = weights / weights.sum()
+        self.crop_px = crop_px
+        self.batch = batch
+        self.input_px = input_px
+        self.single_up_to_px = single_up_to_px
+        self.augment = augment or AugmentConfig()
+        self.seed = seed
+        self.start = start
+
+    def __iter__(self) -> Iterator[list[Crop]]:
+        worker = get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        index = self.start + first
+        while True:
+            random = np.random.default_rng((self.seed, index))
+            side, count = (
+                self.crop_px[index % len(self.crop_px)],
+                self.batch[index % len(self.batch)],
+            )
+            yield [self.crop(random, side) for _ in range(count)]
+            index += step
+
+    def crop(self, random: np.random.Generator, side: int) -> Crop:
+        """Draw one augmented crop of ``side`` model pixels."""
+        which = int(random.choice(len(self.sets), p=self.shares))
+        config = self.configs[which]
+        image = self.sets[which][int(random.integers(len(self.sets[which])))]
+        longest = max(image.labels.shape)
+        base = self.input_px / longest if longest <= self.single_up_to_px else 1.0
+        low, high = np.log(self.augment.scale_range)
+        scale = base * float(np.exp(random.uniform(low, high)))
+        rgb, labels = _cut(image, side, scale, random)
+        rgb, labels = _flip(rgb, labels, random)
+        rgb = _intensities(rgb, self.augment, random)
+        return Crop(rgb, _relabel_parts(labels), config.exhaustive, config.proposals)
+
+
+def _cut(
+    image: LabelledImage, side: int, scale: float, random: np.random.Generator
+) -> tuple[RgbArray, LabelArray]:
+    """Cut and resize a square of ``side / scale`` image pixels, usually around an object; outside is black."""
+    height, width = image.labels.shape
+    wanted = side / scale
+    size = np.minimum((height, width), wanted)
+    present = np.unique(image.labels)
+    present = present[present > 0]
+    if len(present) and random.random() < 0.9:
+        pixels = np.argwhere(image.labels == random.choice(present))
+        centre = pixels[random.integers(len(pixels))]
+        low = centre - random.uniform(0.1, 0.9, 2) * size
+    else:
+        low = random.uniform(0, 1, 2) * (np.array([height, width]) - size)
+    low = np.clip(low, 0, np.array([height, width]) - size)
+    box = (low[1], low[0], low[1] + size[1], low[0] + size[0])
+    content = np.maximum(np.round(size * scale).astype(int), 1)
+    content = np.minimum(content, side)
+    target = (int(content[1]), int(content[0]))
+    small = Image.fromarray(image.rgb).resize(target, Image.Resampling.BILINEAR, box=box)
+    names = Image.fromarray(image.labels).resize(target, Image.Resampling.NEAREST, box=box)
+    rgb = np.zeros((side, side, 3), np.uint8)
+    labels = np.zeros((side, side), np.int32)
+    rgb[: content[0], : content[1]] = np.asarray(small)
+    labels[: content[0], : content[1]] = np.asarray(names)
+    return rgb, labels
+
+
+def _flip(
+    rgb: RgbArray, labels: LabelArray, random: np.random.Generator
+) -> tuple[RgbArray, LabelArray]:
+    """One of the eight symmetries of the square."""
+    turns = int(random.integers(4))
+    rgb, labels = np.rot90(rgb, turns), np.rot90(labels, turns)
+    if random.random() < 0.5:
+        rgb, labels = rgb[:, ::-1], labels[:, ::-1]
+    return np.ascontiguousarray(rgb), np.ascontiguousarray(labels)
+
+
+def _intensities(
+    rgb: RgbArray, config: AugmentConfig, random: np.random.Generator
+) -> RgbArray:
+    x = rgb.astype(np.float32) / 255.0
+    is_grey = bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all())
+    if not is_grey and random.random() < config.grey:
+        x = np.repeat(x @ random.dirichlet((1, 1, 1)).astype(np.float32)[:, None], 3, axis=2)
+    if random.random() < config.invert:
+        x = 1.0 - x
+    if not is_grey and random.random() < 0.5:
+        x = x * random.uniform(0.8, 1.2, 3).astype(np.float32)
+    if random.random() < config.gamma:
+        x = np.clip(x, 0, 1) ** np.float32(np.exp(random.uniform(-0.6, 0.6)))
+    if random.random() < 0.6:
+        x = (x - 0.5) * np.float32(random.uniform(0.6, 1.25)) + np.float32(
+            0.5 + random.uniform(-0.15, 0.15)
+        )
+    if random.random() < config.blur:
+        sigma = random.uniform(0.4, 1.6)
+        x = ndimage.gaussian_filter(x, (sigma, sigma, 0))
+    if random.random() < config.noise:
+        shape = x.shape if not is_grey else (*x.shape[:2], 1)
+        noise = random.standard_normal(shape, dtype=np.float32)
+        x = x + np.float32(random.uniform(0.01, 0.08)) * noise
+    if random.random() < config.tint:
+        x = x * random.uniform(0.2, 1.0, 3).astype(np.float32)
+    return (np.clip(x, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+def _relabel_parts(labels: LabelArray, smallest_px: int = 12) -> LabelArray:
+    """Number what is left of the objects 1..N; objects that fell apart keep their largest part, crumbs vanish."""
+    result = np.zeros_like(labels)
+    next_label = 1
+    for index, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        part = labels[box] == index
+        pieces, count = ndimage.label(part, structure=np.ones((3, 3)))
+        if count > 1:
+            part = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+        if np.count_nonzero(part) < smallest_px:
+            continue
+        result[box][part] = next_label
+        next_label += 1
+    return result

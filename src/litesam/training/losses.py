@@ -1,0 +1,100 @@
+"""Losses of Lite-SAM.
+
+Masks: focal 20 : dice 1, and the squared error of the predicted IoU (Kirillov et al. 2023, Appendix A; Lin et al.
+2017; Milletari et al. 2016). Proposals: hard-mined squared error of the confidence and smooth L1 of the boxes, for each
+size group by itself (Fu et al. 2024, arXiv 2407.08965, Sec. 3.2).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from litesam.models.auto_ppn import BOX_UNITS
+
+FOCAL_WEIGHT = 20.0
+
+
+def mask_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, alpha: float = 0.25) -> Tensor:
+    """Return ``20 * focal + dice`` of each mask.
+
+    Parameters
+    ----------
+    logits
+        (P, M, h, w).
+    target
+        (P, 1, h, w) share of the pixel that belongs to the object, in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        (P, M).
+    """
+    target = target.expand_as(logits)
+    probability = logits.sigmoid()
+    error = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    balance = alpha * target + (1 - alpha) * (1 - target)
+    focal = (balance * (probability - target).abs() ** gamma * error).mean(dim=(-2, -1))
+    overlap = (probability * target).sum(dim=(-2, -1))
+    total = probability.sum(dim=(-2, -1)) + target.sum(dim=(-2, -1))
+    dice = 1 - (2 * overlap + 1) / (total + 1)
+    return FOCAL_WEIGHT * focal + dice
+
+
+def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """IoU (P, M) of thresholded masks with a (P, 1, h, w) target."""
+    mask = logits > 0
+    truth = target.expand_as(logits) >= 0.5
+    overlap = (mask & truth).sum(dim=(-2, -1))
+    return overlap / (mask | truth).sum(dim=(-2, -1)).clamp(min=1)
+
+
+def confidence_loss(
+    logits: Tensor, target: Tensor, valid: Tensor, negatives_per_positive: float = 3.0
+) -> Tensor:
+    """Hard-mined squared error of AutoPPN's confidence, mean over the size groups.
+
+    All cells of objects count; of the others only the ``negatives_per_positive`` times as many with the largest error
+    (at least 64 per group).
+
+    Parameters
+    ----------
+    logits, target, valid
+        (B, G, h, w).
+    """
+    error = (logits.sigmoid() - target) ** 2
+    losses = []
+    for group in range(logits.shape[1]):
+        positive = (target[:, group] > 0) & valid[:, group]
+        negative = error[:, group][(target[:, group] == 0) & valid[:, group]]
+        count = int(positive.sum())
+        hard = negative.topk(min(len(negative), max(64, int(negatives_per_positive * count)))).values
+        picked = torch.cat((error[:, group][positive], hard))
+        if len(picked):
+            losses.append(picked.mean())
+    return torch.stack(losses).mean() if losses else logits.sum() * 0.0
+
+
+def box_loss(distances: Tensor, sides: Tensor, groups: Tensor, central: Tensor) -> Tensor:
+    """Smooth L1 of the boxes at central cells, in units of each group, mean over the groups present.
+
+    Parameters
+    ----------
+    distances
+        (B, G, 4, h, w) prediction, model pixels.
+    sides
+        (B, 4, h, w) truth.
+    groups
+        (B, h, w) int group of each cell, -1 background.
+    central
+        (B, h, w) bool, cells that count.
+    """
+    losses = []
+    for group, unit in enumerate(BOX_UNITS):
+        cells = central & (groups == group)
+        if cells.any():
+            predicted = distances[:, group].permute(0, 2, 3, 1)[cells]
+            truth = sides.permute(0, 2, 3, 1)[cells]
+            losses.append(F.smooth_l1_loss(predicted / unit, truth / unit, beta=0.1))
+    return torch.stack(losses).mean() if losses else distances.sum() * 0.0
