@@ -1,0 +1,74 @@
+"""What an embedding depends on, as a key.
+
+The content hash is taken of *one tile's* pixels after preprocessing: no key ever reads a whole
+volume, and a changed region makes only its own tiles stale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from litesam.errors import ImageError
+from litesam.types import EmbeddingKey, ModelSpec, Tile
+
+
+class EncoderIdentity(Protocol):
+    """What a key needs to know of a predictor."""
+
+    spec: ModelSpec
+    weights_hash: str
+
+
+class PixelPlane(Protocol):
+    """What a key needs to know of a plane: `litesam.preprocess.Plane`."""
+
+    @property
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) uint8."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Text that fixes the intensity mapping."""
+        ...
+
+
+def content_hash(pixels: npt.NDArray[np.uint8]) -> str:
+    """Hash shape and pixels (uint8); BLAKE2b, 128 bits, hexadecimal."""
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels, dtype=np.uint8).data)
+    return digest.hexdigest()
+
+
+def tile_key(predictor: EncoderIdentity, plane: PixelPlane, tile: Tile) -> EmbeddingKey:
+    """Return the key of the embedding of one tile.
+
+    It changes with the model, its weights, the way it takes pixels (input size, resize rule, mean,
+    standard deviation), the intensity mapping, the tile's place and its pixels. It does not change
+    with the device.
+
+    Raises
+    ------
+    ImageError
+        If the tile does not lie in the plane.
+    """
+    box = tile.padded
+    height, width = plane.rgb.shape[:2]
+    if not (0 <= box.y0 < box.y1 <= height and 0 <= box.x0 < box.x1 <= width):
+        raise ImageError(
+            f"Tile {box} does not lie in the plane of {height} × {width} px; make the tiles for "
+            "this plane."
+        )
+    spec = predictor.spec
+    taken = (spec.family, spec.input_px, spec.resize, spec.pixel_mean, spec.pixel_std)
+    return EmbeddingKey(
+        model=spec.name,
+        weights=predictor.weights_hash,
+        preprocessing=f"{plane.fingerprint};{taken!r}",
+        content=content_hash(plane.rgb[box.slices]),
+        region=(box.y0, box.x0, box.y1, box.x1),
+    )
