@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
@@ -193,13 +194,14 @@ def _read(path: Path) -> Any:
 
 
 def _unpickling_message(path: Path, error: Exception) -> str:
-    reason = str(error)
-    if "Unsupported" in reason or "GLOBAL" in reason or "allowed" in reason:
+    refused = re.search(r"GLOBAL (\S+)", str(error))
+    if refused:
         return (
-            f"Weights file {path} was refused: it holds Python objects that would run code when "
-            "they are read. Nothing was run. Give a file of tensors only, best as .safetensors."
+            f"File {path} was refused: it holds the Python object {refused[1]}, which could "
+            "run code when it is read. Nothing was run. Give a file of tensors only, best as "
+            ".safetensors."
         )
-    return f"Weights file {path} is damaged or no PyTorch file; get it again."
+    return f"Weights file {path} is damaged or no PyTorch file of tensors; get it again."
 
 
 def _first_line(error: Exception) -> str:
