@@ -60,7 +60,7 @@ class SamPredictor:
 
     @property
     def _low_res_yx(self) -> tuple[int, int]:
-        side = self._network.prompt_encoder.mask_px
+        side = self._network.prompt_encoder.mask_side
         return (side, side)
 
     # --------------------------------------------------------------------------------------- encode
