@@ -1,0 +1,109 @@
+"""Qt controls for a config dataclass of the engine, made from its fields' metadata: help, unit,
+limits, choices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import Field, fields, replace
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
+
+_AUTOMATIC = "automatic"
+_STEPS = 100
+
+
+class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
+    """A form with one control per field of a frozen config; None is offered as *automatic*.
+
+    Attributes
+    ----------
+    changed
+        The new config, after the user changed a control.
+    """
+
+    changed = Signal(object)
+
+    def __init__(self, config: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._config = config
+        self.controls: dict[str, QWidget] = {}
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        hints = get_type_hints(type(config))
+        for item in fields(config):
+            control = self._control(item, hints[item.name])
+            if control is None:
+                continue
+            control.setObjectName(item.name)
+            control.setToolTip(_help(item))
+            self.controls[item.name] = control
+            form.addRow(item.name.replace("_", " ").capitalize(), control)
+
+    @property
+    def config(self) -> Any:
+        """The config that the controls show."""
+        return self._config
+
+    def _control(self, item: Field[Any], hint: Any) -> QWidget | None:
+        """Return the control of one field; None for a type that has none."""
+        kinds = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
+        optional = NoneType in kinds
+        kinds.discard(NoneType)
+        if len(kinds) != 1:
+            return None
+        kind = kinds.pop()
+        if get_origin(kind) is Literal:
+            return self._choice(item, get_args(kind), optional)
+        if kind in (int, float):
+            return self._number(item, kind, optional)
+        return None
+
+    def _choice(self, item: Field[Any], values: tuple[Any, ...], optional: bool) -> QComboBox:
+        box = QComboBox(self)
+        if optional:
+            box.addItem(_AUTOMATIC, None)
+        for value in values:
+            box.addItem(str(value), value)
+        box.setCurrentIndex(box.findData(getattr(self._config, item.name)))
+        box.currentIndexChanged.connect(lambda _: self._set(item.name, box.currentData()))
+        return box
+
+    def _number(self, item: Field[Any], kind: type, optional: bool) -> QWidget:
+        low, high = item.metadata.get("minimum", 0), item.metadata.get("maximum", 1_000_000)
+        box: Any
+        if kind is int:
+            box, step = QSpinBox(self), 1
+        else:
+            box, step = QDoubleSpinBox(self), (high - low) / _STEPS
+            box.setDecimals(2)
+        box.setSingleStep(step)
+        # One step below the lowest value stands for None.
+        box.setRange(low - step if optional else low, high)
+        if optional:
+            box.setSpecialValueText(_AUTOMATIC)
+        if item.metadata.get("unit"):
+            box.setSuffix(f" {item.metadata['unit']}")
+        value = getattr(self._config, item.name)
+        box.setValue(box.minimum() if value is None else value)
+        box.setKeyboardTracking(False)
+        box.valueChanged.connect(
+            lambda new: self._set(
+                item.name, None if optional and new < low - step / 2 else min(max(new, low), high)
+            )
+        )
+        return box
+
+    def _set(self, name: str, value: Any) -> None:
+        self._config = replace(self._config, **{name: value})
+        self.changed.emit(self._config)
+
+
+def _help(item: Field[Any]) -> str:
+    text: str = item.metadata.get("help", item.name)
+    unit = item.metadata.get("unit")
+    text += f" ({unit})" if unit else ""
+    return text + ("\nAutomatic: the model's own value." if item.default is None else "")

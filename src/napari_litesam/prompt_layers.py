@@ -1,0 +1,357 @@
+"""Points and Shapes layers ↔ prompts of the engine.
+
+One `PromptLayers` holds the two layers in which the user describes the *current object*: points on
+it (positive) or beside it (negative), and a box around it. Positions go layer data → world → image
+data, so the layers may be scaled and shifted independently of the image. No Qt.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Points, Shapes
+from psygnal import Signal
+
+from litesam.types import BoxPrompt, PointLabel, PointPrompt, Prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from napari.layers import Image, Layer
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+POINTS_NAME = "Lite-SAM points"
+BOXES_NAME = "Lite-SAM boxes"
+
+#: Column of the points' features and its two values.
+SIGN = "label"
+_NAMES = {PointLabel.FOREGROUND: "positive", PointLabel.BACKGROUND: "negative"}
+# Green and vermilion of the Okabe-Ito palette; the symbols tell them apart without colour as well.
+_COLOURS = {PointLabel.FOREGROUND: "#00c98d", PointLabel.BACKGROUND: "#ff5a1f"}
+_SYMBOLS = {PointLabel.FOREGROUND: "disc", PointLabel.BACKGROUND: "x"}
+_BOX_COLOUR = "#f0e442"
+_NEGATIVE_MODIFIERS = ("Control", "Meta")
+#: A drawn box below this size (image pixels) is a slip of the mouse and not a prompt.
+MIN_BOX_PX = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSnapshot:
+    """All prompts of both layers as plain values, in the data coordinates of their layers: the
+    unit of undo.
+    """
+
+    points: tuple[tuple[float, ...], ...] = ()
+    signs: tuple[PointLabel, ...] = ()
+    boxes: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no prompt at all."""
+        return not self.points and not self.boxes
+
+
+def placement(image: Layer, ndim: int | None = None) -> dict[str, Any]:
+    """Layer arguments that put a new layer where ``image`` lies.
+
+    Parameters
+    ----------
+    image
+        Layer whose transform is copied.
+    ndim
+        Number of trailing axes to keep (2 for a layer that shows one plane); None: all.
+    """
+    n = image.ndim if ndim is None else ndim
+    keep = slice(image.ndim - n, image.ndim)
+    affine = np.asarray(image.affine.affine_matrix)
+    sub = np.eye(n + 1)
+    sub[:n, :n] = affine[:-1, :-1][keep, keep]
+    sub[:n, n] = affine[:-1, -1][keep]
+    result: dict[str, Any] = {
+        "scale": np.asarray(image.scale)[keep],
+        "translate": np.asarray(image.translate)[keep],
+        "rotate": np.asarray(image.rotate)[keep, keep],
+        "shear": _sub_shear(np.asarray(image.shear), image.ndim, n),
+        "affine": sub,
+    }
+    for name in ("units", "axis_labels"):
+        if hasattr(image, name):
+            result[name] = tuple(getattr(image, name))[keep]
+    return result
+
+
+def _sub_shear(shear: FloatArray, ndim: int, keep: int) -> FloatArray:
+    """Upper-triangular shear coefficients of the trailing ``keep`` axes."""
+    if shear.ndim == 2:
+        return shear[ndim - keep :, ndim - keep :]
+    full = np.zeros((ndim, ndim))
+    full[np.triu_indices(ndim, 1)] = shear
+    return full[ndim - keep :, ndim - keep :][np.triu_indices(keep, 1)]
+
+
+class PromptLayers:
+    """The prompt layers of one image.
+
+    Attributes
+    ----------
+    changed
+        Emitted after a prompt was added, moved, removed or changed its sign.
+    sign_requested
+        Emitted when the user's action on the layer asks for another sign of the next point.
+    image
+        The layer that the prompts speak about.
+    points, boxes
+        The layers. They are added to a viewer by the controller.
+    """
+
+    changed = Signal()
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        extent = max(image.extent.data[1][-2:] - image.extent.data[0][-2:])
+        place = placement(image)
+        self.points = Points(
+            np.zeros((0, image.ndim)),
+            ndim=image.ndim,
+            name=POINTS_NAME,
+            size=float(np.clip(extent / 50.0, 3.0, 60.0)),
+            features={SIGN: np.empty(0, dtype=object)},
+            feature_defaults={SIGN: _NAMES[PointLabel.FOREGROUND]},
+            face_color=_COLOURS[PointLabel.FOREGROUND],
+            border_color="white",
+            border_width=0.12,
+            **place,
+        )
+        self.boxes = Shapes(
+            ndim=image.ndim,
+            name=BOXES_NAME,
+            edge_color=_BOX_COLOUR,
+            face_color="transparent",
+            edge_width=float(np.clip(extent / 250.0, 1.0, 12.0)),
+            **place,
+        )
+        self._sign = PointLabel.FOREGROUND
+        self._once: PointLabel | None = None
+        self._quiet = False
+        self.points.mouse_drag_callbacks.append(self._on_press)
+        self.points.events.data.connect(self._on_points)
+        self.points.events.features.connect(self._on_features)
+        self.boxes.events.data.connect(self._on_boxes)
+        self.set_sign(self._sign)
+
+    # -------------------------------------------------------------------------------------- reading
+
+    def snapshot(self) -> PromptSnapshot:
+        """Return all prompts as plain values."""
+        return PromptSnapshot(
+            tuple(tuple(float(v) for v in row) for row in self.points.data),
+            self.signs(),
+            tuple(_corners(shape) for shape in self.boxes.data),
+        )
+
+    def signs(self) -> tuple[PointLabel, ...]:
+        """Sign of each point, in the order of the layer's data; everything that is not "negative"
+        is positive.
+        """
+        names = self.points.features.get(
+            SIGN, [_NAMES[PointLabel.FOREGROUND]] * len(self.points.data)
+        )
+        negative = _NAMES[PointLabel.BACKGROUND]
+        return tuple(
+            PointLabel.BACKGROUND if name == negative else PointLabel.FOREGROUND for name in names
+        )
+
+    def on_plane(self, image: Image, index: Mapping[int, int]) -> Prompts | None:
+        """Return the prompts of one plane, in (y, x) pixels of the image; None if there are none.
+
+        Parameters
+        ----------
+        image
+            The layer that the pixels refer to.
+        index
+            Pixel index of the plane along each leading data axis of the image.
+
+        Notes
+        -----
+        Of several boxes of a plane the newest counts. In napari pixel 0 spans -0.5 to 0.5; the
+        engine's half-open box of that pixel is 0 to 1: edges move by half a pixel.
+        """
+        points = []
+        for position, sign in zip(self.points.data, self.signs(), strict=True):
+            at = _to_image(self.points, image, position)
+            if _lies_on(at, index):
+                points.append(PointPrompt(float(at[-2]), float(at[-1]), sign))
+        box = None
+        for shape in self.boxes.data:
+            corners = np.array([_to_image(self.boxes, image, vertex) for vertex in shape])
+            if _lies_on(corners.mean(axis=0), index):
+                low, high = corners[:, -2:].min(axis=0), corners[:, -2:].max(axis=0)
+                if (high - low >= MIN_BOX_PX).all():
+                    box = BoxPrompt(*(float(v) + 0.5 for v in (*low, *high)))
+        if not points and box is None:
+            return None
+        return Prompts(points=tuple(points), box=box)
+
+    # ------------------------------------------------------------------------------------- changing
+
+    def set_sign(self, sign: PointLabel) -> None:
+        """Choose the sign of the next points."""
+        self._sign = sign
+        with self._silence():
+            # With points selected napari would also recolour those: only the next point is meant
+            # here.
+            selected = set(self.points.selected_data)
+            if selected:
+                self.points.selected_data = set()
+            self.points.feature_defaults = {SIGN: _NAMES[sign]}
+            self.points.current_face_color = _COLOURS[sign]
+            self.points.current_symbol = _SYMBOLS[sign]
+            if selected:
+                self._restore_selection(selected)
+
+    def toggle_selected(self) -> bool:
+        """Toggle the sign of the selected points; False if none is selected in select mode."""
+        selected = {i for i in self.points.selected_data if i < len(self.points.data)}
+        if not selected or str(self.points.mode) != "select":
+            return False
+        signs = list(self.signs())
+        for i in selected:
+            signs[i] = (
+                PointLabel.FOREGROUND
+                if signs[i] == PointLabel.BACKGROUND
+                else PointLabel.BACKGROUND
+            )
+        self._write_signs(signs)
+        self.changed.emit()
+        return True
+
+    def restore(self, snapshot: PromptSnapshot) -> None:
+        """Put the layers back to a snapshot."""
+        with self._silence():
+            self.points.selected_data = set()
+            self.points.data = np.array(snapshot.points).reshape(-1, self.points.ndim)
+            self._write_signs(snapshot.signs)
+            self.boxes.selected_data = set()
+            self.boxes.data = []
+            for box in snapshot.boxes:
+                self.boxes.add_rectangles(np.array(box))
+            self.boxes.selected_data = set()
+        self.set_sign(self._sign)
+        self.changed.emit()
+
+    def clear(self, image: Image | None = None, index: Mapping[int, int] | None = None) -> None:
+        """Remove all prompts, or those of one plane."""
+        self.restore(self.without_plane(image, index))
+
+    def without_plane(
+        self, image: Image | None = None, index: Mapping[int, int] | None = None
+    ) -> PromptSnapshot:
+        """Return the prompts that do not lie on the plane (none at all without a plane)."""
+        if image is None or index is None:
+            return PromptSnapshot()
+        now = self.snapshot()
+        keep = [
+            not _lies_on(_to_image(self.points, image, position), index) for position in now.points
+        ]
+        return PromptSnapshot(
+            tuple(p for p, stay in zip(now.points, keep, strict=True) if stay),
+            tuple(s for s, stay in zip(now.signs, keep, strict=True) if stay),
+            tuple(
+                box
+                for box in now.boxes
+                if not _lies_on(
+                    np.mean([_to_image(self.boxes, image, vertex) for vertex in box], axis=0), index
+                )
+            ),
+        )
+
+    def disconnect(self) -> None:
+        """Drop all callbacks on the layers."""
+        self.points.events.data.disconnect(self._on_points)
+        self.points.events.features.disconnect(self._on_features)
+        self.boxes.events.data.disconnect(self._on_boxes)
+        if self._on_press in self.points.mouse_drag_callbacks:
+            self.points.mouse_drag_callbacks.remove(self._on_press)
+
+    # --------------------------------------------------------------------------------------- events
+
+    def _on_press(self, _layer: Points, event: Any) -> None:
+        """Control-click (Command on macOS) makes one negative point, whatever the sign is."""
+        negative = any(name in event.modifiers for name in _NEGATIVE_MODIFIERS)
+        self._once = PointLabel.BACKGROUND if negative else None
+
+    def _on_points(self, event: Any) -> None:
+        """Give new points their sign; tell about finished changes."""
+        action = str(event.action)
+        if self._quiet or action not in ("added", "removed", "changed"):
+            return
+        signs = list(self.signs())
+        if action == "added":
+            new = self._once if self._once is not None else self._sign
+            for i in event.data_indices:
+                signs[i] = new
+            self._once = None
+        self._write_signs(signs)
+        self.changed.emit()
+
+    def _on_features(self, _event: Any) -> None:
+        """Signs edited in the features table count as well."""
+        if self._quiet:
+            return
+        before = tuple(map(str, self.points.symbol))
+        self._paint()
+        if before != tuple(map(str, self.points.symbol)):
+            self.changed.emit()
+
+    def _on_boxes(self, event: Any) -> None:
+        if not self._quiet and str(event.action) in ("added", "removed", "changed"):
+            self.changed.emit()
+
+    def _write_signs(self, signs: Sequence[PointLabel]) -> None:
+        with self._silence():
+            self.points.features = {SIGN: np.array([_NAMES[s] for s in signs], dtype=object)}
+            self._paint()
+
+    def _paint(self) -> None:
+        """Make colours and symbols follow the signs."""
+        with self._silence():
+            signs = self.signs()
+            if signs:
+                self.points.face_color = [_COLOURS[s] for s in signs]
+                self.points.symbol = [_SYMBOLS[s] for s in signs]
+                self.points.refresh()
+
+    def _restore_selection(self, selected: set[int]) -> None:
+        """Select points again without letting napari copy their look to the next point."""
+        self.points.selected_data = selected
+        self.points.feature_defaults = {SIGN: _NAMES[self._sign]}
+
+    @contextmanager
+    def _silence(self) -> Iterator[None]:
+        """Changes made inside are our own and not the user's."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+
+def _to_image(layer: Layer, image: Image, position: npt.ArrayLike) -> FloatArray:
+    """Map a position in the data of a layer to the data of the image (level 0 of a multiscale
+    one).
+    """
+    return np.asarray(image.world_to_data(layer.data_to_world(np.asarray(position, dtype=float))))
+
+
+def _lies_on(position: FloatArray, index: Mapping[int, int]) -> bool:
+    """Whether the position rounds to the plane."""
+    return all(round(float(position[axis])) == at for axis, at in index.items())
+
+
+def _corners(shape: npt.ArrayLike) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(v) for v in vertex) for vertex in np.asarray(shape))

@@ -1,0 +1,146 @@
+"""The plugin's side of the engine: segmenters by source, and the bodies of the three jobs.
+
+All runs in worker threads. Models, embeddings and results are the engine's; this room keeps what
+has been built, so that a second click loads nothing. No napari, no Qt; torch is imported by the
+engine on first use, in the worker.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from litesam.errors import Cancelled
+from litesam.types import Progress
+
+if TYPE_CHECKING:
+    from litesam.predictors import Predictor
+    from litesam.segmenter import Segmenter, SegmentResult
+    from litesam.store import MemoryStore
+    from litesam.types import LabelArray, MaskRecord
+    from napari_litesam.jobs import JobContext
+    from napari_litesam.requests import (
+        EverythingRequest,
+        ImageSource,
+        PlaneRequest,
+        SegmentRequest,
+    )
+
+#: Segmenters (one per image, channel and model) and predictors that stay in memory.
+_KEPT_SEGMENTERS = 4
+_KEPT_PREDICTORS = 2
+
+
+class SegmenterPool:
+    """Builds segmenters on demand and keeps the newest. Thread-safe.
+
+    All of one pool share a store of embeddings, so going back to an image or a model is quick.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._store: MemoryStore | None = None
+        self._predictors: OrderedDict[tuple[Any, ...], Predictor] = OrderedDict()
+        self._segmenters: OrderedDict[tuple[Any, ...], tuple[Any, Segmenter]] = OrderedDict()
+
+    def get(self, source: ImageSource, context: JobContext) -> Segmenter:
+        """Return the segmenter of a source.
+
+        Raises
+        ------
+        LiteSamError
+            If the model cannot be loaded or the image cannot be used.
+        """
+        with self._lock:
+            known = self._segmenters.get(source.key)
+            if known is not None:
+                self._segmenters.move_to_end(source.key)
+                return known[1]
+            predictor = self._predictor(source, context)
+            if context.cancelled():
+                raise Cancelled("Cancelled before the image was opened.")
+            from litesam.segmenter import Segmenter
+
+            segmenter = Segmenter(
+                source.data,
+                model=predictor,
+                axes=source.axes,
+                store=self._shared_store(),
+                channel=source.channel,
+            )
+            # The array is kept beside it: its id is part of the key and must not be used again.
+            self._segmenters[source.key] = (source.data, segmenter)
+            while len(self._segmenters) > _KEPT_SEGMENTERS:
+                self._segmenters.popitem(last=False)
+            return segmenter
+
+    def forget(self, data: Any) -> None:
+        """Drop what was built from an array, because its layer or its pixels are gone."""
+        with self._lock:
+            for key in [k for k, (kept, _) in self._segmenters.items() if kept is data]:
+                del self._segmenters[key]
+
+    def _predictor(self, source: ImageSource, context: JobContext) -> Predictor:
+        predictor = self._predictors.get(source.model_key)
+        if predictor is None:
+            context.on_progress(Progress(0, 0, f"Loading the model {source.model}"))
+            from litesam.predictors import load_predictor
+
+            predictor = load_predictor(source.model, weights=source.weights, device=source.device)
+            self._predictors[source.model_key] = predictor
+            while len(self._predictors) > _KEPT_PREDICTORS:
+                self._predictors.popitem(last=False)
+        self._predictors.move_to_end(source.model_key)
+        return predictor
+
+    def _shared_store(self) -> MemoryStore:
+        if self._store is None:
+            from litesam.store import MemoryStore
+
+            self._store = MemoryStore()
+        return self._store
+
+
+def segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -> SegmentResult:
+    """Return the object of the prompts; embeds what is missing for it."""
+    segmenter = pool.get(request.plane.source, context)
+    if not segmenter.is_embedded(request.plane.index):
+        context.on_progress(Progress(0, 0, "Embedding around the prompts"))
+    if context.cancelled():
+        raise Cancelled("Cancelled before the prompts were decoded.")
+    return segmenter.segment(request.prompts, request.plane.index)
+
+
+def embed(pool: SegmenterPool, request: PlaneRequest, all_planes: bool, context: JobContext) -> int:
+    """Embed one plane, or all of the image; return the number of planes."""
+    segmenter = pool.get(request.source, context)
+    if not all_planes:
+        segmenter.embed(request.index, on_progress=context.on_progress, cancelled=context.cancelled)
+        return 1
+    planes = list(itertools.product(*map(range, request.source.planes)))
+    for done, index in enumerate(planes):
+        if context.cancelled():
+            raise Cancelled(f"Cancelled after {done} of {len(planes)} planes; those are kept.")
+        context.on_progress(Progress(done, len(planes), f"Embedding plane {index}"))
+        segmenter.embed(index or None, cancelled=context.cancelled)
+    context.on_progress(Progress(len(planes), len(planes), "Embedded"))
+    return len(planes)
+
+
+def everything(
+    pool: SegmenterPool, request: EverythingRequest, context: JobContext
+) -> tuple[LabelArray, Any]:
+    """Return labels and records of all objects of a plane."""
+    segmenter = pool.get(request.plane.source, context)
+    labels: LabelArray
+    records: tuple[MaskRecord, ...]
+    labels, records = segmenter.everything(
+        request.plane.index,
+        proposals=request.proposals,
+        config=request.config,
+        on_progress=context.on_progress,
+        cancelled=context.cancelled,
+    )
+    return labels, records

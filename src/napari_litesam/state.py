@@ -1,0 +1,144 @@
+"""What the user wants (`Settings`) and what is going on (`Status`), with signals.
+
+The widget writes settings and shows both; the controller reads settings and writes the status.
+There is one
+`PluginState` per viewer. Nothing here knows Qt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from typing import Any
+
+from napari.layers import Image, Labels
+from psygnal import Signal
+
+from litesam.types import EverythingConfig, PointLabel
+
+
+class Tool(Enum):
+    """What a click or drag on the canvas makes."""
+
+    POINT = "point"
+    BOX = "box"
+    NONE = "none"
+
+
+class Level(Enum):
+    """How a status is to be read."""
+
+    READY = "ready"
+    BUSY = "busy"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settings:
+    """Everything that the user chose.
+
+    Attributes
+    ----------
+    image
+        Image layer to segment.
+    channel
+        Channel of the image, or None: all colours of an RGB image, else the plane at the sliders.
+    model, device, weights
+        Name of the model, where it runs, and a weights file of the user's own (None: the managed
+        file).
+    sign
+        Whether the next point is on the object or beside it.
+    tool
+        What the next click makes.
+    target
+        Labels layer that receives objects; None: a new one at the first commit.
+    all_planes
+        *Embed* works on all planes of a stack and not only on the current one.
+    proposals, everything
+        Parameters of everything mode; ``proposals`` None is the model's own first choice.
+    """
+
+    image: Image | None = None
+    channel: int | None = None
+    model: str = "lite_sam"
+    device: str = "auto"
+    weights: str | None = None
+    sign: PointLabel = PointLabel.FOREGROUND
+    tool: Tool = Tool.POINT
+    target: Labels | None = None
+    all_planes: bool = False
+    proposals: str | None = None
+    everything: EverythingConfig = field(default_factory=EverythingConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One line about what is going on; ``total`` 0 with level BUSY means that the length is not
+    known.
+    """
+
+    level: Level
+    text: str
+    done: int = 0
+    total: int = 0
+
+
+class PluginState:
+    """Settings and status of one viewer, evented."""
+
+    #: Names of the settings that changed.
+    settings_changed = Signal(frozenset)
+    status_changed = Signal(Status)
+    #: Reasons by control name why it is disabled; a control that is not in it is enabled.
+    disabled_changed = Signal(dict)
+
+    def __init__(self) -> None:
+        self._settings = Settings()
+        self._status = Status(Level.READY, "")
+        self._disabled: dict[str, str] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as they are now."""
+        return self._settings
+
+    @property
+    def status(self) -> Status:
+        """The status as it is now."""
+        return self._status
+
+    @property
+    def disabled(self) -> dict[str, str]:
+        """Reason by control name."""
+        return dict(self._disabled)
+
+    def update(self, **changes: Any) -> None:
+        """Change settings; `settings_changed` carries the names of those that really differ."""
+        old = self._settings
+        self._settings = replace(old, **changes)
+        changed = frozenset(
+            item.name
+            for item in fields(Settings)
+            if not _same(getattr(old, item.name), getattr(self._settings, item.name))
+        )
+        if changed:
+            self.settings_changed.emit(changed)
+
+    def report(self, level: Level, text: str, done: int = 0, total: int = 0) -> None:
+        """Set the status."""
+        status = Status(level, text, done, total)
+        if status != self._status:
+            self._status = status
+            self.status_changed.emit(status)
+
+    def disable(self, reasons: dict[str, str]) -> None:
+        """Set which controls are disabled and why."""
+        if reasons != self._disabled:
+            self._disabled = dict(reasons)
+            self.disabled_changed.emit(dict(reasons))
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Layers are compared by identity, values by equality."""
+    return old is new or (type(old).__module__.split(".")[0] != "napari" and bool(old == new))

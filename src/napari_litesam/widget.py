@@ -1,0 +1,413 @@
+"""The dock widget: shows settings and status, emits intents; touches no layer, knows no model.
+
+Rows from top to bottom follow the order of work: image, model, prompts, objects, everything; the
+status line stays in sight below them. A disabled control says in its tooltip why.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from litesam.models.registry import get_spec, list_models
+from litesam.types import PointLabel
+from napari_litesam.controller import Controller
+from napari_litesam.options import OptionsForm
+from napari_litesam.requests import channel_choices
+from napari_litesam.state import Level, PluginState, Status, Tool
+
+if TYPE_CHECKING:
+    import napari
+
+_DEVICES = (
+    ("Automatic", "auto", "A GPU where there is one, else the CPU."),
+    ("CPU", "cpu", "Works everywhere."),
+    ("GPU (CUDA)", "cuda", "NVIDIA, needs a CUDA build of torch."),
+    ("GPU (Apple)", "mps", "Apple silicon."),
+)
+_PROPOSALS = {"auto_ppn": "AutoPPN (quick)", "grid": "Grid of points (slow)"}
+_COLOURS = {
+    Level.READY: "",
+    Level.BUSY: "",
+    Level.WARNING: "color: #e69f00;",
+    Level.ERROR: "color: #ff6b52; font-weight: bold;",
+}
+_MARKS = {Level.READY: "", Level.BUSY: "⏳ ", Level.WARNING: "⚠ ", Level.ERROR: "✖ "}
+
+
+class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
+    """Interactive and automatic segmentation of the planes of an image layer.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer that the widget works in; napari passes it.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("lite_sam")
+        self.state = PluginState()
+        self._tips: dict[str, str] = {}
+        self._named: dict[str, QWidget] = {}
+        self._docked = False
+        self._window: QWidget | None = None
+        self._build()
+        self.state.settings_changed.connect(self._show_settings)
+        self.state.status_changed.connect(self._show_status)
+        self.state.disabled_changed.connect(self._show_disabled)
+        self.controller = Controller(napari_viewer, self.state)
+        self.controller.layers_changed.connect(self._fill_layers)
+        self._connect()
+        self._fill_layers()
+        self._show_settings(frozenset({"model", "sign", "tool"}))
+
+    # ------------------------------------------------------------------------------------- building
+
+    def _build(self) -> None:
+        content = QWidget(self)
+        rows = QVBoxLayout(content)
+        rows.setContentsMargins(6, 6, 6, 6)
+        rows.setSpacing(6)
+        rows.addLayout(self._build_image())
+        rows.addWidget(_line())
+        rows.addLayout(self._build_prompts())
+        rows.addWidget(_line())
+        rows.addLayout(self._build_everything())
+        rows.addStretch(1)
+
+        scroll = QScrollArea(self)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+
+        self.progress = QProgressBar(self)
+        self.progress.setObjectName("progress")
+        self.progress.setVisible(False)
+        self.cancel = self._button(
+            "cancel", "Cancel", "Stop what is running; what is done is kept."
+        )
+        self.status = QLabel(self)
+        self.status.setObjectName("status")
+        self.status.setWordWrap(True)
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status.setMinimumHeight(3 * self.fontMetrics().lineSpacing())
+        self.status.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.setSpacing(4)
+        outer.addWidget(scroll, 1)
+        bar = QHBoxLayout()
+        bar.setContentsMargins(6, 0, 6, 0)
+        bar.addWidget(self.progress, 1)
+        bar.addStretch(0)
+        bar.addWidget(self.cancel)
+        outer.addLayout(bar)
+        line = QHBoxLayout()
+        line.setContentsMargins(8, 0, 8, 6)
+        line.addWidget(self.status)
+        outer.addLayout(line)
+        self.setMinimumWidth(240)
+
+    def _build_image(self) -> QFormLayout:
+        form = _form()
+        self.image = self._combo("image", "The image layer to segment.")
+        self.channel = self._combo("channel", "The colours or the channel that the model sees.")
+        self.model = self._combo("model", "The model. Another model embeds the image anew.")
+        for spec in list_models():
+            self.model.addItem(spec.title, spec.name)
+            self.model.setItemData(
+                self.model.count() - 1,
+                f"{spec.parameters / 1e6:.1f} M parameters · {spec.paper}",
+                Qt.ItemDataRole.ToolTipRole,
+            )
+        self.device = self._combo("device", "Where the model runs.")
+        for title, name, tip in _DEVICES:
+            self.device.addItem(title, name)
+            self.device.setItemData(self.device.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        self.weights = self._button(
+            "weights", "Standard", "A weights file of your own for this model; again to go back."
+        )
+        self.embed = self._button(
+            "embed",
+            "Embed",
+            "Compute the image's embedding now, so that the first click is quick.\n"
+            "Not needed: the first click does it as well.",
+        )
+        self.all_planes = QCheckBox("all planes", self)
+        self._name("all_planes", self.all_planes, "Embed every plane of the stack.")
+        form.addRow("Image", self.image)
+        form.addRow("Channel", self.channel)
+        form.addRow("Model", self.model)
+        form.addRow("Device", self.device)
+        form.addRow("Weights", self.weights)
+        form.addRow(_row(self.embed, self.all_planes))
+        return form
+
+    def _build_prompts(self) -> QVBoxLayout:
+        self.positive = self._button("positive", "+ Positive", "Click on the object. (T: toggle)")
+        self.negative = self._button(
+            "negative",
+            "− Negative",
+            "Click beside the object, where the mask is too large. (T: toggle; Ctrl-click: one "
+            "negative point)",
+        )
+        self.box = self._button(
+            "box", "▭ Box", "Draw a box around the object. The newest box of a plane counts."
+        )
+        for button in (self.positive, self.negative, self.box):
+            button.setCheckable(True)
+        self.undo = self._button(
+            "undo", "Undo", "Take back the last prompt, commit or everything. (Ctrl-Z)"
+        )
+        self.clear = self._button(
+            "clear", "Clear prompts", "Remove the prompts of the current object. (Shift-C)"
+        )
+        self.target = self._combo(
+            "target",
+            "The Labels layer that receives objects: each gets the next new id and takes no pixel "
+            "of another object.",
+        )
+        self.commit = self._button(
+            "commit", "Commit object", "Write the previewed object into the Labels layer. (C)"
+        )
+        rows = QVBoxLayout()
+        rows.addLayout(_row(self.positive, self.negative, self.box))
+        rows.addLayout(_row(self.undo, self.clear))
+        form = _form()
+        form.addRow("Objects", self.target)
+        rows.addLayout(form)
+        rows.addWidget(self.commit)
+        return rows
+
+    def _build_everything(self) -> QVBoxLayout:
+        self.proposals = self._combo("proposals", "Where everything mode looks for objects.")
+        self.everything = self._button(
+            "everything",
+            "Everything",
+            "Find all objects of the plane shown and add them to the Labels layer.\nObjects that "
+            "are there already stay as they are.",
+        )
+        self.options = OptionsForm(self.state.settings.everything, self)
+        section = QCollapsible("Options of everything", self)
+        section.setObjectName("everything_options")
+        section.addWidget(self.options)
+        rows = QVBoxLayout()
+        form = _form()
+        form.addRow("Proposals", self.proposals)
+        rows.addLayout(form)
+        rows.addWidget(self.everything)
+        rows.addWidget(section)
+        return rows
+
+    def _name(self, name: str, widget: QWidget, tip: str) -> None:
+        widget.setObjectName(name)
+        widget.setToolTip(tip)
+        self._tips[name] = tip
+        self._named[name] = widget
+
+    def _button(self, name: str, text: str, tip: str) -> QPushButton:
+        button = QPushButton(text, self)
+        # Keys go on to the canvas: after a click on a button, T and C still mean the prompts.
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self._name(name, button, tip)
+        return button
+
+    def _combo(self, name: str, tip: str) -> QComboBox:
+        combo = QComboBox(self)
+        # A long layer name must not widen the panel.
+        combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        combo.setMinimumContentsLength(8)
+        combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._name(name, combo, tip)
+        return combo
+
+    # -------------------------------------------------------------------------------------- intents
+
+    def _connect(self) -> None:
+        controller = self.controller
+        for combo, setting in (
+            (self.image, "image"),
+            (self.channel, "channel"),
+            (self.device, "device"),
+            (self.target, "target"),
+            (self.proposals, "proposals"),
+        ):
+            combo.activated.connect(lambda _, c=combo, s=setting: self._choose(c, s))
+        self.model.activated.connect(self._choose_model)
+        self.weights.clicked.connect(self._choose_weights)
+        self.all_planes.toggled.connect(lambda on: self.state.update(all_planes=on))
+        self.options.changed.connect(lambda config: self.state.update(everything=config))
+        self.embed.clicked.connect(lambda: controller.embed())
+        self.cancel.clicked.connect(lambda: controller.cancel())
+        self.positive.clicked.connect(lambda: controller.choose_sign(PointLabel.FOREGROUND))
+        self.negative.clicked.connect(lambda: controller.choose_sign(PointLabel.BACKGROUND))
+        self.box.clicked.connect(lambda: controller.draw_box())
+        self.undo.clicked.connect(lambda: controller.undo())
+        self.clear.clicked.connect(lambda: controller.clear_prompts())
+        self.commit.clicked.connect(lambda: controller.commit())
+        self.everything.clicked.connect(lambda: controller.everything())
+        for button in (self.positive, self.negative, self.box):
+            button.clicked.connect(self._show_tool)
+
+    def _choose(self, combo: QComboBox, setting: str) -> None:
+        changes: dict[str, Any] = {setting: combo.currentData()}
+        if setting == "image":
+            changes["channel"] = None
+        self.state.update(**changes)
+
+    def _choose_model(self, _index: int) -> None:
+        name = self.model.currentData()
+        if name != self.state.settings.model:
+            # Weights of one model do not fit another, and not every model has the same proposals.
+            self.state.update(model=name, weights=None, proposals=None)
+
+    def _choose_weights(self) -> None:
+        if self.state.settings.weights is not None:
+            self.state.update(weights=None)
+            return
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Weights file", "", "Weights (*.safetensors *.pt *.pth);;All files (*)"
+        )
+        if path:
+            self.state.update(weights=path)
+
+    # -------------------------------------------------------------------------------------- showing
+
+    def _fill_layers(self) -> None:
+        """Bring the layer choosers up to date."""
+        settings = self.state.settings
+        images = self.controller.images()
+        _fill(
+            self.image, [(layer.name, layer) for layer in images] or [("–", None)], settings.image
+        )
+        _fill(self.channel, channel_choices(settings.image), settings.channel)
+        targets = [("New layer", None), *((t.name, t) for t in self.controller.targets())]
+        _fill(self.target, targets, settings.target)
+
+    def _show_settings(self, changed: frozenset[str]) -> None:
+        settings = self.state.settings
+        if changed & {"image", "channel", "target"} and hasattr(self, "controller"):
+            self._fill_layers()
+        if changed & {"model", "proposals"}:
+            spec = get_spec(settings.model)
+            self.model.setCurrentIndex(self.model.findData(settings.model))
+            names = [(_PROPOSALS.get(name, name), name) for name in spec.proposals]
+            _fill(self.proposals, names, settings.proposals or spec.proposals[0])
+        if "device" in changed:
+            self.device.setCurrentIndex(self.device.findData(settings.device))
+        if changed & {"weights", "model"}:
+            file = settings.weights
+            self.weights.setText("Standard" if file is None else Path(file).name)
+        if changed & {"sign", "tool"}:
+            self._show_tool()
+
+    def _show_tool(self) -> None:
+        settings = self.state.settings
+        point = settings.tool is Tool.POINT
+        self.positive.setChecked(point and settings.sign == PointLabel.FOREGROUND)
+        self.negative.setChecked(point and settings.sign == PointLabel.BACKGROUND)
+        self.box.setChecked(settings.tool is Tool.BOX)
+
+    def _show_status(self, status: Status) -> None:
+        text = status.text
+        if status.level is Level.BUSY:
+            text += f" ({status.done} of {status.total})" if status.total > 1 else " …"
+        self.status.setText(_MARKS[status.level] + text)
+        self.status.setStyleSheet(_COLOURS[status.level])
+        self.progress.setVisible(status.level is Level.BUSY)
+        self.progress.setRange(0, status.total)
+        self.progress.setValue(status.done)
+
+    def _show_disabled(self, reasons: dict[str, str]) -> None:
+        for name, widget in self._named.items():
+            reason = reasons.get(name)
+            widget.setEnabled(reason is None)
+            tip = self._tips[name]
+            widget.setToolTip(tip if reason is None else f"{tip}\n\nNot now: {reason}")
+
+    # ------------------------------------------------------------------------------------- lifetime
+
+    def event(self, event: QEvent) -> bool:
+        """Follow the widget into its dock and out of it."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._docked = True
+            elif self._docked:
+                self._close(tidy=True)
+        elif event.type() in (QEvent.Type.Show, QEvent.Type.Polish):
+            self._follow_window()
+        return bool(super().event(event))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Closing the viewer's window cancels all work."""
+        if watched is self._window and event.type() == QEvent.Type.Close:
+            self._close(tidy=False)
+        return False
+
+    def _follow_window(self) -> None:
+        window = self.window()
+        if window is not self._window and window is not self:
+            if self._window is not None:
+                self._window.removeEventFilter(self)
+            self._window = window
+            window.installEventFilter(self)
+
+    def _close(self, *, tidy: bool) -> None:
+        if self._window is not None:
+            self._window.removeEventFilter(self)
+            self._window = None
+        self.controller.close(tidy=tidy)
+
+
+def _form() -> QFormLayout:
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return form
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(4)
+    for widget in widgets:
+        row.addWidget(widget)
+    return row
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    return line
+
+
+def _fill(combo: QComboBox, items: Any, chosen: Any) -> None:
+    """Replace the items of a chooser and choose one by identity or equality of its data."""
+    combo.clear()
+    for text, data in items:
+        combo.addItem(text, data)
+        combo.setItemData(combo.count() - 1, text, Qt.ItemDataRole.ToolTipRole)
+    for i, (_, data) in enumerate(items):
+        if data is chosen or (isinstance(data, int | str) and data == chosen):
+            combo.setCurrentIndex(i)
+            return
