@@ -57,6 +57,8 @@ _HOST = "".join(c for c in socket.gethostname().lower() if c.isascii() and c.isa
 _LEFTOVER_AGE_S = 3600.0
 _KIND = "embedding-store"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: A rename fails so where something is in its place already.
+_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 #: After this many puts the store is measured again, because other processes write too.
 _PUTS_PER_SCAN = 64
 #: Pruning goes a little below the limit, so that it is not needed again at once.
@@ -208,18 +210,19 @@ class ZarrStore:
         return self.path / f"tmp-{_HOST}-{os.getpid()}-{uuid.uuid4().hex}"
 
     def _move_into_place(self, temporary: Path, folder: Path) -> None:
-        for attempt in range(10):
+        """Rename a complete entry to its place, in place of an older one."""
+        for _ in range(10):
             try:
                 os.rename(temporary, folder)
-            except OSError:
-                # A folder cannot be renamed over another one. Somebody else may put one back in
-                # between: again.
-                if attempt == 9 or not os.path.lexists(folder):
+            except OSError as error:
+                if error.errno not in _OCCUPIED and not os.path.lexists(folder):
                     raise
+                # A folder cannot be renamed over another one; somebody else may put one back.
                 self._discard(folder)
             else:
                 _flush_folder(self.path)
                 return
+        _remove(temporary)  # others put this key all the time, and equal keys mean equal content
 
     def _discard(self, folder: Path) -> bool:
         """Remove an entry as a whole; return whether it was there."""
