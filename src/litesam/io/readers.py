@@ -191,9 +191,15 @@ def _read_tiff(path: Path) -> ImageData:
                 if not tiff.series:
                     raise ReadError(f"{path} is a TIFF file without an image.")
                 series = tiff.series[0]
-                axes = _tiff_axes(series.axes)
-                scale, unit = _tiff_scale(tiff, axes) if axes else (None, None)
                 array = _tiff_pixels(path, series)
+                letters = series.axes
+                if "S" in letters and not letters.endswith("S"):  # colours in planes: put them last
+                    place = letters.index("S")
+                    order = [k for k in range(array.ndim) if k != place]
+                    array = array.transpose([*order, place])
+                    letters = letters.replace("S", "") + "S"
+                axes = _tiff_axes(letters)
+                scale, unit = _tiff_scale(tiff, axes) if axes else (None, None)
         except ReadError:
             raise
         except MemoryError as error:
