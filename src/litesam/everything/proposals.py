@@ -28,6 +28,9 @@ PROPOSALS = ("auto_ppn", "grid")
 #: neighbour's; the margin is there because the two do not place a proposal on the very same pixel.
 CORE_MARGIN_PX = 16
 
+#: A proposed box this close to the border of the tile may belong to a cut object, pixels.
+_BORDER_PX = 8
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProposedPrompts:
@@ -95,8 +98,8 @@ def propose(
 ) -> ProposedPrompts | None:
     """Return the prompts for one tile, or None if there is nothing to ask.
 
-    Only places in the tile's core or within `CORE_MARGIN_PX` of it: those in the rest of the halo
-    are the neighbours'.
+    Only places in the tile's core or within `CORE_MARGIN_PX` of it, and large objects that reach
+    into the core: those in the rest of the halo are the neighbours'.
     """
     if proposals == "grid":
         return _from_grid(embedding, tile, config)
@@ -126,7 +129,7 @@ def _from_network(
         raise ConfigError(
             f"Model {predictor.spec.name!r} proposes nothing itself; use proposals='grid'."
         )
-    mine = _near_core(found.points, tile)
+    mine = _near_core(found.points, tile) | _through_core(found.boxes, tile)
     if not mine.any():
         return None
     points = _inside(found.points[mine], _region(embedding))
@@ -152,6 +155,21 @@ def _near_core(points: FloatArray, tile: Tile) -> BoolArray:
     low = np.array([tile.core.y0, tile.core.x0]) - CORE_MARGIN_PX - 0.5
     high = np.array([tile.core.y1, tile.core.x1]) + CORE_MARGIN_PX - 0.5
     return np.asarray(((points >= low) & (points <= high)).all(axis=1))
+
+
+def _through_core(boxes: FloatArray, tile: Tile) -> BoolArray:
+    """Which boxes reach from the core to the border of the tile.
+
+    Of an object larger than the halo every tile sees another part and places its proposal in the
+    middle of that part, which may be nobody's core; each tile must decode its part.
+    """
+    core, padded = tile.core, tile.padded
+    low, high = boxes[:, :2], boxes[:, 2:]
+    in_core = ((high > (core.y0, core.x0)) & (low < (core.y1, core.x1))).all(axis=1)
+    at_border = (low <= np.array((padded.y0, padded.x0)) + _BORDER_PX).any(axis=1) | (
+        high >= np.array((padded.y1, padded.x1)) - _BORDER_PX
+    ).any(axis=1)
+    return np.asarray(in_core & at_border)
 
 
 def _inside(points: FloatArray, region: Box) -> FloatArray:
