@@ -81,13 +81,6 @@ def test_continuous_integration_runs_the_command_of_the_readme() -> None:
     assert "make test" in read(".ci", "run")
 
 
-def test_links_of_the_pages_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    for page in pages:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
-
-
 def test_version_is_the_same_everywhere() -> None:
     import litesam
     import napari_litesam
