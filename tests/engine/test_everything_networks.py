@@ -1,0 +1,155 @@
+"""Everything mode and the segmenter with the real networks.
+
+Where a model's own weights are not on this computer it gets deterministic ones: what is asked here
+is that prompts, windows, frames, masks and labels fit together, not that the objects are right.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+import litesam
+from litesam.errors import ConfigError, WeightsError
+from litesam.everything import segment_everything
+from litesam.models.registry import MODELS
+from litesam.segmenter import Segmenter
+from litesam.types import (
+    BoxPrompt,
+    EverythingConfig,
+    ModelSpec,
+    PointLabel,
+    PointPrompt,
+    Prompts,
+    TilingConfig,
+)
+from parity.fill import fill_tensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from litesam.predictors import Predictor
+
+#: Few prompts and no filters: the networks are slow and without training nothing would pass.
+CONFIG = EverythingConfig(
+    points_per_side=3,
+    points_per_batch=5,
+    predicted_iou_threshold=0.0,
+    stability_threshold=0.0,
+    confidence_threshold=0.0,
+    top_n=6,
+)
+TILING = TilingConfig(tile_px=128, halo_px=24, single_up_to_px=128)
+
+
+def _filled(spec: ModelSpec, folder: Path) -> Path:
+    """A file of deterministic weights."""
+    module, _, function = spec.builder.partition(":")
+    network = getattr(import_module(module), function)(spec)
+    state = {
+        name: torch.from_numpy(
+            np.asarray(fill_tensor(name, tuple(tensor.shape), str(tensor.dtype).split(".")[1]))
+        )
+        for name, tensor in network.state_dict().items()
+    }
+    path = folder / f"{spec.name}.pt"
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda spec: spec.name)
+def predictor(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Predictor:
+    try:
+        return litesam.load_predictor(request.param.name, device="cpu")
+    except WeightsError:
+        folder = tmp_path_factory.mktemp("weights")
+        weights = _filled(request.param, folder)
+        return litesam.load_predictor(request.param.name, weights=weights, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def image() -> npt.NDArray[np.uint8]:
+    """(110, 170): two tiles."""
+    random = np.random.default_rng(0)
+    yy, xx = np.mgrid[:110, :170]
+    bright = np.zeros((110, 170))
+    for y, x, radius in ((30, 30, 12), (70, 40, 9), (40, 100, 15), (85, 140, 11)):
+        bright += np.exp(-((((yy - y) ** 2 + (xx - x) ** 2) / radius**2) ** 2))
+    return (20 + 180 * bright + random.normal(0, 4, bright.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def segmenter(predictor: Predictor, image: npt.NDArray[np.uint8]) -> Segmenter:
+    return Segmenter(image, predictor, tiling=TILING)
+
+
+@pytest.mark.parametrize("proposals", ["auto_ppn", "grid"])
+def test_labels_and_records_agree_and_are_the_same_again(
+    segmenter: Segmenter, image: npt.NDArray[np.uint8], proposals: str
+) -> None:
+    if proposals not in segmenter.predictor.spec.proposals:
+        with pytest.raises(ConfigError, match="use proposals='grid'"):
+            segmenter.everything(proposals=proposals, config=CONFIG)
+        return
+    labels, records = segmenter.everything(proposals=proposals, config=CONFIG)
+    assert labels.shape == image.shape
+    assert [r.label for r in records] == list(range(1, len(records) + 1))
+    assert set(np.unique(labels)) - {0} == {r.label for r in records}
+    for record in records:
+        assert np.array_equal(labels == record.label, record.mask(labels.shape))
+        assert np.isfinite([record.score, record.predicted_iou, record.stability]).all()
+    again, _ = segment_everything(image, segmenter.predictor, proposals, CONFIG, tiling=TILING)
+    assert np.array_equal(labels, again)
+
+
+def _click(y: float, x: float) -> Prompts:
+    return Prompts(points=(PointPrompt(y, x),))
+
+
+def test_click_candidates_and_refinement(segmenter: Segmenter) -> None:
+    first = segmenter.segment(_click(40, 100))
+    assert first.mask.shape == segmenter.plane_shape
+    assert first.candidates == 3
+    assert first.record.predicted_iou == first.masks.predicted_iou.max()
+    low_res = first.masks.whole().logits[0, first.candidate]
+    background = PointPrompt(70, 40, PointLabel.BACKGROUND)
+    refined = segmenter.segment(
+        Prompts(points=(PointPrompt(40, 100), background), low_res_mask=low_res), tile=first.tile
+    )
+    assert refined.candidates == 1
+    assert refined.mask.shape == segmenter.plane_shape
+
+
+def test_mask_is_that_of_the_decoder(segmenter: Segmenter, predictor: Predictor) -> None:
+    prompts = Prompts(box=BoxPrompt(15, 15, 45, 45))
+    result = segmenter.segment(prompts)
+    box = result.tile.padded
+    embedding = predictor.encode(segmenter.plane().rgb[box.slices], (box.y0, box.x0))
+    masks = predictor.decode(embedding, prompts.to_batch(), multimask=False)
+    expected = np.zeros(segmenter.plane_shape, dtype=bool)
+    expected[box.slices] = masks.to_image()[0, 0]
+    assert np.array_equal(result.mask, expected)
+
+
+def test_many_prompts_give_what_single_ones_give(segmenter: Segmenter) -> None:
+    prompts = [
+        _click(30, 30),
+        Prompts(box=BoxPrompt(20, 80, 60, 120)),
+        _click(85, 140),
+        _click(70, 40),
+    ]
+    records = segmenter.segment_many(prompts)
+    for given, record in zip(prompts, records, strict=True):
+        single = segmenter.segment(given)
+        mask = record.mask(segmenter.plane_shape)
+        # A logit next to 0 may flip: sums have another order in a batch.
+        assert (mask ^ single.mask).sum() <= 0.01 * max(mask.sum(), 100)
+        assert record.predicted_iou == pytest.approx(single.record.predicted_iou, abs=5e-3)
