@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -55,3 +59,41 @@ def test_import_contracts_hold() -> None:
         [str(command), "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert result.returncode == 0, result.stdout
+
+
+def third_party_imports(package: str) -> set[str]:
+    """Top-level modules outside the standard library and the project that a package imports."""
+    found = set()
+    for path in (ROOT / "src" / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"litesam", "napari_litesam"}
+
+
+def providers(module: str) -> set[str]:
+    """Distributions that bring a top-level module."""
+    return {name.lower() for name in packages_distributions().get(module, ())}
+
+
+def declared_dependencies() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {re.split(r"[\[<>=!~; ]", entry)[0].lower() for entry in project["dependencies"]}
+
+
+@pytest.mark.parametrize(
+    ("package", "brought_by_the_viewer"), [("litesam", set()), ("napari_litesam", {"napari"})]
+)
+def test_every_import_is_a_declared_dependency(
+    package: str, brought_by_the_viewer: set[str]
+) -> None:
+    modules = third_party_imports(package) - brought_by_the_viewer
+    undeclared = {module for module in modules if not providers(module) & declared_dependencies()}
+    assert not undeclared
+
+
+def test_every_declared_dependency_is_imported() -> None:
+    modules = third_party_imports("litesam") | third_party_imports("napari_litesam")
+    assert declared_dependencies() <= set().union(*map(providers, modules))
