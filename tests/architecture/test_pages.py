@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from litesam.cli import build_parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -33,6 +36,16 @@ def test_python_on_the_page_runs(
         for number, block in enumerate(python_blocks(page)):
             code = compile(block, f"{name_of(page)}, block {number}", "exec")
             exec(code, namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_of_the_page_are_understood(page: Path) -> None:
+    """Every `litesam …` line of a shell block is accepted by the parser; nothing is run."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for line in "".join(blocks).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["litesam"] and "--help" not in words:
+            build_parser().parse_args(words[1:])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
