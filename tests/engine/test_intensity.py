@@ -17,7 +17,21 @@ FULL = NormalizeConfig(low_percentile=0.0, high_percentile=100.0)
 
 @pytest.mark.parametrize(
     "dtype",
-    "uint8 int8 uint16 >u2 int16 uint32 int32 uint64 int64 float16 float32 >f4 float64".split(),
+    [
+        "uint8",
+        "int8",
+        "uint16",
+        ">u2",
+        "int16",
+        "uint32",
+        "int32",
+        "uint64",
+        "int64",
+        "float16",
+        "float32",
+        ">f4",
+        "float64",
+    ],
 )
 def test_grey_is_stretched_to_black_and_white_in_every_dtype(dtype: str) -> None:
     plane = to_rgb(np.array([[10, 20], [60, 110]], dtype=dtype), FULL)

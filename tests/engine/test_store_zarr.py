@@ -515,6 +515,8 @@ def test_removed_store_folder_is_an_error_that_says_so(store: ZarrStore) -> None
     assert store.get(key_of(1)) is None
     with pytest.raises(StoreError, match="cannot be listed"):
         len(store)
+    with pytest.raises(StoreError, match="cannot be listed"):
+        store.prune()
 
 
 def test_default_folder_follows_the_environment(

@@ -236,13 +236,14 @@ class ZarrStore:
         _remove(grave)
         return True
 
-    def _entry_folders(self) -> list[Path]:
+    def _names(self) -> list[str]:
         try:
-            return [
-                self.path / name for name in os.listdir(self.path) if _ENTRY_NAME.fullmatch(name)
-            ]
+            return os.listdir(self.path)
         except OSError as error:
             _raise_store_error(f"The store {self.path} cannot be listed", error)
+
+    def _entry_folders(self) -> list[Path]:
+        return [self.path / name for name in self._names() if _ENTRY_NAME.fullmatch(name)]
 
     def _usage(self) -> list[tuple[int, int, Path]]:
         """(last use in ns, bytes, folder) of all entries, oldest use first."""
@@ -283,7 +284,7 @@ class ZarrStore:
 
     def _sweep(self) -> None:
         """Remove what killed processes left."""
-        for name in os.listdir(self.path):
+        for name in self._names():
             match = _TEMPORARY_NAME.fullmatch(name)
             if match and _is_abandoned(self.path / name, match["host"], int(match["pid"])):
                 logger.info("Sweeping the leftover %s of the store %s", name, self.path)
@@ -489,9 +490,8 @@ def _raise_store_error(what: str, error: OSError) -> NoReturn:
     """Turn an error of the operating system into one that says what to do."""
     if error.errno in _NO_ROOM:
         advice = (
-            "the disk (or a quota) is full: free some space, remove old embeddings with 'litesam "
-            "cache prune' or "
-            "'litesam cache clear', or choose a store on another disk"
+            "the disk (or a quota) is full: free some space, remove old embeddings with "
+            "'litesam cache prune --max-size SIZE', or choose a store on another disk"
         )
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         advice = "change the permissions or choose another folder"
