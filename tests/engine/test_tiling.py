@@ -99,7 +99,7 @@ def test_empty_plane_is_refused(shape: tuple[int, int]) -> None:
 
 
 def _visible_around(tile: Tile, y: float, x: float, shape: tuple[int, int]) -> float:
-    """Distance from a pixel's centre to the nearest edge behind which there is more of the plane."""
+    """Distance from a pixel to the nearest edge behind which there is more of the plane."""
     box = tile.padded
     sides = [
         math.inf if box.y0 == 0 else y + 0.5 - box.y0,
