@@ -85,6 +85,11 @@ def write_labels(
             f"The scale {tuple(scale)} does not fit the axes {axes}; one number for each is needed."
         )
     spacing = None if scale is None else tuple(float(s) for s in scale)
+    order = _standard_places(axes)
+    if order != list(range(len(axes))):  # formats want T before Z
+        array = (array if hasattr(array, "transpose") else np.asarray(array)).transpose(order)
+        axes = "".join(axes[place] for place in order)
+        spacing = None if spacing is None else tuple(spacing[place] for place in order)
     name = target.name.lower()
     if name.endswith(".zarr"):
         check_output(target, overwrite=overwrite)
@@ -259,6 +264,11 @@ def _rgb_channel(label: str, color: str) -> dict[str, Any]:
     }
 
 
+def _standard_places(axes: str) -> list[int]:
+    """Places of the axes in the order T, C, Z, Y, X."""
+    return sorted(range(len(axes)), key=lambda place: _ORDER.index(axes[place]))
+
+
 def _standard_order(image: Any, image_axes: str | None, axes: str) -> tuple[Any, str]:
     """Image with its axes in the order T, C, Z, Y, X that OME-Zarr wants; bool becomes uint8."""
     picture: Any = image if hasattr(image, "shape") else np.asarray(image)
@@ -267,7 +277,7 @@ def _standard_order(image: Any, image_axes: str | None, axes: str) -> tuple[Any,
         raise WriteError(
             f"Labels {axes} do not belong to an image {image_axes}; all axes but C must agree."
         )
-    order = sorted(range(len(image_axes)), key=lambda axis: _ORDER.index(image_axes[axis]))
+    order = _standard_places(image_axes)
     if order != list(range(len(order))):
         picture = picture.transpose(order)
     if picture.dtype == np.bool_:

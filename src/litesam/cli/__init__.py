@@ -1,0 +1,101 @@
+"""The command ``litesam``: one module per command, each with ``add_parser`` and ``run``.
+
+Exit codes: 0 done; 1 an error that is explained on stderr; 2 wrong usage; 130 interrupted. Results
+go to stdout (with ``--json`` as JSON), progress and messages to stderr. Everything heavy is
+imported by the commands when they run, so that ``litesam --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from litesam.cli import cache, demo, embed, label, models
+from litesam.cli.terminal import UsageError, complain
+from litesam.errors import Cancelled, LiteSamError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["build_parser", "main"]
+
+_DESCRIPTION = "Segment microscopy with light Segment-Anything models, offline."
+_EXAMPLES = """\
+examples:
+  litesam demo                                   segment the bundled samples into demo-output/
+  litesam label cells.tif -o labels.tif          label every object of an image
+  litesam label a.png b.png -o results/          several images into a folder
+  litesam models                                 which models there are
+  litesam label --help                           all about one command
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="litesam",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    for module in (demo, label, embed, models, cache):
+        module.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name; None: those of the process.
+
+    Returns
+    -------
+    int
+        Exit code, see the module's documentation.
+    """
+    parser = build_parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:  # --help (0) or wrong usage (2), already explained
+        return stop.code if isinstance(stop.code, int) else 2
+    if args.version:
+        return _print_version()
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=logging.INFO if getattr(args, "verbose", False) else logging.WARNING,
+        format="%(levelname)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except UsageError as error:
+        complain(f"{error} See litesam {args.command} --help.")
+        return 2
+    except (KeyboardInterrupt, Cancelled):
+        complain("Interrupted; no half-written output was left.")
+        return 130
+    except LiteSamError as error:
+        complain(str(error))
+        return 1
+    except BrokenPipeError:  # the reader of a pipe, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _print_version() -> int:
+    from importlib.metadata import version
+
+    sys.stdout.write(f"litesam {version('napari-litesam')}\n")
+    return 0

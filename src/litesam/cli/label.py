@@ -1,0 +1,348 @@
+"""``litesam label``: images in, label images out; everything mode or prompts from a file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from litesam.cli.options import (
+    add_command,
+    add_config_options,
+    add_image_options,
+    add_model_options,
+    add_output_options,
+    config_from,
+    load_model,
+    open_store,
+)
+from litesam.cli.terminal import Bars, UsageError, complain, progress_bars, say, say_json
+from litesam.errors import Cancelled, ImageError, LiteSamError, PromptError, WriteError
+from litesam.predictors import Predictor
+from litesam.store import EmbeddingStore
+from litesam.types import EverythingConfig
+
+if TYPE_CHECKING:
+    import argparse
+
+    from litesam.cli.stack import Planes
+    from litesam.types import LabelArray, Prompts
+
+    PlanePrompts = dict[tuple[int, ...], list[Prompts]]
+
+_EXAMPLES = """\
+  litesam label cells.tif -o labels.tif --overlay
+  litesam label cells.png -o cells.ome.zarr --stability-threshold 0.9 --min-area-px 20
+  litesam label plate/*.tif -o results/ --format ome.zarr --json
+  litesam label stack.tif -o labels.tif --axes ZYX --limits 100 4000
+  litesam label stack.tif -o slice12.tif --index 12
+  litesam label cells.tif -o labels.tif --prompts clicks.csv
+
+prompts file: a CSV with a header; one row per point or box, rows of the same object belong
+together:
+  object,kind,y,x,label,y0,x0,y1,x1
+  a,point,40.5,61,1,,,,
+  a,point,52,61,0,,,,
+  b,box,,,,10,20,35,48
+label: 1 on the object, 0 beside it. For stacks add a column z (and t) with the slice, from 0.
+"""
+_FORMATS = ("tif", "ome.tif", "png", "ome.zarr")
+_OUTPUT_ENDINGS = (".tif", ".tiff", ".png", ".zarr")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "label",
+        "segment images into label images",
+        "Segment images into label images (0 = background, 1 … N = objects). Without --prompts "
+        "every object is "
+        "looked for. Stacks are segmented plane by plane; no number is used twice in a stack.",
+        _EXAMPLES,
+    )
+    parser.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="TIFF, PNG, JPEG, OME-Zarr or .npy"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="label image (.tif, .ome.tif, .png, .ome.zarr), or a folder for NAME_labels.tif",
+    )
+    parser.add_argument(
+        "--format", choices=_FORMATS, default="tif", help="format in a folder (default: tif)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    parser.add_argument(
+        "--overlay",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        metavar="PNG",
+        help="also draw the objects over the image (of a stack: over the plane with most "
+        "objects); without a name "
+        "beside the labels",
+    )
+    how = parser.add_argument_group("what is segmented")
+    how.add_argument(
+        "--proposals",
+        choices=("auto_ppn", "grid"),
+        help="everything: places that the network finds, or a grid of points "
+        "(default: the model's own)",
+    )
+    how.add_argument("--prompts", type=Path, metavar="CSV", help="only the objects of this file")
+    cache = parser.add_argument_group("embeddings").add_mutually_exclusive_group()
+    cache.add_argument(
+        "--cache", action="store_true", help="use and fill the user's embedding cache"
+    )
+    cache.add_argument(
+        "--store", type=Path, metavar="DIR", help="use and fill this embedding folder"
+    )
+    add_model_options(parser)
+    add_image_options(parser)
+    add_config_options(parser, EverythingConfig, "everything mode")
+    add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One image and where its results go."""
+
+    image: Path
+    output: Path
+    overlay: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """What all images share."""
+
+    predictor: Predictor
+    store: EmbeddingStore | None
+    config: EverythingConfig
+    prompts: PlanePrompts | None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from litesam.io import read_prompts_csv
+
+    if args.prompts is not None and (args.proposals is not None or len(args.images) > 1):
+        raise UsageError("--prompts goes with one image and without --proposals.")
+    config = config_from(args, EverythingConfig)
+    jobs = _plan(args)
+    prompts = None if args.prompts is None else read_prompts_csv(args.prompts)
+    store = open_store(args.store) if args.store or args.cache else None
+    tools = _Tools(load_model(args), store, config, prompts)
+    results = []
+    with progress_bars(quiet=args.quiet) as bars:
+        for job in jobs:
+            try:
+                results.append(_label_file(job, args, tools, bars))
+            except Cancelled:
+                raise
+            except LiteSamError as error:
+                if len(jobs) == 1:
+                    raise
+                complain(str(error))
+                results.append({"image": str(job.image), "error": str(error)})
+    if args.json:
+        say_json(results)
+    else:
+        _say_results(results)
+    return 1 if any("error" in result for result in results) else 0
+
+
+# ---------------------------------------------------------------------------------- what goes where
+
+
+def _plan(args: argparse.Namespace) -> list[_Job]:
+    """Names of all outputs; refuses before any work what could not be written at its end."""
+    from litesam.io import check_output
+
+    out: Path = args.output
+    is_file = out.name.lower().endswith(_OUTPUT_ENDINGS)
+    if is_file and len(args.images) > 1:
+        raise UsageError(
+            f"{len(args.images)} images do not fit into one file {out}; give a folder."
+        )
+    if args.overlay not in (None, Path()) and len(args.images) > 1:
+        raise UsageError("With several images --overlay takes no name.")
+    if not is_file and out.suffix and not out.is_dir() and len(args.images) == 1:
+        raise UsageError(
+            f"{out} has an ending that labels cannot have; use .tif, .png or .ome.zarr."
+        )
+    if not is_file:
+        _make_folder(out)
+    jobs = [_job(image, args, is_file=is_file) for image in args.images]
+    outputs = [path for job in jobs for path in (job.output, job.overlay) if path is not None]
+    if len(set(outputs)) != len(outputs):
+        raise UsageError("Two images would be written to the same output; rename one of them.")
+    for path in outputs:
+        check_output(path, overwrite=args.overwrite)
+    return jobs
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"The folder {path} cannot be made: {error.strerror}.") from error
+
+
+def _job(image: Path, args: argparse.Namespace, *, is_file: bool) -> _Job:
+    """Outputs of one image."""
+    from litesam.io import stem
+
+    output = args.output if is_file else args.output / f"{stem(image)}_labels.{args.format}"
+    overlay = args.overlay
+    if overlay == Path():
+        name = stem(output).removesuffix("_labels")
+        overlay = output.with_name(f"{name}_overlay.png")
+    elif overlay is not None and overlay.suffix.lower() != ".png":
+        raise UsageError(f"The overlay {overlay} is a PNG picture; let its name end with .png.")
+    return _Job(image, output, overlay)
+
+
+# ----------------------------------------------------------------------------------------- the work
+
+
+def _label_file(job: _Job, args: argparse.Namespace, tools: _Tools, bars: Bars) -> dict[str, Any]:
+    """Label one image and write its outputs."""
+    from litesam.cli.stack import open_planes
+    from litesam.io import read_image, write_labels, write_overlay
+
+    start = time.perf_counter()
+    planes = open_planes(read_image(job.image), args, tools.predictor, tools.store)
+    _check_output_holds(job.output, planes)
+    labels, counts = _label_planes(planes, args, tools, bars, job.image.name)
+    is_zarr = job.output.name.lower().endswith(".zarr")
+    pixels, pixel_axes = planes.pixels() if is_zarr else (None, None)
+    write_labels(
+        job.output,
+        labels,
+        planes.label_axes,
+        planes.scale,
+        unit=planes.image.unit,
+        overwrite=args.overwrite,
+        image=pixels,
+        image_axes=pixel_axes,
+    )
+    if job.overlay is not None:
+        fullest = max(range(len(counts)), key=counts.__getitem__)
+        index = planes.indices[fullest]
+        plane_labels = labels if planes.label_axes == "YX" else labels[index]
+        rgb = planes.segmenter.plane(index or None).rgb
+        write_overlay(job.overlay, rgb, plane_labels, overwrite=args.overwrite)
+    return {
+        "image": str(job.image),
+        "output": str(job.output),
+        "overlay": None if job.overlay is None else str(job.overlay),
+        "model": tools.predictor.spec.name,
+        "axes": planes.label_axes,
+        "shape": list(labels.shape),
+        "planes": len(planes.indices),
+        "objects": sum(counts),
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+
+
+def _check_output_holds(output: Path, planes: Planes) -> None:
+    """Refuse a stack before the work that its output could not hold."""
+    if planes.label_axes != "YX" and output.suffix.lower() == ".png":
+        raise WriteError(
+            f"PNG holds one plane, the labels would have the axes {planes.label_axes}; write .tif "
+            f"or "
+            ".ome.zarr, or choose a plane with --index."
+        )
+    if not set(planes.label_axes) <= set("TZYX"):
+        raise ImageError(
+            f"Labels with the axes {planes.label_axes} cannot be written; name the axes of the "
+            f"stack T or Z "
+            "with --axes, or choose a plane with --index."
+        )
+
+
+def _label_planes(
+    planes: Planes, args: argparse.Namespace, tools: _Tools, bars: Bars, title: str
+) -> tuple[LabelArray, list[int]]:
+    """Labels of all chosen planes, numbered on, and the number of objects of each plane."""
+    import numpy as np
+
+    wanted = None if tools.prompts is None else _prompts_by_plane(tools.prompts, planes, args)
+    result = np.zeros(planes.shape, dtype=np.int32)
+    counts: list[int] = []
+    bars.begin(title, len(planes.indices))
+    for number, index in enumerate(planes.indices):
+        if wanted is None:
+            labels, records = planes.segmenter.everything(
+                index or None,
+                proposals=args.proposals,
+                config=tools.config,
+                on_progress=bars.part(number),
+            )
+            count = len(records)
+        else:
+            labels, count = _from_prompts(planes, index, wanted.get(index, []), tools.config)
+        labels[labels > 0] += sum(counts)
+        result[... if planes.label_axes == "YX" else index] = labels
+        counts.append(count)
+    return result, counts
+
+
+def _from_prompts(
+    planes: Planes, index: tuple[int, ...], prompts: list[Prompts], config: EverythingConfig
+) -> tuple[LabelArray, int]:
+    """Labels of one plane's prompts, in their order."""
+    from litesam.merge import paint_labels
+
+    records = planes.segmenter.segment_many(prompts, index or None) if prompts else []
+    labels, painted = paint_labels(
+        records,
+        planes.segmenter.plane_shape,
+        config.overlap_policy or "score",
+        min_area_px=config.min_area_px,
+    )
+    return labels, len(painted)
+
+
+def _prompts_by_plane(
+    prompts: PlanePrompts, planes: Planes, args: argparse.Namespace
+) -> PlanePrompts:
+    """Prompts under the index of their plane."""
+    if list(prompts) == [()] and len(planes.indices) == 1:
+        return {planes.indices[0]: prompts[()]}
+    known = set(planes.indices)
+    leading = planes.leading
+    for index in prompts:
+        if len(index) != len(leading):
+            columns = " and ".join(leading.lower()) or "neither z nor t"
+            raise PromptError(
+                f"{args.prompts}: an image with the axes {planes.axes} needs the columns {columns} "
+                f"beside "
+                "the coordinates."
+            )
+        if index not in known and planes.chosen is None:
+            raise PromptError(
+                f"{args.prompts}: there is no plane {index}; the stack has {planes.shape[:-2]} "
+                f"planes."
+            )
+    if not known & set(prompts):
+        raise PromptError(f"{args.prompts} has no prompts for the plane {planes.chosen}.")
+    return prompts
+
+
+def _say_results(results: list[dict[str, Any]]) -> None:
+    for result in results:
+        if "error" in result:
+            continue
+        objects = "1 object" if result["objects"] == 1 else f"{result['objects']} objects"
+        place = f" in {result['planes']} planes" if result["planes"] > 1 else ""
+        say(f"{result['output']}: {objects}{place}, {result['seconds']:.1f} s")
+        if result["overlay"] is not None:
+            say(result["overlay"])
