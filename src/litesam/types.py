@@ -414,8 +414,8 @@ class Masks:
             y_image, rows = _window_rows(rows, y, logits.shape[0])
             x_image, columns = _window_rows(columns, x, logits.shape[1])
             oy, ox = oy + y_image, ox + x_image
-        # An image pixel mixes at most three neighbouring logits of each axis, with weights of sum 1:
-        # beyond two logits from the last positive one nothing can be positive. What is cut off
+        # An image pixel mixes at most three neighbouring logits of each axis, with weights of sum
+        # 1: beyond two logits from the last positive one nothing can be positive. What is cut off
         # counts as the threshold itself, hence the subtraction.
         y0, y1 = _span(positive.any(axis=1))
         x0, x1 = _span(positive.any(axis=0))
