@@ -43,6 +43,10 @@ class LiteSAM(nn.Module):
         """Model pixels per embedding cell."""
         return self.input_px // self.grid_side
 
+    def encode(self, x: Tensor) -> dict[str, Tensor]:
+        """Encode (B, 3, S, S) normalised pixels as named features, ``"image"``: (B, C, S/8, S/8)."""
+        return {"image": self.image_encoder(x.contiguous(memory_format=torch.channels_last))}
+
     def decode_windows(
         self,
         embedding: Tensor,

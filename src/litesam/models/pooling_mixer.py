@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from litesam.models.layers import LayerNorm2d
-
 
 class MultiScalePooling(nn.Module):
     """Weighted sum of average poolings minus the input, as one depthwise convolution.
@@ -65,16 +63,20 @@ class ConvMLP(nn.Module):
 
 
 class PoolingBlock(nn.Module):
-    """``x + MSPM(norm(x))``, then ``x + ConvMLP(norm(x))``, each with a learned scale per channel."""
+    """``x + MSPM(norm(x))``, then ``x + ConvMLP(norm(x))``, each with a learned scale per channel.
 
-    def __init__(self, channels: int, ratio: float = 3.0, initial_scale: float = 0.1) -> None:
+    The norm is a batch norm: normalising each pixel by itself would throw away how bright it is, which in
+    microscopy is most of what a pixel says.
+    """
+
+    def __init__(self, channels: int, ratio: float = 3.0) -> None:
         super().__init__()
-        self.norm1 = LayerNorm2d(channels)
+        self.norm1 = nn.BatchNorm2d(channels)
         self.mixer = MultiScalePooling(channels)
-        self.norm2 = LayerNorm2d(channels)
+        self.norm2 = nn.BatchNorm2d(channels)
         self.mlp = ConvMLP(channels, ratio)
-        self.scale1 = nn.Parameter(torch.full((1, channels, 1, 1), initial_scale))
-        self.scale2 = nn.Parameter(torch.full((1, channels, 1, 1), initial_scale))
+        self.scale1 = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.scale2 = nn.Parameter(torch.ones(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to the same shape."""

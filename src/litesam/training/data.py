@@ -94,12 +94,12 @@ class AugmentConfig:
     """Strength of the augmentation."""
 
     scale_range: tuple[float, float] = (0.55, 1.8)
-    invert: float = 0.12
+    invert: float = 0.08
     gamma: float = 0.35
     noise: float = 0.35
     blur: float = 0.2
     grey: float = 0.15
-    tint: float = 0.1
+    tint: float = 0.06
 
 
 class CropStream(IterableDataset[list[Crop]]):
@@ -213,9 +213,7 @@ def _flip(
     return np.ascontiguousarray(rgb), np.ascontiguousarray(labels)
 
 
-def _intensities(
-    rgb: RgbArray, config: AugmentConfig, random: np.random.Generator
-) -> RgbArray:
+def _intensities(rgb: RgbArray, config: AugmentConfig, random: np.random.Generator) -> RgbArray:
     x = rgb.astype(np.float32) / 255.0
     is_grey = bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all())
     if not is_grey and random.random() < config.grey:
@@ -226,9 +224,9 @@ def _intensities(
         x = x * random.uniform(0.8, 1.2, 3).astype(np.float32)
     if random.random() < config.gamma:
         x = np.clip(x, 0, 1) ** np.float32(np.exp(random.uniform(-0.6, 0.6)))
-    if random.random() < 0.6:
-        x = (x - 0.5) * np.float32(random.uniform(0.6, 1.25)) + np.float32(
-            0.5 + random.uniform(-0.15, 0.15)
+    if random.random() < 0.4:
+        x = (x - 0.5) * np.float32(random.uniform(0.7, 1.2)) + np.float32(
+            0.5 + random.uniform(-0.1, 0.1)
         )
     if random.random() < config.blur:
         sigma = random.uniform(0.4, 1.6)

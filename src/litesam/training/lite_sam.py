@@ -25,7 +25,13 @@ from torch.utils.data import DataLoader
 from litesam.models.lite_sam import LiteSAM, build, cut_windows
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.training.data import Crop, CropStream, DataSetConfig, load_folder
-from litesam.training.losses import box_loss, confidence_loss, mask_iou, mask_loss
+from litesam.training.losses import (
+    box_loss,
+    confidence_loss,
+    mask_iou,
+    mask_loss,
+    presence_loss,
+)
 from litesam.training.targets import (
     Objects,
     describe_objects,
@@ -65,11 +71,12 @@ class TrainConfig:
     warmup_steps: int = 150
     weight_decay: float = 0.05
     ema_decay: float = 0.998
-    crop_px: tuple[int, ...] = (256, 256, 256, 256, 256, 512)
-    batch: tuple[int, ...] = (6, 6, 6, 6, 6, 2)
-    prompts_per_crop: int = 6
-    correction_share: float = 0.4
-    confidence_weight: float = 10.0
+    crop_px: tuple[int, ...] = (256, 256, 256, 256, 256, 256, 256, 512)
+    batch: tuple[int, ...] = (8, 8, 8, 8, 8, 8, 8, 2)
+    prompts_per_crop: int = 4
+    correction_share: float = 0.3
+    confidence_weight: float = 6.0
+    presence_weight: float = 1.0
     box_weight: float = 2.0
     seed: int = 2026
     threads: int = 1
@@ -157,7 +164,9 @@ class Trainer:
         self.model: LiteSAM = build().to(self.device, memory_format=torch.channels_last)
         self.ema = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
-            _decay_groups(self.model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98)
+            _decay_groups(self.model, config.weight_decay),
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
         )
         self.step = 0
         self.seconds = 0.0
@@ -220,6 +229,11 @@ class Trainer:
             group["lr"] = self._learning_rate()
         random = np.random.default_rng((config.seed, self.step, 1))
         model.train()
+        if len(crops) < min(4, max(config.batch)):
+            # Too few images for statistics of their own: use the running ones.
+            for module in model.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
             losses = self._losses(crops, random)
         total = torch.stack(list(losses.values())).sum()
@@ -244,12 +258,10 @@ class Trainer:
         # A crop stands anywhere in the input, so that every position is trained.
         place = random.integers(0, model.grid_side - cells + 1, 2)
         positions = model.prompt_encoder.dense_positions()
-        positions = positions[
-            :, :, place[0] : place[0] + cells, place[1] : place[1] + cells
-        ]
+        positions = positions[:, :, place[0] : place[0] + cells, place[1] : place[1] + cells]
         offset_yx = place * stride
         again = random.random() < config.correction_share
-        count = config.prompts_per_crop * (2 if cells == model.grid_side else 1)
+        count = config.prompts_per_crop * (3 if cells == model.grid_side else 1)
         parts: list[Tensor] = []
         quality: list[Tensor] = []
         self._metrics = {}
@@ -311,8 +323,12 @@ class Trainer:
             chosen = logits[:, 0].detach()
             more, signs = correction_points(chosen, target[:, 0])
             more = more * 2.0 + 0.5 + (origins.flip(-1) * stride) + offset
-            both = more[:, None] if group.kind == "box" else torch.cat((points, more[:, None]), dim=1)
-            kinds = signs[:, None] if group.kind == "box" else torch.cat((ones, signs[:, None]), dim=1)
+            both = (
+                more[:, None] if group.kind == "box" else torch.cat((points, more[:, None]), dim=1)
+            )
+            kinds = (
+                signs[:, None] if group.kind == "box" else torch.cat((ones, signs[:, None]), dim=1)
+            )
             second_prompts = WindowPrompts(both, kinds, boxes, chosen)
             logits, iou = model.decode_windows(
                 embedding,
@@ -338,7 +354,7 @@ class Trainer:
         chosen = [i for i, crop in enumerate(crops) if crop.proposals]
         if not chosen:
             zero = embedding.sum() * 0.0
-            return {"confidence": zero, "box": zero}
+            return {"confidence": zero, "presence": zero, "box": zero}
         confidence, distances = model.auto_ppn(embedding[chosen])
         stride = model.stride // model.auto_ppn.upscale
         targets = [
@@ -354,6 +370,8 @@ class Trainer:
         return {
             "confidence": config.confidence_weight
             * confidence_loss(confidence.float(), wanted, stack("valid")),
+            "presence": config.presence_weight
+            * presence_loss(confidence.float(), wanted, stack("valid")),
             "box": config.box_weight
             * box_loss(distances.float(), stack("sides"), stack("groups"), central),
         }
@@ -369,7 +387,10 @@ class Trainer:
     def _update_ema(self) -> None:
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         for name, value in self.model.state_dict().items():
-            self.ema[name].lerp_(value, 1 - decay)
+            if value.is_floating_point():
+                self.ema[name].lerp_(value, 1 - decay)
+            else:
+                self.ema[name].copy_(value)
 
     # ---------------------------------------------------------- checkpoints
 

@@ -55,8 +55,9 @@ def confidence_loss(
 ) -> Tensor:
     """Hard-mined squared error of AutoPPN's confidence, mean over the size groups.
 
-    All cells of objects count; of the others only the ``negatives_per_positive`` times as many with the largest error
-    (at least 64 per group).
+    All cells of a group's objects count; of the background only the ``negatives_per_positive`` times as many with the
+    largest error (at least 64 per group). Cells of other groups' objects count like background but are not mined:
+    they would be all that is mined, and hold the confidence down before the network can tell sizes apart.
 
     Parameters
     ----------
@@ -64,16 +65,40 @@ def confidence_loss(
         (B, G, h, w).
     """
     error = (logits.sigmoid() - target) ** 2
+    objects = target.amax(dim=1) > 0  # (B, h, w)
     losses = []
     for group in range(logits.shape[1]):
-        positive = (target[:, group] > 0) & valid[:, group]
-        negative = error[:, group][(target[:, group] == 0) & valid[:, group]]
-        count = int(positive.sum())
-        hard = negative.topk(min(len(negative), max(64, int(negatives_per_positive * count)))).values
-        picked = torch.cat((error[:, group][positive], hard))
+        own = (target[:, group] > 0) & valid[:, group]
+        other = objects & ~own & valid[:, group]
+        background = error[:, group][~objects & valid[:, group]]
+        count = int(own.sum())
+        hard = background.topk(
+            min(len(background), max(64, int(negatives_per_positive * count)))
+        ).values
+        picked = torch.cat((error[:, group][own], hard))
         if len(picked):
             losses.append(picked.mean())
+        if other.any():
+            losses[-1] = losses[-1] + 0.25 * error[:, group][other].mean()
     return torch.stack(losses).mean() if losses else logits.sum() * 0.0
+
+
+def presence_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Cross entropy between centrality and the confidence of all groups together.
+
+    The groups' own losses say little until sizes can be told apart; this one teaches from the first step where
+    objects are.
+
+    Parameters
+    ----------
+    logits, target, valid
+        (B, G, h, w).
+    """
+    together = logits.sigmoid().sum(dim=1).clamp(1e-4, 1 - 1e-4)
+    wanted = target.amax(dim=1)
+    error = F.binary_cross_entropy(together, wanted, reduction="none")
+    cells = valid.any(dim=1)
+    return error[cells].mean() if cells.any() else logits.sum() * 0.0
 
 
 def box_loss(distances: Tensor, sides: Tensor, groups: Tensor, central: Tensor) -> Tensor:

@@ -116,9 +116,7 @@ def proposal_targets(
     return ProposalTargets(confidence, valid, sides, groups)
 
 
-def sample_point(
-    objects: Objects, label: int, random: np.random.Generator
-) -> tuple[float, float]:
+def sample_point(objects: Objects, label: int, random: np.random.Generator) -> tuple[float, float]:
     """Draw a click (y, x) on an object: uniformly, or preferring its centre, half of the time each."""
     y0, x0, y1, x1 = objects.boxes[label - 1].astype(int)
     inside = objects.labels[y0:y1, x0:x1] == label

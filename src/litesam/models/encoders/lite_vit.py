@@ -38,8 +38,10 @@ class LiteViT(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, 24, kernel_size=3, stride=2, padding=1),
+            nn.BatchNorm2d(24),
             nn.GELU(),
             nn.Conv2d(24, dims[0], kernel_size=3, stride=2, padding=1),
+            nn.BatchNorm2d(dims[0]),
         )
         self.stages = nn.ModuleList(
             nn.Sequential(*(PoolingBlock(dim, ratio) for _ in range(depth)))
@@ -48,10 +50,10 @@ class LiteViT(nn.Module):
         # The first two mergings see a 3×3 neighbourhood; the last, widest one a 2×2 patch.
         self.merges = nn.ModuleList(
             nn.Sequential(
-                LayerNorm2d(a),
                 nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1)
                 if index < len(dims) - 2
                 else nn.Conv2d(a, b, kernel_size=2, stride=2),
+                nn.BatchNorm2d(b),
             )
             for index, (a, b) in enumerate(zip(dims[:-1], dims[1:], strict=True))
         )
@@ -60,6 +62,7 @@ class LiteViT(nn.Module):
             nn.Conv2d(4 * dim if level == 0 else dim, embed_dim, kernel_size=1, bias=level == 0)
             for level, dim in enumerate(dims)
         )
+        self.centre = nn.BatchNorm2d(embed_dim)
         self.norm = LayerNorm2d(embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,5 +79,5 @@ class LiteViT(nn.Module):
                     lateral, scale_factor=2 ** (level - 1), mode="bilinear", align_corners=False
                 )
             embedding = lateral if embedding is None else embedding + lateral
-        normed: Tensor = self.norm(embedding)
+        normed: Tensor = self.norm(self.centre(embedding))
         return normed

@@ -1,0 +1,268 @@
+"""Predictor of Lite-SAM: SAM's semantics of prompts, decoded in a window of the embedding, and AutoPPN's proposals.
+
+A box says how large the object is, so the smallest window that holds it with a margin is decoded. A click does not: it
+starts with a middle-sized window, and if the mask reaches the window's border it is decoded again in the next larger
+one. Outside the window the logits are `OUTSIDE_LOGIT`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from litesam.models.auto_ppn import decode_proposals
+from litesam.models.lite_sam import WINDOWS, LiteSAM
+from litesam.models.prompt_maps import WindowPrompts
+from litesam.predictors.base import check_embedding, check_prompts, plain_batches
+from litesam.predictors.sam import SamPredictor
+from litesam.types import OUTSIDE_LOGIT, BoolArray, FloatArray, IntArray, Masks, Proposals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from litesam.frames import Frame
+    from litesam.types import Embedding, ModelSpec, PromptBatch
+
+#: Embedding cells that are decoded at once; keeps the decoder's arrays near the cache.
+_CELLS_PER_CHUNK = 8192
+#: Window of a click, whose object may have any size.
+_CLICK_WINDOW = WINDOWS[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Prompts decoded in windows of one size; ``origins`` (P, 2) are cells."""
+
+    indices: IntArray
+    side: int
+    origins: IntArray
+    logits: FloatArray
+    iou: FloatArray
+
+
+class LiteSamPredictor(SamPredictor):
+    """Lite-SAM as two pure calls; see `litesam.predictors.base.Predictor`."""
+
+    _network: LiteSAM
+
+    def __init__(self, spec: ModelSpec, network: LiteSAM, device: str, weights_hash: str) -> None:
+        super().__init__(spec, network, device, weights_hash)
+
+    def decode(
+        self, embedding: Embedding, prompts: PromptBatch, *, multimask: bool = True
+    ) -> Masks:
+        """Decode P prompts; the logits cover the whole frame.
+
+        See `litesam.predictors.base.Predictor.decode`.
+        """
+        return self.decode_windows(embedding, prompts, multimask=multimask).whole()
+
+    def decode_windows(
+        self, embedding: Embedding, prompts: PromptBatch, *, multimask: bool = True
+    ) -> Masks:
+        """Decode P prompts; the logits cover a window per prompt, as large as the largest needs."""
+        check_embedding(embedding, self.spec, self.weights_hash)
+        prompts = check_prompts(prompts, embedding.frame, self._low_res_yx)
+        with torch.inference_mode():
+            image = self._tensor(embedding.features["image"])[None]
+            image = image.contiguous(memory_format=torch.channels_last)
+            tensors = self._window_prompts(prompts, embedding.frame)
+            groups = self._decode_groups(image, tensors, slice(1, 4) if multimask else slice(0, 1))
+        return self._join(groups, len(prompts), embedding.frame)
+
+    def batches(
+        self, embedding: Embedding, prompts: PromptBatch, batch_size: int = 64
+    ) -> Iterator[IntArray]:
+        """Yield index arrays of at most ``batch_size`` prompts whose windows have one size."""
+        sides = self._sides(self._window_prompts(prompts, embedding.frame))
+        for side in WINDOWS:
+            members = np.flatnonzero(sides == side)
+            for chunk in plain_batches(len(members), batch_size):
+                yield members[chunk]
+
+    def propose(
+        self, embedding: Embedding, *, top_n: int, confidence_threshold: float
+    ) -> Proposals:
+        """Return AutoPPN's points and boxes, the most confident first.
+
+        Parameters
+        ----------
+        embedding
+            Result of `encode` of this model.
+        top_n
+            Largest number of proposals.
+        confidence_threshold
+            Smallest confidence.
+        """
+        check_embedding(embedding, self.spec, self.weights_hash)
+        frame = embedding.frame
+        with torch.inference_mode():
+            image = self._tensor(embedding.features["image"])[None]
+            image = image.contiguous(memory_format=torch.channels_last)
+            confidence, distances = self._network.auto_ppn(image)
+            probability = confidence[0].sigmoid()
+            stride = self._network.stride / self._network.auto_ppn.upscale
+            # Nothing is proposed in the padding.
+            rows, columns = (int(-(-side // stride)) for side in frame.content_yx)
+            points, boxes, scores = decode_proposals(
+                probability[:, :rows, :columns],
+                distances[0, :, :, :rows, :columns],
+                stride,
+                confidence_threshold,
+                top_n,
+            )
+        low = np.asarray(frame.origin_yx, dtype=np.float32)
+        size = np.asarray(frame.size_yx, dtype=np.float32)
+        places = np.clip(frame.points_to_image(points.cpu().numpy()), low, low + size - 1)
+        extents = frame.boxes_to_image(boxes.cpu().numpy()).reshape(-1, 2, 2)
+        extents = np.clip(extents, low, low + size)
+        # A box at the rim of the image keeps at least one pixel.
+        extents[:, 0] = np.minimum(extents[:, 0], low + size - 1)
+        extents[:, 1] = np.maximum(extents[:, 1], extents[:, 0] + 1)
+        return Proposals(places, extents.reshape(-1, 4), scores.cpu().numpy())
+
+    # -------------------------------------------------------------------------------------- windows
+
+    def _window_prompts(self, prompts: PromptBatch, frame: Frame) -> WindowPrompts:
+        """Prompts as tensors in model pixels; mask prompts still cover the whole frame."""
+        points = labels = boxes = masks = None
+        if prompts.points is not None and prompts.labels is not None and prompts.points.shape[1]:
+            points = self._tensor(frame.points_to_model(prompts.points))
+            labels = self._tensor(prompts.labels)
+        if prompts.boxes is not None:
+            boxes = self._tensor(frame.boxes_to_model(prompts.boxes))
+        if prompts.low_res_masks is not None:
+            masks = self._tensor(prompts.low_res_masks)
+        return WindowPrompts(points, labels, boxes, masks)
+
+    def _extents(self, prompts: WindowPrompts) -> Tensor:
+        """(P, 4) (x0, y0, x1, y1) model pixels that a window must hold."""
+        network = self._network
+        low = torch.full((len(prompts), 2), float("inf"), device=self.device)
+        high = -low
+        if prompts.boxes is not None:
+            low, high = prompts.boxes[:, :2], prompts.boxes[:, 2:]
+        if prompts.points is not None and prompts.labels is not None:
+            used = (prompts.labels != -1)[..., None]
+            infinite = torch.full_like(prompts.points, float("inf"))
+            low = torch.minimum(low, torch.where(used, prompts.points, infinite).amin(dim=1))
+            high = torch.maximum(high, torch.where(used, prompts.points, -infinite).amax(dim=1))
+        if prompts.mask_logits is not None:
+            scale = network.input_px / prompts.mask_logits.shape[-1]
+            positive = prompts.mask_logits > 0
+            for axis in (0, 1):
+                line = positive.any(dim=1 + axis)  # columns for x, rows for y
+                some = line.any(dim=1)
+                first = line.float().argmax(dim=1) * scale
+                last = (line.shape[1] - line.flip(1).float().argmax(dim=1)) * scale
+                low[:, axis] = torch.where(some, torch.minimum(low[:, axis], first), low[:, axis])
+                high[:, axis] = torch.where(some, torch.maximum(high[:, axis], last), high[:, axis])
+        whole = torch.isinf(low) | torch.isinf(high)
+        low = torch.where(whole, torch.zeros_like(low), low)
+        high = torch.where(whole, torch.full_like(high, network.input_px), high)
+        return torch.cat((low, high), dim=1)
+
+    def _sides(self, prompts: WindowPrompts) -> IntArray:
+        """Smallest window of each prompt, cells; the rule of the training."""
+        extents = self._extents(prompts)
+        longest = (extents[:, 2:] - extents[:, :2]).amax(dim=1) / self._network.stride
+        needed = (longest * 1.25 + 2).cpu().numpy()
+        smallest = WINDOWS[0] if prompts.boxes is not None else _CLICK_WINDOW
+        sides = np.full(len(prompts), WINDOWS[-1], dtype=np.int64)
+        for side in reversed(WINDOWS[:-1]):
+            if side >= smallest:
+                sides[needed <= side] = side
+        return sides
+
+    def _decode_groups(self, image: Tensor, prompts: WindowPrompts, masks: slice) -> list[_Group]:
+        """Decode every prompt in its window; masks that reach the border of it in a larger one."""
+        sides = self._sides(prompts)
+        extents = self._extents(prompts)
+        centres = ((extents[:, :2] + extents[:, 2:]) / 2).flip(1).cpu().numpy()  # (P, 2) (y, x)
+        grid, stride = self._network.grid_side, self._network.stride
+        groups = []
+        for side in WINDOWS:
+            members = np.flatnonzero(sides == side)
+            for chunk in plain_batches(len(members), max(1, _CELLS_PER_CHUNK // side**2)):
+                indices = members[chunk]
+                origins = np.round(centres[indices] / stride - side / 2).astype(np.int64)
+                origins = np.clip(origins, 0, grid - side)
+                logits, iou = self._decode_chunk_windows(
+                    image, prompts, indices, origins, side, masks
+                )
+                cut = _reaches_border(logits, iou, origins, side, grid)
+                sides[indices[cut]] = WINDOWS[min(WINDOWS.index(side) + 1, len(WINDOWS) - 1)]
+                done = ~cut
+                if done.any():
+                    groups.append(
+                        _Group(indices[done], side, origins[done], logits[done], iou[done])
+                    )
+        return groups
+
+    def _decode_chunk_windows(
+        self,
+        image: Tensor,
+        prompts: WindowPrompts,
+        indices: IntArray,
+        origins: IntArray,
+        side: int,
+        masks: slice,
+    ) -> tuple[FloatArray, FloatArray]:
+        index = torch.from_numpy(indices).to(self.device)
+        corner = torch.from_numpy(origins).to(self.device)
+        earlier = None
+        if prompts.mask_logits is not None:
+            cells = 4 * side
+            earlier = torch.stack(
+                [
+                    prompts.mask_logits[i, 4 * y : 4 * y + cells, 4 * x : 4 * x + cells]
+                    for i, (y, x) in zip(indices, origins, strict=True)
+                ]
+            )
+        chosen = WindowPrompts(
+            None if prompts.points is None else prompts.points[index],
+            None if prompts.labels is None else prompts.labels[index],
+            None if prompts.boxes is None else prompts.boxes[index],
+            earlier,
+        )
+        logits, iou = self._network.decode_windows(
+            image, self._positions, corner, side, chosen, masks
+        )
+        return logits.cpu().numpy(), iou.cpu().numpy()
+
+    def _join(self, groups: list[_Group], count: int, frame: Frame) -> Masks:
+        """One `Masks` of all groups; smaller windows are padded to the largest."""
+        grid = self._network.grid_side
+        side = max(group.side for group in groups)
+        candidates = groups[0].iou.shape[1]
+        logits = np.full((count, candidates, 4 * side, 4 * side), OUTSIDE_LOGIT, dtype=np.float32)
+        iou = np.empty((count, candidates), dtype=np.float32)
+        corners = np.empty((count, 2), dtype=np.int64)
+        for group in groups:
+            iou[group.indices] = group.iou
+            origins = np.clip(group.origins, 0, grid - side)
+            corners[group.indices] = 4 * origins
+            cells = 4 * group.side
+            for row, index in enumerate(group.indices):
+                y, x = 4 * (group.origins[row] - origins[row])
+                logits[index, :, y : y + cells, x : x + cells] = group.logits[row]
+        whole = side == grid
+        return Masks(logits, iou, frame, self._low_res_yx, None if whole else corners)
+
+
+def _reaches_border(
+    logits: FloatArray, iou: FloatArray, origins: IntArray, side: int, grid: int
+) -> BoolArray:
+    """(P,) whether the best mask touches a border of its window that is not one of the frame."""
+    best = logits[np.arange(len(iou)), iou.argmax(axis=1)] > 0
+    return (
+        (best[:, 0].any(axis=1) & (origins[:, 0] > 0))
+        | (best[:, -1].any(axis=1) & (origins[:, 0] + side < grid))
+        | (best[:, :, 0].any(axis=1) & (origins[:, 1] > 0))
+        | (best[:, :, -1].any(axis=1) & (origins[:, 1] + side < grid))
+    )
