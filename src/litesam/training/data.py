@@ -22,6 +22,8 @@ from litesam.preprocess import to_rgb
 from litesam.types import LabelArray
 
 RgbArray = npt.NDArray[np.uint8]
+#: Padding of the input is 0 after normalisation: the mean colour.
+PADDING_RGB = (124, 116, 104)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ class CropStream(IterableDataset[list[Crop]]):
 def _cut(
     image: LabelledImage, side: int, scale: float, random: np.random.Generator
 ) -> tuple[RgbArray, LabelArray]:
-    """Cut and resize a square of ``side / scale`` image pixels, usually around an object; outside is black."""
+    """Cut and resize a square of ``side / scale`` image pixels, usually around an object; outside is padding."""
     height, width = image.labels.shape
     wanted = side / scale
     size = np.minimum((height, width), wanted)
@@ -195,7 +197,7 @@ def _cut(
     target = (int(content[1]), int(content[0]))
     small = Image.fromarray(image.rgb).resize(target, Image.Resampling.BILINEAR, box=box)
     names = Image.fromarray(image.labels).resize(target, Image.Resampling.NEAREST, box=box)
-    rgb = np.zeros((side, side, 3), np.uint8)
+    rgb = np.full((side, side, 3), PADDING_RGB, np.uint8)
     labels = np.zeros((side, side), np.int32)
     rgb[: content[0], : content[1]] = np.asarray(small)
     labels[: content[0], : content[1]] = np.asarray(names)

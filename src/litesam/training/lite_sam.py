@@ -67,8 +67,8 @@ class TrainConfig:
     run_folder: str
     sets: tuple[DataSetConfig, ...] = DEFAULT_SETS
     steps: int = 4000
-    learning_rate: float = 1e-3
-    warmup_steps: int = 150
+    learning_rate: float = 2e-3
+    warmup_steps: int = 80
     weight_decay: float = 0.05
     ema_decay: float = 0.998
     crop_px: tuple[int, ...] = (256, 256, 256, 256, 256, 256, 256, 512)
