@@ -82,7 +82,9 @@ class Controller:
 
     def __init__(self, viewer: ViewerModel, state: PluginState) -> None:
         self.state = state
-        self.viewer = viewer
+        # napari hands plugins a proxy that wraps every layer anew; layers are held here as objects,
+        # so their identity matters. Only public names are used all the same.
+        self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)
         self._pool = segmenters.SegmenterPool()
         self._interactive = Lane("click")
         self._long = Lane("plane")
@@ -107,7 +109,7 @@ class Controller:
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._refresh)
         self._connect()
-        active = viewer.layers.selection.active
+        active = self.viewer.layers.selection.active
         images = self.images()
         if images:
             state.update(image=active if active in images else images[-1])
@@ -434,16 +436,26 @@ class Controller:
     def _tend_layers(self) -> None:
         """Remove our layers of another image, add those that are missing."""
         image = self.state.settings.image
-        if self._prompts is not None and self._prompts.image is not image:
-            self._forget_prompts()
+        prompts = self._prompts
+        if prompts is not None and prompts.image is not image:
+            if image is not None and image.ndim == prompts.points.ndim:
+                # The layers move over instead of being replaced: with software rendering, the
+                # paint after a layer's OpenGL objects were freed can end the process (napari 0.9,
+                # with or without plugins), so no layer is removed that need not be.
+                self._remove_preview()
+                self._steps.clear()
+                self._last = PromptSnapshot()
+                prompts.move_to(image)
+                self._raise_prompts()
+                self._activate(Tool.POINT)
+            else:
+                self._forget_prompts()
         if self._prompts is None:
             self._steps.clear()
             self._last = PromptSnapshot()
             self._remove(self._orphans)
             self._orphans = []
-            if self._preview is not None:
-                self._remove([self._preview])
-                self._preview = None
+            self._remove_preview()
             if image is not None and image in self.viewer.layers and not self._removed_by_user:
                 self._add_prompts(image)
                 self._activate(Tool.POINT)
@@ -690,6 +702,19 @@ class Controller:
         with self._own():
             self.viewer.layers.insert(min(present, default=len(self.viewer.layers)), layer)
             self.viewer.layers.selection.active = active
+
+    def _remove_preview(self) -> None:
+        if self._preview is not None:
+            self._remove([self._preview])
+            self._preview = None
+
+    def _raise_prompts(self) -> None:
+        """Move the prompt layers to the top of the layer list."""
+        if self._prompts is not None:
+            layers = self.viewer.layers
+            with self._own():
+                for layer in (self._prompts.boxes, self._prompts.points):
+                    layers.move(layers.index(layer), len(layers))
 
     def _remove(self, layers: list[Any]) -> None:
         with self._own():

@@ -113,13 +113,12 @@ class PromptLayers:
 
     def __init__(self, image: Image) -> None:
         self.image = image
-        extent = max(image.extent.data[1][-2:] - image.extent.data[0][-2:])
         place = placement(image)
         self.points = Points(
             np.zeros((0, image.ndim)),
             ndim=image.ndim,
             name=POINTS_NAME,
-            size=float(np.clip(extent / 50.0, 3.0, 60.0)),
+            size=_point_size(image),
             features={SIGN: np.empty(0, dtype=object)},
             feature_defaults={SIGN: _NAMES[PointLabel.FOREGROUND]},
             face_color=_COLOURS[PointLabel.FOREGROUND],
@@ -132,7 +131,7 @@ class PromptLayers:
             name=BOXES_NAME,
             edge_color=_BOX_COLOUR,
             face_color="transparent",
-            edge_width=float(np.clip(extent / 250.0, 1.0, 12.0)),
+            edge_width=_edge_width(image),
             **place,
         )
         self._sign = PointLabel.FOREGROUND
@@ -270,6 +269,16 @@ class PromptLayers:
             ),
         )
 
+    def move_to(self, image: Image) -> None:
+        """Empty the layers and put them on another image with the same number of axes."""
+        self.image = image
+        self.restore(PromptSnapshot())
+        for layer in (self.points, self.boxes):
+            for name, value in placement(image).items():
+                setattr(layer, name, value)
+        self.points.current_size = _point_size(image)
+        self.boxes.current_edge_width = _edge_width(image)
+
     def disconnect(self) -> None:
         """Drop all callbacks on the layers."""
         self.points.events.data.disconnect(self._on_points)
@@ -339,6 +348,20 @@ class PromptLayers:
             yield
         finally:
             self._quiet = before
+
+
+def _point_size(image: Image) -> float:
+    """Size of a point, image pixels: well visible when the whole image is."""
+    return float(np.clip(_extent(image) / 50.0, 3.0, 60.0))
+
+
+def _edge_width(image: Image) -> float:
+    return float(np.clip(_extent(image) / 250.0, 1.0, 12.0))
+
+
+def _extent(image: Image) -> float:
+    """Longer side of a plane, image pixels."""
+    return float(max(image.extent.data[1][-2:] - image.extent.data[0][-2:]))
 
 
 def _to_image(layer: Layer, image: Image, position: npt.ArrayLike) -> FloatArray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from litesam.errors import Cancelled
@@ -44,6 +44,7 @@ class SegmenterPool:
         self._store: MemoryStore | None = None
         self._predictors: OrderedDict[tuple[Any, ...], Predictor] = OrderedDict()
         self._segmenters: OrderedDict[tuple[Any, ...], tuple[Any, Segmenter]] = OrderedDict()
+        self._void: deque[Any] = deque()
 
     def get(self, source: ImageSource, context: JobContext) -> Segmenter:
         """Return the segmenter of a source.
@@ -54,6 +55,7 @@ class SegmenterPool:
             If the model cannot be loaded or the image cannot be used.
         """
         with self._lock:
+            self._drop_void()
             known = self._segmenters.get(source.key)
             if known is not None:
                 self._segmenters.move_to_end(source.key)
@@ -77,8 +79,15 @@ class SegmenterPool:
             return segmenter
 
     def forget(self, data: Any) -> None:
-        """Drop what was built from an array, because its layer or its pixels are gone."""
-        with self._lock:
+        """Drop what was built from an array, because its layer or its pixels are gone.
+
+        Only noted here: the GUI thread must not wait for a worker that loads a model.
+        """
+        self._void.append(data)
+
+    def _drop_void(self) -> None:
+        while self._void:
+            data = self._void.popleft()
             for key in [k for k, (kept, _) in self._segmenters.items() if kept is data]:
                 del self._segmenters[key]
 

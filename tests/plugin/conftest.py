@@ -1,0 +1,170 @@
+"""A panel in a real window, and hands for it: clicks, drags and keys on the canvas."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# The predictor that is right on bright objects is shared with the engine's tests.
+sys.path.append(str(Path(__file__).parents[1] / "engine"))
+
+from threshold_predictor import ThresholdPredictor, discs
+
+CENTRES = [(30, 30), (30, 90), (90, 60)]
+
+
+class GatedPredictor(ThresholdPredictor):
+    """Encodes only while its gate is open; tells when it waits there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = threading.Event()
+
+    def encode(self, rgb: Any, origin_yx: tuple[int, int] = (0, 0)) -> Any:
+        self.waiting.set()
+        assert self.gate.wait(30), "the test never opened the gate"
+        self.waiting.clear()
+        return super().encode(rgb, origin_yx)
+
+
+class Hands:
+    """Mouse and keyboard on the canvas of one viewer, and the panel beside it."""
+
+    def __init__(self, viewer: Any, widget: Any, qtbot: Any) -> None:
+        self.viewer, self.widget, self.qtbot = viewer, widget, qtbot
+
+    @property
+    def canvas(self) -> Any:
+        return self.viewer.window._qt_viewer.canvas
+
+    def at(self, layer: Any, yx: tuple[float, float]) -> QPoint:
+        """Canvas position of a pixel of an image or labels layer."""
+        node = self.canvas.layer_to_visual[layer].node
+        transform = node.get_transform("visual", "canvas")
+        x, y = transform.map([yx[1] + 0.5, yx[0] + 0.5, 0, 1])[:2]
+        return QPoint(round(float(x)), round(float(y)))
+
+    def click(
+        self,
+        yx: tuple[float, float],
+        layer: Any = None,
+        modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier,
+    ) -> None:
+        position = self.at(layer or self.image, yx)
+        self.qtbot.mouseMove(self.canvas.native, position)
+        self.qtbot.mouseClick(self.canvas.native, Qt.MouseButton.LeftButton, modifier, pos=position)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        native, left = self.canvas.native, Qt.MouseButton.LeftButton
+        a, b = self.at(self.image, start), self.at(self.image, end)
+        self.qtbot.mouseMove(native, a)
+        QTest.mousePress(native, left, pos=a)
+        for share in (0.3, 0.6, 1.0):
+            QTest.mouseMove(native, a + (b - a) * share)
+            self.qtbot.wait(10)
+        QTest.mouseRelease(native, left, pos=b)
+
+    def key(
+        self, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier
+    ) -> None:
+        self.canvas.native.setFocus()
+        self.qtbot.keyClick(self.canvas.native, key, modifier)
+
+    def press(self, name: str) -> None:
+        """Click a button of the panel with the mouse."""
+        button = getattr(self.widget, name)
+        assert button.isEnabled(), button.toolTip()
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def keep_visuals(self) -> None:
+        """Keep what napari draws alive until the test ends; call before layers are removed.
+
+        With Mesa's software renderer, which Xvfb uses, the paint after the OpenGL objects of a
+        removed layer were freed sometimes ends the process; napari alone does it, too.
+        """
+        self.kept = list(self.canvas.layer_to_visual.values())
+
+    def until(self, condition: Callable[[], bool], timeout: int = 10_000) -> None:
+        self.qtbot.waitUntil(condition, timeout=timeout)
+
+    def settle(self) -> None:
+        """Wait until nothing is scheduled or running."""
+        controller = self.widget.controller
+        self.qtbot.waitUntil(
+            lambda: (
+                not controller._timer.isActive()
+                and controller._interactive.idle
+                and controller._long.idle
+            ),
+            timeout=20_000,
+        )
+
+    @property
+    def image(self) -> Any:
+        return self.widget.state.settings.image
+
+    @property
+    def status(self) -> str:
+        return str(self.widget.status.text())
+
+    @property
+    def preview(self) -> np.ndarray:
+        layer = self.widget.controller.preview
+        height, width = self.image.data.shape[:2] if self.image.rgb else self.image.data.shape[-2:]
+        return np.zeros((height, width), bool) if layer is None else np.asarray(layer.data) > 0
+
+    @property
+    def objects(self) -> Any:
+        """The Labels layer with the committed objects."""
+        return self.widget.state.settings.target
+
+    @property
+    def points(self) -> Any:
+        return self.widget.controller.prompts.points
+
+
+@pytest.fixture
+def predictor(monkeypatch: pytest.MonkeyPatch) -> GatedPredictor:
+    """The model behind every name: right on bright objects, known in advance."""
+    made = GatedPredictor()
+    monkeypatch.setattr("litesam.predictors.load_predictor", lambda *_, **__: made)
+    yield made
+    made.gate.set()
+
+
+@pytest.fixture
+def open_panel(make_napari_viewer: Any, qtbot: Any) -> Callable[..., Hands]:
+    """Open a window with an image and the panel, as a user would."""
+
+    def open_one(image: Any = None, show: bool = True, **options: Any) -> Hands:
+        viewer = make_napari_viewer(show=show)
+        if show:
+            viewer.window.resize(1100, 800)
+        if image is not None:
+            viewer.add_image(image, name="cells", **options)
+        _, widget = viewer.window.add_plugin_dock_widget("napari-litesam", "Lite-SAM")
+        hands = Hands(viewer, widget, qtbot)
+        qtbot.wait(50)
+        viewer.reset_view()
+        qtbot.wait(50)
+        return hands
+
+    return open_one
+
+
+@pytest.fixture
+def cells() -> tuple[np.ndarray, np.ndarray]:
+    """(128, 128) image of three discs and its labels."""
+    return discs((128, 128), CENTRES)
