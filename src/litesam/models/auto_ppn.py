@@ -1,8 +1,9 @@
 """AutoPPN, the automatic prompt proposal network of Lite-SAM.
 
-It sees the image embedding and predicts, for each of three size groups, how central every place is in its object
-(confidence) and the object's box. Source: Fu et al. 2024 (arXiv 2407.08965), Sec. 3: stem MSPM, soft confidence from
-the distance transform, three size groups; the rest is decided in ``docs/decisions/0003-lite-sam-architecture.md``.
+It sees the image embedding and predicts, for each of three size groups, how central every place is
+in its object (confidence) and the object's box. Source: Fu et al. 2024 (arXiv 2407.08965), Sec. 3:
+stem MSPM, soft confidence from the distance transform, three size groups; the rest is decided in
+``docs/decisions/0003-lite-sam-architecture.md``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from litesam.models.pooling_mixer import PoolingBlock
 
-#: Upper bounds of the size groups: longest side of the object's box / side of the input (small, medium, large).
+#: Upper bounds of the size groups: longest side of the object's box / side of the input (small,
+#: medium, large).
 GROUP_BOUNDS = (0.05, 0.25, float("inf"))
 #: Model pixels that one unit of box regression stands for, per group, for an input of 512 pixels.
 BOX_UNITS = (16.0, 64.0, 256.0)
@@ -29,7 +31,8 @@ class AutoPPN(nn.Module):
     width
         Channels inside.
     upscale
-        Output cells per embedding cell, each axis: small objects that touch need a finer grid than the embedding's.
+        Output cells per embedding cell, each axis: small objects that touch need a finer grid than
+        the embedding's.
     """
 
     def __init__(
@@ -41,7 +44,10 @@ class AutoPPN(nn.Module):
         self.reduce = nn.Conv2d(embed_dim, width, kernel_size=1)
         self.stem = PoolingBlock(width, ratio)
         self.head = nn.Conv2d(width, self.groups * 5 * upscale**2, kernel_size=1)
-        nn.init.constant_(self.head.bias.view(self.groups, 5, -1)[:, 0], -3.0)  # type: ignore[union-attr, operator]
+        bias = self.head.bias
+        assert bias is not None  # for mypy: the layer has one
+        with torch.no_grad():  # most places are no object's centre
+            bias.view(self.groups, 5, -1)[:, 0] = -3.0
 
     def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Predict confidence and boxes.
@@ -54,11 +60,11 @@ class AutoPPN(nn.Module):
         Returns
         -------
         tuple
-            Confidence logits (B, G, H, W) and box distances (B, G, 4, H, W) from each cell's centre to the left, top,
-            right and bottom side, model pixels, with (H, W) = upscale * (h, w).
+            Confidence logits (B, G, H, W) and box distances (B, G, 4, H, W) from each cell's centre
+            to the left, top, right and bottom side, model pixels, with (H, W) = upscale * (h, w).
         """
         x = self.head(self.stem(self.reduce(embedding)))
-        x = F.pixel_shuffle(x, self.upscale).unflatten(1, (self.groups, 5))
+        x = torch.unflatten(F.pixel_shuffle(x, self.upscale), 1, (self.groups, 5))
         units = x.new_tensor(BOX_UNITS).view(1, -1, 1, 1, 1)
         return x[:, :, 0], F.softplus(x[:, :, 1:]) * units
 
@@ -68,8 +74,9 @@ def decode_proposals(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Turn the maps of one image into point and box prompts: Point-NMS, then top-N.
 
-    A cell is kept if it is the peak of its 3×3 neighbourhood in its group. A peak whose point lies in the central part
-    of a better peak's box of about the same size is the same object seen by another group or place.
+    A cell is kept if it is the peak of its 3×3 neighbourhood in its group. Of peaks whose boxes
+    overlap by more than 0.6 (IoU) the best stays: the others are the same object seen by another
+    group or from another place.
 
     Parameters
     ----------
@@ -87,14 +94,16 @@ def decode_proposals(
     Returns
     -------
     tuple
-        Points (N, 2) (x, y), boxes (N, 4) (x0, y0, x1, y1), both model pixels, and confidence (N,), best first.
+        Points (N, 2) (x, y), boxes (N, 4) (x0, y0, x1, y1), both model pixels, and confidence (N,),
+        best first.
     """
     peaks = F.max_pool2d(confidence[None], 3, stride=1, padding=1)[0] == confidence
     group, row, column = torch.nonzero(peaks & (confidence > threshold), as_tuple=True)
     scores = confidence[group, row, column]
     order = scores.argsort(descending=True, stable=True)[: 4 * top_n]
     group, row, column, scores = group[order], row[order], column[order], scores[order]
-    # Integer coordinates are pixel centres: cell i covers pixels i*stride - 0.5 … (i+1)*stride - 0.5.
+    # Integer coordinates are pixel centres: cell i reaches from i * stride - 0.5 to
+    # (i + 1) * stride - 0.5.
     points = torch.stack((column, row), dim=1).float() * stride + (stride - 1) / 2
     sides = distances[group, :, row, column]
     boxes = torch.cat((points - sides[:, :2], points + sides[:, 2:]), dim=1)

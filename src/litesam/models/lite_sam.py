@@ -1,9 +1,9 @@
-"""Lite-SAM: LiteViT, AutoPPN and SAM's prompt encoder and mask decoder, decoding in windows of the embedding.
+"""Lite-SAM: LiteViT, AutoPPN, SAM's prompt encoder and mask decoder; decoding in windows.
 
-After Fu et al. 2024 (arXiv 2407.08965); the paper has no public code or weights. The unspecified parts and the weights
-are ours (``docs/decisions/0003-lite-sam-architecture.md``). The windows are our addition: an object is decoded from the
-part of the embedding around its prompt, with the positional encoding of its true place, so that a small object costs
-a sixteenth of a full decode.
+After Fu et al. 2024 (arXiv 2407.08965); the paper has no public code or weights. The unspecified
+parts and the weights are ours (``docs/decisions/0003-lite-sam-architecture.md``). The windows are
+our addition: an object is decoded from the part of the embedding around its prompt, with the
+positional encoding of its true place, so that a small object costs a sixteenth of a full decode.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class LiteSAM(nn.Module):
         return self.input_px // self.grid_side
 
     def encode(self, x: Tensor) -> dict[str, Tensor]:
-        """Encode (B, 3, S, S) normalised pixels as named features, ``"image"``: (B, C, S/8, S/8)."""
+        """Encode (B, 3, S, S) normalised pixels as features, ``"image"``: (B, C, S/8, S/8)."""
         return {"image": self.image_encoder(x.contiguous(memory_format=torch.channels_last))}
 
     def decode_windows(
@@ -77,7 +77,8 @@ class LiteSAM(nn.Module):
         images
             (P,) int, which image of the batch each prompt belongs to; None: all to the first.
         offset_xy
-            Model pixel (x, y) at which the embedding's first cell lies; not zero for crops in training.
+            Model pixel (x, y) at which the embedding's first cell lies; not zero for crops in
+            training.
 
         Returns
         -------

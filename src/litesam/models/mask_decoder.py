@@ -1,20 +1,25 @@
 """SAM's mask decoder: image embedding + prompt tokens → mask logits and predicted IoU.
 
-Source: Kirillov et al. 2023, "Segment Anything", Sec. 3 and Appendix A; module names are those of the official
-checkpoints (Apache-2.0), code is our own. Only the mask tokens that are asked for get their up-scaled product.
+Source: Kirillov et al. 2023, "Segment Anything", Sec. 3 and Appendix A; module names are those of
+the official checkpoints (Apache-2.0), code is our own. Only the mask tokens that are asked for get
+their up-scaled product.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from litesam.models.layers import MLP, LayerNorm2d
-from litesam.models.transformer import TwoWayTransformer
+
+if TYPE_CHECKING:
+    from litesam.models.transformer import TwoWayTransformer
 
 
 class MaskDecoder(nn.Module):
-    """Mask decoder with one single-mask token and ``multimask_outputs`` tokens for ambiguous prompts."""
+    """Decoder with one single-mask token and ``multimask_outputs`` tokens for ambiguity."""
 
     def __init__(
         self,
@@ -61,7 +66,8 @@ class MaskDecoder(nn.Module):
         dense
             Dense prompt, broadcastable to (P or 1, C, h, w).
         masks
-            Which of the mask tokens: ``slice(0, 1)`` the single mask, ``slice(1, 4)`` the three of an ambiguous prompt.
+            Which of the mask tokens: ``slice(0, 1)`` the single mask, ``slice(1, 4)`` the three of
+            an ambiguous prompt.
 
         Returns
         -------
@@ -77,7 +83,7 @@ class MaskDecoder(nn.Module):
         # Channels-last memory makes this a plain (4h*4w, C/8) @ (C/8, M) product without a copy.
         pixels = upscaled.permute(0, 2, 3, 1).flatten(1, 2)
         logits = (pixels @ weights.transpose(1, 2)).transpose(1, 2)
-        logits = logits.unflatten(-1, upscaled.shape[-2:])
+        logits = torch.unflatten(logits, -1, upscaled.shape[-2:])
         iou: Tensor = self.iou_prediction_head(tokens[:, 0])
         return logits, iou[:, masks]
 
@@ -95,4 +101,4 @@ class MaskDecoder(nn.Module):
         positions = image_pe.flatten(2).transpose(1, 2)
         tokens, source = self.transformer(source, positions, tokens)
         # (P, h*w, C) -> (P, C, h, w), channels-last in memory
-        return tokens, source.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        return tokens, torch.unflatten(source, 1, (height, width)).permute(0, 3, 1, 2)

@@ -1,26 +1,30 @@
-"""MSPM, the multi-scale pooling module of Lite-SAM, and the block that it makes with a convolutional MLP.
+"""MSPM, the multi-scale pooling module of Lite-SAM, and its block with a convolutional MLP.
 
-Source: Fu et al. 2024, "Lite-SAM Is Actually What You Need for Segment Everything" (arXiv 2407.08965), Sec. 3, after
-PoolFormer (Yu et al. 2022). The paper fixes: multi-scale average pooling as the token mixer, a convolutional MLP, a
-skip connection around each. What it leaves open is decided here, see ``docs/decisions/0003-lite-sam-architecture.md``:
-windows of 3, 5 and 7, a learned weight of each window per channel, the identity subtracted as in PoolFormer.
+Source: Fu et al. 2024, "Lite-SAM Is Actually What You Need for Segment Everything" (arXiv
+2407.08965), Sec. 3, after PoolFormer (Yu et al. 2022). The paper fixes: multi-scale average pooling
+as the token mixer, a convolutional MLP, a skip connection around each. What it leaves open is
+decided here, see ``docs/decisions/0003-lite-sam-architecture.md``: windows of 3, 5 and 7, a learned
+weight of each window per channel, the identity subtracted as in PoolFormer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class MultiScalePooling(nn.Module):
     """Weighted sum of average poolings minus the input, as one depthwise convolution.
 
-    A sum of box filters is a box-filter-shaped kernel: the windows are added up into one ``max(windows)``-sized
-    depthwise kernel per channel, which is several times faster on a CPU than pooling once per window.
-    Pixels outside the image count as zeros.
+    A sum of box filters is a box-filter-shaped kernel: the windows are added up into one
+    ``max(windows)``-sized depthwise kernel per channel, which is several times faster on a CPU than
+    pooling once per window. Pixels outside the image count as zeros.
     """
 
     boxes: Tensor
@@ -65,8 +69,8 @@ class ConvMLP(nn.Module):
 class PoolingBlock(nn.Module):
     """``x + MSPM(norm(x))``, then ``x + ConvMLP(norm(x))``, each with a learned scale per channel.
 
-    The norm is a batch norm: normalising each pixel by itself would throw away how bright it is, which in
-    microscopy is most of what a pixel says.
+    The norm is a batch norm: normalising each pixel by itself would throw away how bright it is,
+    which in microscopy is most of what a pixel says.
     """
 
     def __init__(self, channels: int, ratio: float = 3.0) -> None:
@@ -81,4 +85,5 @@ class PoolingBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to the same shape."""
         x = x + self.scale1 * self.mixer(self.norm1(x))
-        return x + self.scale2 * self.mlp(self.norm2(x))
+        result: Tensor = x + self.scale2 * self.mlp(self.norm2(x))
+        return result

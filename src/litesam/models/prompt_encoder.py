@@ -1,7 +1,7 @@
 """SAM's prompt encoder: points, boxes and mask prompts → tokens.
 
-Source: Kirillov et al. 2023, "Segment Anything", Sec. 3 and Appendix A; module names are those of the official
-checkpoints (facebookresearch/segment-anything, Apache-2.0), code is our own.
+Source: Kirillov et al. 2023, "Segment Anything", Sec. 3 and Appendix A; module names are those of
+the official checkpoints (facebookresearch/segment-anything, Apache-2.0), code is our own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class RandomFourierPositions(nn.Module):
         y = (torch.arange(height, device=matrix.device, dtype=matrix.dtype) + 0.5) / height
         x = (torch.arange(width, device=matrix.device, dtype=matrix.dtype) + 0.5) / width
         yy, xx = torch.meshgrid(y, x, indexing="ij")
-        return self(torch.stack((xx, yy), dim=-1)).permute(2, 0, 1)[None]
+        encoded: Tensor = self(torch.stack((xx, yy), dim=-1))
+        return encoded.permute(2, 0, 1)[None]
 
 
 class PromptEncoder(nn.Module):
@@ -108,7 +109,8 @@ class PromptEncoder(nn.Module):
         Returns
         -------
         Tensor or None
-            (P, T, C); points first, then one padding token where there is no box, then the two corners of the box.
+            (P, T, C); points first, then one padding token where there is no box, then the two
+            corners of the box.
         """
         tokens = []
         if points is not None and labels is not None:
@@ -117,19 +119,25 @@ class PromptEncoder(nn.Module):
             tokens.append(self._box_tokens(boxes))
         return torch.cat(tokens, dim=1) if tokens else None
 
+    def _kind(self, index: int) -> Tensor:
+        """Learned embedding (1, C) of a kind of point."""
+        return self.point_embeddings.get_parameter(f"{index}.weight")
+
     def _point_tokens(self, points: Tensor, labels: Tensor, *, pad: bool) -> Tensor:
         if pad:
             points = torch.cat((points, points.new_zeros((len(points), 1, 2))), dim=1)
             labels = torch.cat((labels, labels.new_full((len(labels), 1), -1)), dim=1)
-        tokens = self.pe_layer((points + 0.5) / self.input_px)
+        tokens: Tensor = self.pe_layer((points + 0.5) / self.input_px)
         kinds = labels[..., None]
         tokens = torch.where(kinds == -1, self.not_a_point_embed.weight, tokens)
-        tokens = torch.where(kinds == 0, tokens + self.point_embeddings[0].weight, tokens)
-        return torch.where(kinds == 1, tokens + self.point_embeddings[1].weight, tokens)
+        tokens = torch.where(kinds == 0, tokens + self._kind(0), tokens)
+        return torch.where(kinds == 1, tokens + self._kind(1), tokens)
 
     def _box_tokens(self, boxes: Tensor) -> Tensor:
-        corners = self.pe_layer((boxes.reshape(-1, 2, 2) + 0.5) / self.input_px)  # (P, 2, C)
-        kinds = torch.cat((self.point_embeddings[2].weight, self.point_embeddings[3].weight))
+        corners: Tensor = self.pe_layer(
+            (boxes.reshape(-1, 2, 2) + 0.5) / self.input_px
+        )  # (P, 2, C)
+        kinds = torch.cat((self._kind(2), self._kind(3)))
         return corners + kinds
 
     def dense_embedding(self, masks: Tensor | None) -> Tensor:

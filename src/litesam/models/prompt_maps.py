@@ -1,10 +1,11 @@
-"""Lite-SAM's prompt encoder: SAM's tokens, and the same prompts drawn as maps beside the mask prompt.
+"""Lite-SAM's prompt encoder: SAM's tokens, and the same prompts drawn as maps.
 
-In SAM a click reaches the image only through attention between its token and the positional encoding. A small decoder
-that is trained for hours, not weeks, finds the place of a prompt much sooner when it is also drawn where it is, as
-networks for interactive segmentation do (clicks as discs: Sofiiuk et al. 2022, "Reviving Iterative Training with Mask
-Guidance"). So the dense prompt of SAM, which carries an earlier mask, gets three more channels: clicks on the object,
-clicks beside it, and the box. ``docs/decisions/0003-lite-sam-architecture.md``.
+In SAM a click reaches the image only through attention between its token and the positional
+encoding. A small decoder that is trained for hours, not weeks, finds the place of a prompt much
+sooner when it is also drawn where it is, as networks for interactive segmentation do (clicks as
+discs: Sofiiuk et al. 2022, "Reviving Iterative Training with Mask Guidance"). So the dense prompt
+of SAM, which carries an earlier mask, gets three more channels: clicks on the object, clicks beside
+it, and the box. ``docs/decisions/0003-lite-sam-architecture.md``.
 """
 
 from __future__ import annotations

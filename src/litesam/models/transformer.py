@@ -1,13 +1,14 @@
 """SAM's two-way transformer between prompt tokens and image tokens.
 
-Source: Kirillov et al. 2023, "Segment Anything", Appendix A ("Lightweight mask decoder"); module names are those of
-the official checkpoints (Apache-2.0), code is our own.
+Source: Kirillov et al. 2023, "Segment Anything", Appendix A ("Lightweight mask decoder"); module
+names are those of the official checkpoints (Apache-2.0), code is our own.
 
-What is different, exactly (only rounding changes): an object has few tokens (7 or so) and many image tokens, so the
-projections of the image side are folded into the token side. With H heads and T tokens the scores of the cross
-attentions are ``x (W_k^h)^T q_h``: instead of projecting N image tokens from C to C/2 channels, the H·T token vectors
-are projected from C/2 to C and multiplied with the image tokens directly; likewise for the values. That is cheaper
-while ``H * T < C / 2``, i.e. for fewer than 16 tokens; beyond that the ordinary form is used.
+What is different, exactly (only rounding changes): an object has few tokens (7 or so) and many
+image tokens, so the projections of the image side are folded into the token side. With H heads and
+T tokens the scores of the cross attentions are ``x (W_k^h)^T q_h``: instead of projecting N image
+tokens from C to C/2 channels, the H·T token vectors are projected from C/2 to C and multiplied with
+the image tokens directly; likewise for the values. That is cheaper while ``H * T < C / 2``, i.e.
+for fewer than 16 tokens; beyond that the ordinary form is used.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Attention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         # (B, N, H*D) -> (B, H, N, D)
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend; (B, Nq, C), (B, Nk, C), (B, Nk, C) -> (B, Nq, C)."""
@@ -46,7 +47,7 @@ class Attention(nn.Module):
 
     def _per_head(self, weight: Tensor) -> Tensor:
         # (H*D, C) -> (H, D, C)
-        return weight.unflatten(0, (self.heads, -1))
+        return torch.unflatten(weight, 0, (self.heads, -1))
 
     def tokens_from_image(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend from few tokens (P, T, C) to many image tokens; k and v are (P or 1, N, C)."""
@@ -57,7 +58,7 @@ class Attention(nn.Module):
         # The key bias adds the same number to all scores of a row: softmax ignores it.
         folded = (tokens @ self._per_head(self.k_proj.weight)).flatten(1, 2)  # (P, H*T, C)
         weights = (folded @ k.transpose(1, 2)).softmax(dim=-1)  # (P, H*T, N)
-        mixed = (weights @ v).unflatten(1, (self.heads, -1))  # (P, H, T, C)
+        mixed = torch.unflatten(weights @ v, 1, (self.heads, -1))  # (P, H, T, C)
         values = mixed @ self._per_head(self.v_proj.weight).transpose(1, 2)  # (P, H, T, D)
         # Weights of a row add up to one, so the value bias passes through unchanged.
         projected: Tensor = self.out_proj(values.transpose(1, 2).flatten(2) + self.v_proj.bias)
@@ -69,10 +70,11 @@ class Attention(nn.Module):
             return self.forward(q.expand(k.shape[0], -1, -1), k, v)
         keys = self._split(self.k_proj(k)) / math.sqrt(self.inner // self.heads)  # (P, H, T, D)
         folded = (keys @ self._per_head(self.q_proj.weight)).flatten(1, 2)  # (P, H*T, C)
-        bias = (keys @ self.q_proj.bias.unflatten(0, (self.heads, -1, 1))).flatten(1)  # (P, H*T)
-        scores = q @ folded.transpose(1, 2) + bias[:, None]  # (P, N, H*T)
-        weights = scores.unflatten(-1, (self.heads, -1)).softmax(dim=-1).flatten(2)
-        outputs = self.out_proj.weight.unflatten(1, (self.heads, -1)).permute(1, 2, 0)  # (H, D, C)
+        bias = keys @ torch.unflatten(self.q_proj.bias, 0, (self.heads, -1, 1))  # (P, H, T, 1)
+        scores = q @ folded.transpose(1, 2) + bias.flatten(1)[:, None]  # (P, N, H*T)
+        weights = torch.unflatten(scores, -1, (self.heads, -1)).softmax(dim=-1).flatten(2)
+        outputs = torch.unflatten(self.out_proj.weight, 1, (self.heads, -1))  # (C, H, D)
+        outputs = outputs.permute(1, 2, 0)  # (H, D, C)
         values = (self._split(self.v_proj(v)) @ outputs).flatten(1, 2)  # (P, H*T, C)
         return torch.baddbmm(self.out_proj.bias, weights, values)
 

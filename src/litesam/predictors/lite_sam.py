@@ -1,8 +1,8 @@
-"""Predictor of Lite-SAM: SAM's semantics of prompts, decoded in a window of the embedding, and AutoPPN's proposals.
+"""Predictor of Lite-SAM: SAM's prompts, decoded in windows, and AutoPPN's proposals.
 
-A box says how large the object is, so the smallest window that holds it with a margin is decoded. A click does not: it
-starts with a middle-sized window, and if the mask reaches the window's border it is decoded again in the next larger
-one. Outside the window the logits are `OUTSIDE_LOGIT`.
+A box says how large the object is, so the smallest window that holds it with a margin is decoded. A
+click does not: it starts with a middle-sized window, and if the mask reaches the window's border it
+is decoded again in the next larger one. Outside the window the logits are `OUTSIDE_LOGIT`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from litesam.frames import FloatArray
 from litesam.models.auto_ppn import decode_proposals
 from litesam.models.lite_sam import WINDOWS, LiteSAM
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.predictors.base import check_embedding, check_prompts, plain_batches
-from litesam.predictors.sam import SamPredictor
-from litesam.types import OUTSIDE_LOGIT, BoolArray, FloatArray, IntArray, Masks, Proposals
+from litesam.predictors.networks import NetworkPredictor
+from litesam.types import OUTSIDE_LOGIT, IntArray, Masks, Proposals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from litesam.frames import Frame
-    from litesam.types import Embedding, ModelSpec, PromptBatch
+    from litesam.types import BoolArray, Embedding, PromptBatch
 
 #: Embedding cells that are decoded at once; keeps the decoder's arrays near the cache.
 _CELLS_PER_CHUNK = 8192
@@ -45,13 +46,8 @@ class _Group:
     iou: FloatArray
 
 
-class LiteSamPredictor(SamPredictor):
+class LiteSamPredictor(NetworkPredictor[LiteSAM]):
     """Lite-SAM as two pure calls; see `litesam.predictors.base.Predictor`."""
-
-    _network: LiteSAM
-
-    def __init__(self, spec: ModelSpec, network: LiteSAM, device: str, weights_hash: str) -> None:
-        super().__init__(spec, network, device, weights_hash)
 
     def decode(
         self, embedding: Embedding, prompts: PromptBatch, *, multimask: bool = True
@@ -69,8 +65,7 @@ class LiteSamPredictor(SamPredictor):
         check_embedding(embedding, self.spec, self.weights_hash)
         prompts = check_prompts(prompts, embedding.frame, self._low_res_yx)
         with torch.inference_mode():
-            image = self._tensor(embedding.features["image"])[None]
-            image = image.contiguous(memory_format=torch.channels_last)
+            image = self._image(embedding)
             tensors = self._window_prompts(prompts, embedding.frame)
             groups = self._decode_groups(image, tensors, slice(1, 4) if multimask else slice(0, 1))
         return self._join(groups, len(prompts), embedding.frame)
@@ -102,8 +97,7 @@ class LiteSamPredictor(SamPredictor):
         check_embedding(embedding, self.spec, self.weights_hash)
         frame = embedding.frame
         with torch.inference_mode():
-            image = self._tensor(embedding.features["image"])[None]
-            image = image.contiguous(memory_format=torch.channels_last)
+            image = self._image(embedding)
             confidence, distances = self._network.auto_ppn(image)
             probability = confidence[0].sigmoid()
             stride = self._network.stride / self._network.auto_ppn.upscale
@@ -130,15 +124,7 @@ class LiteSamPredictor(SamPredictor):
 
     def _window_prompts(self, prompts: PromptBatch, frame: Frame) -> WindowPrompts:
         """Prompts as tensors in model pixels; mask prompts still cover the whole frame."""
-        points = labels = boxes = masks = None
-        if prompts.points is not None and prompts.labels is not None and prompts.points.shape[1]:
-            points = self._tensor(frame.points_to_model(prompts.points))
-            labels = self._tensor(prompts.labels)
-        if prompts.boxes is not None:
-            boxes = self._tensor(frame.boxes_to_model(prompts.boxes))
-        if prompts.low_res_masks is not None:
-            masks = self._tensor(prompts.low_res_masks)
-        return WindowPrompts(points, labels, boxes, masks)
+        return WindowPrompts(*self._prompt_tensors(prompts, frame))
 
     def _extents(self, prompts: WindowPrompts) -> Tensor:
         """(P, 4) (x0, y0, x1, y1) model pixels that a window must hold."""
@@ -146,7 +132,7 @@ class LiteSamPredictor(SamPredictor):
         low = torch.full((len(prompts), 2), float("inf"), device=self.device)
         high = -low
         if prompts.boxes is not None:
-            low, high = prompts.boxes[:, :2], prompts.boxes[:, 2:]
+            low, high = prompts.boxes[:, :2].clone(), prompts.boxes[:, 2:].clone()
         if prompts.points is not None and prompts.labels is not None:
             used = (prompts.labels != -1)[..., None]
             infinite = torch.full_like(prompts.points, float("inf"))
@@ -259,10 +245,11 @@ def _reaches_border(
     logits: FloatArray, iou: FloatArray, origins: IntArray, side: int, grid: int
 ) -> BoolArray:
     """(P,) whether the best mask touches a border of its window that is not one of the frame."""
-    best = logits[np.arange(len(iou)), iou.argmax(axis=1)] > 0
-    return (
+    best: BoolArray = logits[np.arange(len(iou)), iou.argmax(axis=1)] > 0
+    reached: BoolArray = (
         (best[:, 0].any(axis=1) & (origins[:, 0] > 0))
         | (best[:, -1].any(axis=1) & (origins[:, 0] + side < grid))
         | (best[:, :, 0].any(axis=1) & (origins[:, 1] > 0))
         | (best[:, :, -1].any(axis=1) & (origins[:, 1] + side < grid))
     )
+    return reached

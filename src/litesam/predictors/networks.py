@@ -1,0 +1,130 @@
+"""What the predictors of our own networks share: into the network's input, and out of arrays.
+
+A predictor of a family derives from `NetworkPredictor` and adds how it decodes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+import torch
+
+from litesam.frames import Frame, fit_longest_side
+from litesam.predictors.base import RgbArray, check_rgb
+from litesam.preprocess.resize import resize_rgb
+from litesam.types import Embedding
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from litesam.models.lite_sam import LiteSAM
+    from litesam.models.sam import Sam
+    from litesam.types import AnyArray, ModelSpec, PromptBatch
+
+NetworkT = TypeVar("NetworkT", bound="Sam | LiteSAM")
+
+
+class NetworkPredictor(Generic[NetworkT]):
+    """A network that encodes an image and decodes SAM's prompts.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    network
+        Its network with weights; moved to ``device`` and switched to evaluation mode.
+    device
+        Torch device.
+    weights_hash
+        Hash of the weights.
+    """
+
+    def __init__(self, spec: ModelSpec, network: NetworkT, device: str, weights_hash: str) -> None:
+        self.spec = spec
+        self.device = device
+        self.weights_hash = weights_hash
+        network.to(device).eval().requires_grad_(False)
+        self._network = network
+        with torch.inference_mode():
+            self._positions = self._network.prompt_encoder.dense_positions()  # (1, C, h, w)
+            self._mean = torch.tensor(spec.pixel_mean, device=device).reshape(1, 3, 1, 1)
+            self._std = torch.tensor(spec.pixel_std, device=device).reshape(1, 3, 1, 1)
+
+    @property
+    def _low_res_yx(self) -> tuple[int, int]:
+        """Size of whole-frame logits and of mask prompts."""
+        side = self._network.prompt_encoder.mask_side
+        return (side, side)
+
+    # --------------------------------------------------------------------------------------- encode
+
+    def encode(self, rgb: RgbArray, origin_yx: tuple[int, int] = (0, 0)) -> Embedding:
+        """Encode one region of an image.
+
+        Parameters
+        ----------
+        rgb
+            (H, W, 3) uint8.
+        origin_yx
+            Image pixel of the region's top-left pixel.
+
+        Returns
+        -------
+        Embedding
+            ``features["image"]`` is (C, h, w) float32.
+
+        Raises
+        ------
+        ImageError
+            If ``rgb`` is not a non-empty (H, W, 3) uint8 array.
+        """
+        rgb = check_rgb(rgb)
+        frame = fit_longest_side((rgb.shape[0], rgb.shape[1]), self.spec.input_px, origin_yx)
+        with torch.inference_mode():
+            features = self._network.encode(self.preprocess(rgb, frame))
+            arrays = {
+                # Contiguous (C, h, w): the network works in channels-last memory.
+                name: np.ascontiguousarray(feature[0].float().cpu().numpy())
+                for name, feature in features.items()
+            }
+        return Embedding(arrays, frame, self.spec.name, self.weights_hash)
+
+    def preprocess(self, rgb: RgbArray, frame: Frame) -> Tensor:
+        """Resize, normalise and zero-pad (H, W, 3) uint8 to the network's input (1, 3, S, S)."""
+        pixels = np.array(resize_rgb(rgb, frame.content_yx))  # a copy: torch wants it writable
+        x = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].float()
+        x = (x - self._mean) / self._std
+        bottom, right = (
+            side - content for side, content in zip(frame.input_yx, frame.content_yx, strict=True)
+        )
+        return torch.nn.functional.pad(x, (0, right, 0, bottom))
+
+    # --------------------------------------------------------------------------- arrays and tensors
+
+    def _image(self, embedding: Embedding) -> Tensor:
+        """Image feature (1, C, h, w), channels-last in memory."""
+        image = self._tensor(embedding.features["image"])[None]
+        return image.contiguous(memory_format=torch.channels_last)
+
+    def _prompt_tensors(
+        self, prompts: PromptBatch, frame: Frame
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+        """Points (P, N, 2) and boxes (P, 4) in model pixels, (x, y), with labels and mask prompts.
+
+        In the order points, labels, boxes, masks; None for what is not given.
+        """
+        points = labels = boxes = masks = None
+        if prompts.points is not None and prompts.labels is not None and prompts.points.shape[1]:
+            points = self._tensor(frame.points_to_model(prompts.points))
+            labels = self._tensor(prompts.labels)
+        if prompts.boxes is not None:
+            boxes = self._tensor(frame.boxes_to_model(prompts.boxes))
+        if prompts.low_res_masks is not None:
+            masks = self._tensor(prompts.low_res_masks)
+        return points, labels, boxes, masks
+
+    def _tensor(self, array: AnyArray) -> Tensor:
+        # Arrays from a store or a caller may be read-only, which torch only accepts as a copy.
+        array = array if array.flags.writeable else array.copy()
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
