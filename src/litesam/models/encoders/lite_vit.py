@@ -1,12 +1,14 @@
 """LiteViT, the image encoder of Lite-SAM: a PoolFormer-S12 descendant of 1.16 M parameters.
 
-Source: Fu et al. 2024 (arXiv 2407.08965), Sec. 3: MSPM + convolutional MLP in every stage, patch merging between
-stages, 1×1 + LN neck, 1.16 M parameters. Open details are decided in ``docs/decisions/0003-lite-sam-architecture.md``.
+Source: Fu et al. 2024 (arXiv 2407.08965), Sec. 3: MSPM + convolutional MLP in every stage, patch
+merging between stages, 1×1 + LN neck, 1.16 M parameters. Open details are decided in
+``docs/decisions/0003-lite-sam-architecture.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +17,17 @@ from torch import Tensor, nn
 from litesam.models.layers import LayerNorm2d
 from litesam.models.pooling_mixer import PoolingBlock
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class LocalContrast(nn.Module):
     """Add channels that say how each pixel differs from its surroundings.
 
-    Microscopy images differ most in their overall brightness and least in the contrast between an object and what is
-    around it. Each added channel is ``(grey - mean) / (std + floor)`` with mean and standard deviation of about
-    three ``cells`` around the pixel. There is nothing to learn in it.
+    Microscopy images differ most in their overall brightness and least in the contrast between an
+    object and what is around it. Each added channel is ``(grey - mean) / (std + floor)`` with mean
+    and standard deviation of about three ``cells`` around the pixel. There is nothing to learn in
+    it.
     """
 
     def __init__(self, cells: Sequence[int] = (8, 32), floor: float = 0.05) -> None:
@@ -47,7 +53,7 @@ class LocalContrast(nn.Module):
 
 
 class LiteViT(nn.Module):
-    """Four stages of pooling blocks at strides 4, 8, 16 and 32, fused into one embedding at stride 8.
+    """Four stages of pooling blocks at strides 4, 8, 16 and 32, fused at stride 8.
 
     Parameters
     ----------
@@ -87,9 +93,10 @@ class LiteViT(nn.Module):
                 else nn.Conv2d(a, b, kernel_size=2, stride=2),
                 nn.BatchNorm2d(b),
             )
-            for index, (a, b) in enumerate(zip(dims[:-1], dims[1:], strict=True))
+            for index, (a, b) in enumerate(pairwise(dims))
         )
-        # Stride 4 enters as 2×2 patches, so that the embedding keeps sub-cell detail for the mask decoder.
+        # Stride 4 enters as 2×2 patches, so that the embedding keeps sub-cell detail for the mask
+        # decoder.
         self.laterals = nn.ModuleList(
             nn.Conv2d(4 * dim if level == 0 else dim, embed_dim, kernel_size=1, bias=level == 0)
             for level, dim in enumerate(dims)
