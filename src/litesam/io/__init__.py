@@ -5,6 +5,7 @@ when it is complete.
 """
 
 from litesam.io.atomic import atomic_path, check_output
+from litesam.io.labelled_folder import LabelledImage, read_labelled_folder
 from litesam.io.overlay import draw_overlay, write_gallery, write_overlay, write_png
 from litesam.io.prompts import read_prompts_csv
 from litesam.io.readers import ImageData, read_image, read_labels, stem
@@ -12,11 +13,13 @@ from litesam.io.writers import label_axes, write_labels
 
 __all__ = [
     "ImageData",
+    "LabelledImage",
     "atomic_path",
     "check_output",
     "draw_overlay",
     "label_axes",
     "read_image",
+    "read_labelled_folder",
     "read_labels",
     "read_prompts_csv",
     "stem",

@@ -1,12 +1,10 @@
 """Labelled image folders → augmented crops for training.
 
-A data set is a folder with ``images/ID.png``, ``labels/ID.png`` (integers, 0 = background) and ``index.csv`` with the
-columns ``id`` and ``split``. Images take the same way to RGB as in inference (`litesam.preprocess.to_rgb`).
+Images take the same way to RGB as in inference (`litesam.preprocess.to_rgb`).
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 from torch.utils.data import IterableDataset, get_worker_info
 
-from litesam.errors import ReadError
+from litesam.io.labelled_folder import read_labelled_folder
 from litesam.preprocess import to_rgb
 from litesam.types import LabelArray
 
@@ -49,7 +47,7 @@ class DataSetConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledImage:
+class RgbImage:
     """An RGB image (H, W, 3) uint8 with its label image (H, W) int32."""
 
     name: str
@@ -67,28 +65,12 @@ class Crop:
     proposals: bool
 
 
-def load_folder(folder: Path, split: str) -> list[LabelledImage]:
-    """Read the images of one split of a data set folder.
-
-    Raises
-    ------
-    ReadError
-        If the folder has no ``index.csv`` or the split is empty.
-    """
-    index = folder / "index.csv"
-    if not index.is_file():
-        raise ReadError(f"{folder} has no index.csv; it needs the columns id and split.")
-    with index.open(newline="") as file:
-        names = [row["id"] for row in csv.DictReader(file) if row["split"] == split]
-    if not names:
-        raise ReadError(f"{index} lists no image of the split {split!r}.")
-    return [_load(folder, name) for name in sorted(names)]
-
-
-def _load(folder: Path, name: str) -> LabelledImage:
-    image = np.asarray(Image.open(folder / "images" / f"{name}.png"))
-    labels = np.asarray(Image.open(folder / "labels" / f"{name}.png")).astype(np.int32)
-    return LabelledImage(name, to_rgb(image).rgb, labels)
+def load_folder(folder: Path, split: str) -> list[RgbImage]:
+    """Read one split of a data set folder, see `litesam.io.read_labelled_folder`."""
+    return [
+        RgbImage(item.name, to_rgb(item.image).rgb, item.labels)
+        for item in read_labelled_folder(folder, split)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +105,7 @@ class CropStream(IterableDataset[list[Crop]]):
 
     def __init__(
         self,
-        sets: Sequence[Sequence[LabelledImage]],
+        sets: Sequence[Sequence[RgbImage]],
         configs: Sequence[DataSetConfig],
         *,
         crop_px: Sequence[int] = (256,),
@@ -176,7 +158,7 @@ class CropStream(IterableDataset[list[Crop]]):
 
 
 def _cut(
-    image: LabelledImage, side: int, scale: float, random: np.random.Generator
+    image: RgbImage, side: int, scale: float, random: np.random.Generator
 ) -> tuple[RgbArray, LabelArray]:
     """Cut and resize a square of ``side / scale`` image pixels, usually around an object; outside is padding."""
     height, width = image.labels.shape
