@@ -1,0 +1,262 @@
+"""Targets, losses and the training loop, small enough for every run of the suite."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from litesam.errors import WeightsError
+from litesam.models.auto_ppn import BOX_UNITS
+from litesam.models.registry import get_spec
+from litesam.models.weights import load_network
+from litesam.training.data import AugmentConfig, CropStream, DataSetConfig, load_folder
+from litesam.training.export import export_weights
+from litesam.training.lite_sam import TrainConfig, Trainer, correction_points, make_prompts
+from litesam.training.losses import (
+    box_loss,
+    confidence_loss,
+    mask_iou,
+    mask_loss,
+    presence_loss,
+)
+from litesam.training.targets import describe_objects, jitter_box, proposal_targets, sample_point
+
+
+@pytest.fixture
+def labels():
+    labels = np.zeros((32, 32), np.int32)
+    labels[4:13, 4:13] = 1  # 9×9, centre (8, 8)
+    labels[4:13, 13:20] = 2  # touches object 1
+    return labels
+
+
+class TestTargets:
+    def test_centrality_is_one_at_the_centre_and_low_at_the_edge(self, labels):
+        objects = describe_objects(labels)
+        assert objects.centrality[8, 8] == 1.0
+        # nine pixels wide: ring distances 1 … 5 of 5
+        assert objects.centrality[4, 8] == pytest.approx(1 / 5)
+        assert objects.centrality[0, 0] == 0.0
+
+    def test_touching_objects_have_an_edge_between_them(self, labels):
+        objects = describe_objects(labels)
+        assert objects.centrality[8, 12] == pytest.approx(1 / 5)
+        assert objects.centrality[8, 13] == pytest.approx(1 / 4)
+
+    def test_boxes_are_half_open(self, labels):
+        np.testing.assert_array_equal(
+            describe_objects(labels).boxes, [[4, 4, 13, 13], [4, 13, 13, 20]]
+        )
+
+    def test_objects_cut_by_the_crop_keep_their_peak_inside(self):
+        labels = np.zeros((16, 16), np.int32)
+        labels[:8, :8] = 1
+        centrality = describe_objects(labels).centrality
+        assert np.unravel_index(centrality.argmax(), (16, 16)) == (3, 3)
+
+    def test_no_objects(self):
+        objects = describe_objects(np.zeros((8, 8), np.int32))
+        assert objects.boxes.shape == (0, 4)
+        targets = proposal_targets(objects, 4, 512, exhaustive=True)
+        assert not targets.confidence.any()
+        assert targets.valid.all()
+
+    def test_proposals_stand_in_the_group_of_the_object_size(self, labels):
+        objects = describe_objects(labels)
+        small = proposal_targets(objects, 4, 512, exhaustive=True)
+        assert small.confidence[0].max() == 1.0
+        assert not small.confidence[1:].any()
+        # The same objects are "large" in an input of 32 pixels.
+        large = proposal_targets(objects, 4, 32, exhaustive=True)
+        assert large.confidence[2].max() == 1.0
+        assert not large.confidence[:2].any()
+
+    def test_sides_point_to_the_box_from_the_cell_centre(self, labels):
+        targets = proposal_targets(describe_objects(labels), 4, 512, exhaustive=True)
+        # cell (2, 2) covers pixels 8 … 11, its centre is 9.5
+        np.testing.assert_allclose(targets.sides[:, 2, 2], [5.5, 5.5, 3.5, 3.5])
+
+    def test_unlabelled_background_is_ignored(self, labels):
+        targets = proposal_targets(describe_objects(labels), 4, 512, exhaustive=False)
+        assert targets.valid[:, 2, 2].all()
+        assert not targets.valid[:, 7, 7].any()
+
+    def test_clicks_lie_on_the_object(self, labels):
+        random = np.random.default_rng(0)
+        objects = describe_objects(labels)
+        for _ in range(50):
+            y, x = sample_point(objects, 2, random)
+            assert labels[int(y), int(x)] == 2
+
+    def test_jittered_boxes_stay_in_the_crop_and_are_not_empty(self):
+        random = np.random.default_rng(0)
+        for _ in range(100):
+            box = jitter_box(np.array([0, 0, 2, 32]), 32, random)
+            assert (box[2:] > box[:2]).all()
+            assert box.min() >= 0
+            assert box[:2].max() < 32
+
+
+class TestLosses:
+    def test_perfect_masks_cost_nothing_and_inverted_ones_much(self):
+        target = torch.zeros(1, 1, 8, 8)
+        target[..., 2:6, 2:6] = 1
+        logits = (target * 2 - 1) * 20
+        assert mask_loss(logits, target).item() < 0.01
+        assert mask_loss(-logits, target).item() > 10
+        assert mask_iou(logits, target).item() == 1.0
+        assert mask_iou(-logits, target).item() == 0.0
+
+    def test_only_the_hardest_background_counts(self):
+        target = torch.zeros(1, 3, 40, 40)
+        logits = torch.full((1, 3, 40, 40), -20.0)
+        logits[0, 0, :8, :8] = 20.0  # 64 wrong cells: exactly those are mined
+        loss = confidence_loss(logits, target, torch.ones_like(target, dtype=torch.bool))
+        assert loss.item() == pytest.approx(1 / 3, abs=1e-4)
+
+    def test_ignored_cells_cost_nothing(self):
+        target = torch.zeros(1, 3, 8, 8)
+        logits = torch.full_like(target, 20.0)
+        nothing = torch.zeros_like(target, dtype=torch.bool)
+        assert confidence_loss(logits, target, nothing).item() == 0.0
+        assert presence_loss(logits, target, nothing).item() == 0.0
+
+    def test_boxes_are_compared_in_units_of_their_group(self):
+        sides = torch.full((1, 4, 2, 2), 100.0)
+        groups = torch.full((1, 2, 2), 1)
+        distances = torch.full((1, 3, 4, 2, 2), 100.0)
+        central = torch.ones(1, 2, 2, dtype=torch.bool)
+        assert box_loss(distances, sides, groups, central).item() == 0.0
+        distances[:, 1] += BOX_UNITS[1]
+        # smooth L1 with beta 0.1 of an error of one unit
+        assert box_loss(distances, sides, groups, central).item() == pytest.approx(0.95)
+
+    def test_corrections_fall_into_the_error(self):
+        target = torch.zeros(2, 16, 16)
+        target[:, 4:12, 4:12] = 1
+        logits = target * 20 - 10
+        logits[0, 4:12, 8:12] = -10  # missed
+        logits[1, 0:2, 0:2] = 10  # too much
+        torch.manual_seed(0)
+        points, signs = correction_points(logits, target)
+        assert signs.tolist() == [1, 0]
+        assert 8 <= points[0, 0] < 12
+        assert points[1].max() < 2
+
+
+class TestPrompts:
+    def test_windows_hold_small_objects_and_stay_in_the_crop(self):
+        labels = np.zeros((256, 256), np.int32)
+        labels[:20, :20] = 1
+        labels[100:250, 60:255] = 2
+        random = np.random.default_rng(0)
+        for _ in range(20):
+            for group in make_prompts([describe_objects(labels)], 32, 8, 10, random):
+                for label, origin in zip(group.labels, group.origins, strict=True):
+                    assert 0 <= min(origin)
+                    assert max(origin) + group.side <= 32
+                    assert group.side == 32 or label == 1
+
+
+@pytest.fixture
+def data_root(tmp_path):
+    """A data set of bright squares on a dark ground."""
+    random = np.random.default_rng(0)
+    root = tmp_path / "data" / "squares"
+    for kind in ("images", "labels"):
+        (root / kind).mkdir(parents=True)
+    rows = [("id", "split")]
+    for number in range(4):
+        labels = np.zeros((64, 64), np.uint16)
+        for label, (y, x) in enumerate(((4, 4), (6, 40), (36, 20)), start=1):
+            side = int(random.integers(10, 20))
+            labels[y : y + side, x : x + side] = label
+        image = np.where(labels > 0, 180, 30) + random.integers(0, 20, labels.shape)
+        Image.fromarray(image.astype(np.uint8)).save(root / "images" / f"{number}.png")
+        Image.fromarray(labels).save(root / "labels" / f"{number}.png")
+        rows.append((str(number), "train"))
+    with (root / "index.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return tmp_path / "data"
+
+
+def _config(data_root, tmp_path, **changes):
+    config = TrainConfig(
+        data_root=str(data_root),
+        run_folder=str(tmp_path / "run"),
+        sets=(DataSetConfig("squares", 1.0),),
+        steps=2,
+        crop_px=(128,),
+        batch=(4,),
+        prompts_per_crop=2,
+        correction_share=1.0,
+        workers=0,
+        threads=0,
+    )
+    return replace(config, **changes)
+
+
+class TestRun:
+    def test_crops_are_seeded_and_numbered_without_gaps(self, data_root):
+        sets = [load_folder(data_root / "squares", "train")]
+
+        def first(start=0):
+            stream = CropStream(
+                sets, [DataSetConfig("squares", 1.0)], crop_px=(96,), batch=(3,), start=start
+            )
+            return next(iter(stream))
+
+        for a, b in zip(first(), first(), strict=True):
+            np.testing.assert_array_equal(a.rgb, b.rgb)
+            np.testing.assert_array_equal(a.labels, b.labels)
+            assert a.rgb.shape == (96, 96, 3)
+            assert set(np.unique(a.labels)) <= set(range(a.labels.max() + 1))
+        assert any((a.rgb != b.rgb).any() for a, b in zip(first(), first(1), strict=True))
+
+    def test_image_and_labels_are_moved_together(self, data_root):
+        sets = [load_folder(data_root / "squares", "train")]
+        plain = AugmentConfig(invert=0, gamma=0, noise=0, blur=0, tint=0)
+        stream = CropStream(
+            sets, [DataSetConfig("squares", 1.0)], crop_px=(128,), batch=(8,), augment=plain
+        )
+        for crop in next(iter(stream)):
+            # What is bright is labelled, but for crumbs and interpolated edges.
+            bright = crop.rgb[..., 0] > 128
+            bright &= ~np.all(crop.rgb == (124, 116, 104), axis=-1)
+            assert np.mean(bright == (crop.labels > 0)) > 0.95
+
+    def test_run_resumes_where_it_was_cut_off_and_exports(self, data_root, tmp_path):
+        Trainer(_config(data_root, tmp_path)).run()
+        again = Trainer(_config(data_root, tmp_path, steps=3))
+        assert again.step == 2
+        again.run()
+        lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [2, 3]
+        assert all(np.isfinite(list(json.loads(line).values())).all() for line in lines)
+
+        target = tmp_path / "out.safetensors"
+        size = export_weights(tmp_path / "run", target)
+        assert size < 12_000_000
+        network = load_network(get_spec("lite_sam"), target)
+        for name, value in network.state_dict().items():
+            # half precision: 11 significant bits
+            torch.testing.assert_close(value, again.ema[name], rtol=1e-3, atol=1e-6)
+        with safe_open(target, "pt") as file:
+            metadata = file.metadata()
+        assert metadata["step"] == "3"
+        assert str(data_root) not in str(metadata)
+
+    def test_a_step_learns(self, data_root, tmp_path):
+        trainer = Trainer(_config(data_root, tmp_path, learning_rate=2e-3, warmup_steps=1))
+        crops = next(iter(trainer._batches()))
+        losses = [sum(trainer.train_step(crops).values()) for _ in range(8)]
+        assert losses[-1] < losses[0]
+
+    def test_export_needs_a_checkpoint(self, tmp_path):
+        with pytest.raises(WeightsError, match="train"):
+            export_weights(tmp_path, tmp_path / "x.safetensors")
