@@ -187,30 +187,15 @@ def _one_plane(labels: npt.NDArray[Any], *, distinct: bool) -> npt.NDArray[np.in
     return planes.reshape(-1, planes.shape[-1])
 
 
-def _quality(truth: npt.NDArray[Any], labels: npt.NDArray[Any]) -> dict[str, float | None]:
-    """AP50 and mean IoU against the reference; AP50 is None without litesam.evaluation."""
-    import numpy as np
+def _quality(truth: npt.NDArray[Any], labels: npt.NDArray[Any]) -> dict[str, float]:
+    """AP50, and the mean over the reference objects of the IoU with the label that fits best."""
+    from litesam.evaluation.metrics import average_precision, iou_matrix
 
-    try:
-        from litesam.evaluation.metrics import average_precision
-    except ModuleNotFoundError:
-        precision = None
-    else:
-        precision = round(float(np.ravel(average_precision(truth, labels, (0.5,)))[0]), 4)
-    return {"ap50": precision, "mean_iou": round(_mean_best_iou(truth, labels), 4)}
-
-
-def _mean_best_iou(truth: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
-    """Mean over the reference objects of the IoU with the label that fits best."""
-    import numpy as np
-
-    true_ids, true_at = np.unique(truth, return_inverse=True)
-    label_ids, label_at = np.unique(labels, return_inverse=True)
-    overlap = np.zeros((len(true_ids), len(label_ids)))
-    np.add.at(overlap, (true_at.ravel(), label_at.ravel()), 1)
-    union = overlap.sum(axis=1)[:, None] + overlap.sum(axis=0)[None] - overlap
-    iou = (overlap / union)[true_ids > 0][:, label_ids > 0]
-    return float(iou.max(axis=1).mean()) if iou.size else 0.0
+    iou = iou_matrix(truth, labels)
+    return {
+        "ap50": round(float(average_precision(truth, labels, (0.5,))[0]), 4),
+        "mean_iou": round(float(iou.max(axis=1).mean()) if iou.size else 0.0, 4),
+    }
 
 
 def _write_summary(folder: Path, summary: dict[str, Any]) -> None:
@@ -236,16 +221,14 @@ def _text(summary: dict[str, Any]) -> str:
     ]
     for one in summary["samples"]:
         title = one["title"] + (f" ({one['planes']} slices)" if one["planes"] > 1 else "")
-        scores = ["–" if one[key] is None else f"{one[key]:.2f}" for key in ("ap50", "mean_iou")]
         lines.append(
-            f"{title:44}{one['objects']:>8}{one['objects_reference']:>11}{scores[0]:>7}{scores[1]:>10}"
-            f"{one['seconds']:>9.1f}"
+            f"{title:44}{one['objects']:>8}{one['objects_reference']:>11}{one['ap50']:>7.2f}"
+            f"{one['mean_iou']:>10.2f}{one['seconds']:>9.1f}"
         )
     lines += [
         "",
-        "AP50: objects found with IoU > 0.5 / (found + missed + false). Mean IoU: of each "
-        "reference object with",
-        "the best match. The reference was drawn by people; none of these images was used for "
-        "training.",
+        "AP50: objects found with IoU >= 0.5 / (found + missed + false).",
+        "Mean IoU: of each reference object with the label that fits best.",
+        "People drew the reference; none of these images was used for training.",
     ]
     return "\n".join(lines)

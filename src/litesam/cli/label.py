@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litesam.cli.options import (
     add_command,
@@ -19,14 +19,14 @@ from litesam.cli.options import (
 )
 from litesam.cli.terminal import Bars, UsageError, complain, progress_bars, say, say_json
 from litesam.errors import Cancelled, ImageError, LiteSamError, PromptError, WriteError
-from litesam.predictors import Predictor
-from litesam.store import EmbeddingStore
 from litesam.types import EverythingConfig
 
 if TYPE_CHECKING:
     import argparse
 
     from litesam.cli.stack import Planes
+    from litesam.predictors import Predictor
+    from litesam.store import EmbeddingStore
     from litesam.types import LabelArray, Prompts
 
     PlanePrompts = dict[tuple[int, ...], list[Prompts]]
@@ -118,8 +118,7 @@ class _Job:
     overlay: Path | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Tools:
+class _Tools(NamedTuple):
     """What all images share."""
 
     predictor: Predictor
