@@ -32,6 +32,7 @@ from napari_litesam.requests import (
     SegmentRequest,
     channel_choices,
     current_index,
+    pixels,
     plane_axes,
     resolve,
     resolve_everything,
@@ -312,7 +313,8 @@ class Controller:
         """Only take note; layers are changed in the refresh, when napari is done with this
         removal.
         """
-        layer, settings = event.value, self.state.settings
+        layer: Any = event.value
+        settings = self.state.settings
         if layer is self._preview:
             self._preview = None
         if self._prompts is not None and layer in (self._prompts.points, self._prompts.boxes):
@@ -321,8 +323,8 @@ class Controller:
             self._forget_prompts()
         if layer is settings.target:
             self.state.update(target=None)
-        if layer is not None and layer is settings.image:
-            self._pool.forget(layer.data[0] if layer.multiscale else layer.data)
+        if layer is settings.image:
+            self._pool.forget(pixels(layer))
             others = self.images()
             self.state.update(image=others[-1] if others else None)
         self.layers_changed.emit()

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 PREVIEW_NAME = "Lite-SAM preview"
 OBJECTS_NAME = "Lite-SAM objects"
-#: Not a colour that napari gives to labels next to it: sky blue stands out on grey, on green and on
-#: stains.
-_PREVIEW_COLOUR = "#26b7ff"
+#: The current object is yellow, as its box is; it stands out on grey and on stains.
+_PREVIEW_COLOUR = "#ffd92e"
 #: A new object of which a smaller share is free of other objects is one of them, found again.
 MIN_FREE_SHARE = 0.5
 

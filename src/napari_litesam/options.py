@@ -9,14 +9,22 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QGridLayout,
+    QLabel,
+    QSpinBox,
+    QWidget,
+)
 
-_AUTOMATIC = "automatic"
+_AUTOMATIC = "auto"
 _STEPS = 100
+_SPELLED = {"iou": "IoU", "nms": "NMS"}
 
 
 class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
-    """A form with one control per field of a frozen config; None is offered as *automatic*.
+    """A form with one control per field of a frozen config; None is offered as *auto*.
 
     Attributes
     ----------
@@ -30,9 +38,10 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
         super().__init__(parent)
         self._config = config
         self.controls: dict[str, QWidget] = {}
-        form = QFormLayout(self)
+        form = QGridLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
-        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        form.setVerticalSpacing(2)
+        form.setColumnStretch(0, 1)
         hints = get_type_hints(type(config))
         for item in fields(config):
             control = self._control(item, hints[item.name])
@@ -41,7 +50,14 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
             control.setObjectName(item.name)
             control.setToolTip(_help(item))
             self.controls[item.name] = control
-            form.addRow(item.name.replace("_", " ").capitalize(), control)
+            # Room for the longest text beside the buttons; the label takes what is left and wraps.
+            control.setFixedWidth(control.fontMetrics().horizontalAdvance(_AUTOMATIC) + 64)
+            label = QLabel(_title(item.name), self)
+            label.setWordWrap(True)
+            label.setToolTip(control.toolTip())
+            row = form.rowCount()
+            form.addWidget(label, row, 0)
+            form.addWidget(control, row, 1)
 
     @property
     def config(self) -> Any:
@@ -102,8 +118,15 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.changed.emit(self._config)
 
 
+def _title(name: str) -> str:
+    """``"nms_iou"`` → "NMS IoU"; the unit stands in the control."""
+    words = [_SPELLED.get(word, word) for word in name.removesuffix("_px").split("_")]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
+
+
 def _help(item: Field[Any]) -> str:
     text: str = item.metadata.get("help", item.name)
     unit = item.metadata.get("unit")
     text += f" ({unit})" if unit else ""
-    return text + ("\nAutomatic: the model's own value." if item.default is None else "")
+    return text + ("\nauto: the model's own value." if item.default is None else "")

@@ -34,7 +34,7 @@ _NAMES = {PointLabel.FOREGROUND: "positive", PointLabel.BACKGROUND: "negative"}
 # Green and vermilion of the Okabe-Ito palette; the symbols tell them apart without colour as well.
 _COLOURS = {PointLabel.FOREGROUND: "#00c98d", PointLabel.BACKGROUND: "#ff5a1f"}
 _SYMBOLS = {PointLabel.FOREGROUND: "disc", PointLabel.BACKGROUND: "x"}
-_BOX_COLOUR = "#f0e442"
+_BOX_COLOUR = "#ffd92e"
 _NEGATIVE_MODIFIERS = ("Control", "Meta")
 #: A drawn box below this size (image pixels) is a slip of the mouse and not a prompt.
 MIN_BOX_PX = 2.0

@@ -50,6 +50,8 @@ _COLOURS = {
     Level.WARNING: "color: #e69f00;",
     Level.ERROR: "color: #ff6b52; font-weight: bold;",
 }
+#: Longer messages are cut in the panel; the tooltip has them whole.
+_STATUS_LENGTH = 300
 _MARKS = {Level.READY: "", Level.BUSY: "⏳ ", Level.WARNING: "⚠ ", Level.ERROR: "✖ "}
 
 
@@ -77,6 +79,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.controller = Controller(napari_viewer, self.state)
         self.controller.layers_changed.connect(self._fill_layers)
         self._connect()
+        # A window that was never shown is closed without an event that the filter could see.
+        controller = self.controller
+        self.destroyed.connect(lambda: controller.close())
         self._fill_layers()
         self._show_settings(frozenset({"model", "sign", "tool"}))
 
@@ -85,7 +90,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
     def _build(self) -> None:
         content = QWidget(self)
         rows = QVBoxLayout(content)
-        rows.setContentsMargins(6, 6, 6, 6)
+        rows.setContentsMargins(6, 6, 8, 6)
         rows.setSpacing(6)
         rows.addLayout(self._build_image())
         rows.addWidget(_line())
@@ -209,7 +214,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             "are there already stay as they are.",
         )
         self.options = OptionsForm(self.state.settings.everything, self)
-        section = QCollapsible("Options of everything", self)
+        section = QCollapsible("Options of everything", self, "▾", "▸")
+        section.layout().setContentsMargins(0, 0, 0, 0)
+        section.content().layout().setContentsMargins(0, 4, 0, 0)
         section.setObjectName("everything_options")
         section.addWidget(self.options)
         rows = QVBoxLayout()
@@ -318,7 +325,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             self.device.setCurrentIndex(self.device.findData(settings.device))
         if changed & {"weights", "model"}:
             file = settings.weights
-            self.weights.setText("Standard" if file is None else Path(file).name)
+            self.weights.setText("Standard" if file is None else _short(Path(file).name))
         if changed & {"sign", "tool"}:
             self._show_tool()
 
@@ -333,6 +340,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         text = status.text
         if status.level is Level.BUSY:
             text += f" ({status.done} of {status.total})" if status.total > 1 else " …"
+        self.status.setToolTip(text)
+        if len(text) > _STATUS_LENGTH:
+            text = text[:_STATUS_LENGTH].rsplit(" ", 1)[0] + " …"
         self.status.setText(_MARKS[status.level] + text)
         self.status.setStyleSheet(_COLOURS[status.level])
         self.progress.setVisible(status.level is Level.BUSY)
@@ -378,6 +388,12 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             self._window.removeEventFilter(self)
             self._window = None
         self.controller.close(tidy=tidy)
+
+
+def _short(name: str, length: int = 18) -> str:
+    """Cut the middle out of a long file name, so that it does not widen the panel."""
+    half = length // 2
+    return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
 
 
 def _form() -> QFormLayout:

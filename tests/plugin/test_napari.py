@@ -54,3 +54,15 @@ def test_plugin_and_its_samples_import_neither_torch_nor_qt() -> None:
 def test_opening_the_panel_imports_no_torch() -> None:
     code = "import sys, napari_litesam.widget; assert 'torch' not in sys.modules, 'torch is loaded'"
     subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
+def test_window_that_was_never_shown_closes_quietly(make_napari_viewer, qtbot) -> None:
+    viewer = make_napari_viewer()
+    viewer.open_sample("napari-litesam", "nuclei")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-litesam", "Lite-SAM")
+    qtbot.wait(30)
+    controller = widget.controller
+    del widget
+    viewer.close()
+    qtbot.wait(50)
+    assert controller._closed

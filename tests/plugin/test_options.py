@@ -15,7 +15,7 @@ def test_every_field_has_a_control_with_its_help_and_default(qtbot) -> None:
     for item in fields(EverythingConfig):
         assert item.metadata["help"] in form.controls[item.name].toolTip()
     assert form.config == EverythingConfig()
-    assert form.controls["predicted_iou_threshold"].text() == "automatic"
+    assert form.controls["predicted_iou_threshold"].text() == "auto"
     assert form.controls["min_area_px"].text() == "0 px"
 
 
