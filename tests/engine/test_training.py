@@ -158,7 +158,7 @@ class TestPrompts:
         for _ in range(20):
             for group in make_prompts([describe_objects(labels)], 32, 8, 10, random):
                 for label, origin in zip(group.labels, group.origins, strict=True):
-                    assert 0 <= min(origin)
+                    assert min(origin) >= 0
                     assert max(origin) + group.side <= 32
                     assert group.side == 32 or label == 1
 

@@ -60,8 +60,9 @@ def iou_matrix(
     flat = true_index.ravel() * shape[1] + predicted_index.ravel()
     overlap = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
     union = overlap.sum(axis=1, keepdims=True) + overlap.sum(axis=0, keepdims=True) - overlap
-    iou: npt.NDArray[np.float64] = overlap / union
-    return iou[true_names != 0][:, predicted_names != 0]
+    objects = np.ix_(true_names != 0, predicted_names != 0)
+    iou: npt.NDArray[np.float64] = (overlap / union)[objects]
+    return iou
 
 
 def count_matches(iou: npt.NDArray[np.float64], threshold: float) -> int:

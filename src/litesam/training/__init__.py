@@ -1,1 +1,3 @@
-"""How the shipped weights are made: data, targets, losses, the training loop. Nothing that inference needs."""
+"""How the shipped weights are made: data, targets, losses, the training loop. Nothing that
+inference needs.
+"""

@@ -5,9 +5,8 @@ Images take the same way to RGB as in inference (`litesam.preprocess.to_rgb`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 from litesam.io.labelled_folder import read_labelled_folder
 from litesam.preprocess import to_rgb
 from litesam.types import LabelArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 RgbArray = npt.NDArray[np.uint8]
 #: Padding of the input is 0 after normalisation: the mean colour.
@@ -57,7 +60,9 @@ class RgbImage:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One training example at model resolution: RGB (S, S, 3) uint8, labels (S, S) int32, and its set's flags."""
+    """One training example at model resolution: RGB (S, S, 3) uint8, labels (S, S) int32, and its
+    set's flags.
+    """
 
     rgb: RgbArray
     labels: LabelArray
@@ -160,7 +165,9 @@ class CropStream(IterableDataset[list[Crop]]):
 def _cut(
     image: RgbImage, side: int, scale: float, random: np.random.Generator
 ) -> tuple[RgbArray, LabelArray]:
-    """Cut and resize a square of ``side / scale`` image pixels, usually around an object; outside is padding."""
+    """Cut and resize a square of ``side / scale`` image pixels, usually around an object; outside
+    is padding.
+    """
     height, width = image.labels.shape
     wanted = side / scale
     size = np.minimum((height, width), wanted)
@@ -221,11 +228,14 @@ def _intensities(rgb: RgbArray, config: AugmentConfig, random: np.random.Generat
         x = x + np.float32(random.uniform(0.01, 0.08)) * noise
     if random.random() < config.tint:
         x = x * random.uniform(0.2, 1.0, 3).astype(np.float32)
-    return (np.clip(x, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    result: RgbArray = (np.clip(x, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    return result
 
 
 def _relabel_parts(labels: LabelArray, smallest_px: int = 12) -> LabelArray:
-    """Number what is left of the objects 1..N; objects that fell apart keep their largest part, crumbs vanish."""
+    """Number what is left of the objects 1..N; objects that fell apart keep their largest part,
+    crumbs vanish.
+    """
     result = np.zeros_like(labels)
     next_label = 1
     for index, box in enumerate(ndimage.find_objects(labels), start=1):

@@ -1,8 +1,9 @@
 """Training of Lite-SAM, end to end: encoder, prompt proposals and windowed mask decoder.
 
-The step follows SAM (Kirillov et al. 2023, Appendix A): a first prompt (point, box, or both as AutoPPN gives them), the
-three-mask loss for single points, then a corrective point in the error region together with the previous logits. AutoPPN's
-losses are added (Fu et al. 2024). A run is a folder; it can be cut off at any time and goes on from its checkpoint.
+The step follows SAM (Kirillov et al. 2023, Appendix A): a first prompt (point, box, or both as
+AutoPPN gives them), the three-mask loss for single points, then a corrective point in the error
+region together with the previous logits. AutoPPN's losses are added (Fu et al. 2024). A run is a
+folder; it can be cut off at any time and goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ from litesam.training.targets import (
     proposal_targets,
     sample_point,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +164,7 @@ class Trainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        self.model: LiteSAM = build().to(self.device, memory_format=torch.channels_last)
+        self.model = _channels_last(build().to(self.device))
         self.ema = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             _decay_groups(self.model, config.weight_decay),
@@ -223,7 +226,7 @@ class Trainer:
     # ----------------------------------------------------------------- step
 
     def train_step(self, crops: Sequence[Crop]) -> dict[str, float]:
-        """Do one optimiser step on a batch of equally large crops; returns the parts of the loss."""
+        """Do one optimiser step on equally large crops; returns the parts of the loss."""
         config, model = self.config, self.model
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
@@ -238,7 +241,7 @@ class Trainer:
             losses = self._losses(crops, random)
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward(total)
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
@@ -297,8 +300,10 @@ class Trainer:
         target = F.avg_pool2d((windows == names[:, None, None, None]).float(), 2)
 
         points = torch.tensor(group.points, device=device, dtype=torch.float32).flip(-1)[:, None]
-        boxes = torch.tensor(np.array(group.boxes), device=device)[:, [1, 0, 3, 2]]
-        boxes = None if group.kind == "point" else boxes + offset.repeat(2)
+        boxes: Tensor | None = None
+        if group.kind != "point":
+            boxes = torch.tensor(np.array(group.boxes), device=device)[:, [1, 0, 3, 2]]
+            boxes = boxes + offset.repeat(2)
         points = points + offset
         ones = torch.ones(len(names), 1, dtype=torch.long, device=device)
         first = (
@@ -399,7 +404,9 @@ class Trainer:
         return self.folder / "checkpoint.pt"
 
     def save_checkpoint(self) -> None:
-        """Write everything that the run needs to go on; an old checkpoint is replaced at once or not at all."""
+        """Write everything that the run needs to go on; an old checkpoint is replaced at once or
+        not at all.
+        """
         state = {
             "model": self.model.state_dict(),
             "ema": self.ema,
@@ -423,7 +430,9 @@ class Trainer:
 
 
 def normalize(rgb: Tensor) -> Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32, channels-last in memory, with SAM's pixel statistics."""
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32, channels-last in memory, with SAM's pixel
+    statistics.
+    """
     x = rgb.float()
     x = (x - x.new_tensor(PIXEL_MEAN)) / x.new_tensor(PIXEL_STD)
     return x.permute(0, 3, 1, 2)
@@ -440,8 +449,8 @@ def correction_points(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     tuple
-        Points (P, 2) (x, y) in pixels of the logits and labels (P,): 1 where the object was missed, 0 where too much
-        was taken. A perfect mask gets a point of the object.
+        Points (P, 2) (x, y) in pixels of the logits and labels (P,): 1 where the object was missed,
+        0 where too much was taken. A perfect mask gets a point of the object.
     """
     mask, truth = logits > 0, target >= 0.5
     error = (mask ^ truth).flatten(1).float()
@@ -452,9 +461,16 @@ def correction_points(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return points, truth.flatten(1).gather(1, index[:, None])[:, 0].long()
 
 
+def _channels_last(model: LiteSAM) -> LiteSAM:
+    # torch declares no memory_format for Module.to
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
 def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay for matrices and kernels only, not for biases, norms, scales and embeddings."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         plain = parameter.ndim >= 2 and "embed" not in name and "token" not in name.split(".")[-2]
         (decayed if plain and "scale" not in name else free).append(parameter)

@@ -1,8 +1,9 @@
 """Losses of Lite-SAM.
 
-Masks: focal 20 : dice 1, and the squared error of the predicted IoU (Kirillov et al. 2023, Appendix A; Lin et al.
-2017; Milletari et al. 2016). Proposals: hard-mined squared error of the confidence and smooth L1 of the boxes, for each
-size group by itself (Fu et al. 2024, arXiv 2407.08965, Sec. 3.2).
+Masks: focal 20 : dice 1, and the squared error of the predicted IoU (Kirillov et al. 2023, Appendix
+A; Lin et al. 2017; Milletari et al. 2016). Proposals: hard-mined squared error of the confidence
+and smooth L1 of the boxes, for each size group by itself (Fu et al. 2024, arXiv 2407.08965, Sec.
+3.2).
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ def confidence_loss(
 ) -> Tensor:
     """Hard-mined squared error of AutoPPN's confidence, mean over the size groups.
 
-    All cells of a group's objects count; of the background only the ``negatives_per_positive`` times as many with the
-    largest error (at least 64 per group). Cells of other groups' objects count like background but are not mined:
-    they would be all that is mined, and hold the confidence down before the network can tell sizes apart.
+    All cells of a group's objects count; of the background only the ``negatives_per_positive``
+    times as many with the largest error (at least 64 per group). Cells of other groups' objects
+    count like background but are not mined: they would be all that is mined, and hold the
+    confidence down before the network can tell sizes apart.
 
     Parameters
     ----------
@@ -86,8 +88,8 @@ def confidence_loss(
 def presence_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Cross entropy between centrality and the confidence of all groups together.
 
-    The groups' own losses say little until sizes can be told apart; this one teaches from the first step where
-    objects are.
+    The groups' own losses say little until sizes can be told apart; this one teaches from the first
+    step where objects are.
 
     Parameters
     ----------
@@ -102,7 +104,8 @@ def presence_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 
 def box_loss(distances: Tensor, sides: Tensor, groups: Tensor, central: Tensor) -> Tensor:
-    """Smooth L1 of the boxes at central cells, in units of each group, mean over the groups present.
+    """Smooth L1 of the boxes at central cells, in units of each group, mean over the groups
+    present.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Training targets of AutoPPN and the prompts that stand for a user's.
 
-Source: Fu et al. 2024 (arXiv 2407.08965), Sec. 3.2 (AutoPPN targets); Kirillov et al. 2023, Appendix A "Training
-algorithm" (first prompts, box jitter, corrective points).
+Source: Fu et al. 2024 (arXiv 2407.08965), Sec. 3.2 (AutoPPN targets); Kirillov et al. 2023,
+Appendix A "Training algorithm" (first prompts, box jitter, corrective points).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Objects:
     labels
         (S, S) int32, 1..N.
     centrality
-        (S, S) float32 in [0, 1]: distance to the object's edge over the largest such distance in the object.
+        (S, S) float32 in [0, 1]: distance to the object's edge over the largest such distance in
+        the object.
     boxes
         (N, 4) float (y0, x0, y1, x1), half-open, model pixels.
     """
@@ -47,7 +48,8 @@ def describe_objects(labels: LabelArray) -> Objects:
         low = [slice(None), slice(None)]
         high = [slice(None), slice(None)]
         low[axis], high[axis] = slice(None, -1), slice(1, None)
-        # A pixel beside another object is an edge pixel of both: touching objects get separate peaks.
+        # A pixel beside another object is an edge pixel of both: touching objects get separate
+        # peaks.
         inner[tuple(low)] &= ~differs
         inner[tuple(high)] &= ~differs
     distance = ndimage.distance_transform_edt(inner)[1:-1, 1:-1] + 1.0
@@ -73,7 +75,8 @@ class ProposalTargets:
     valid
         (G, h, w) bool; False: no loss.
     sides
-        (4, h, w) float32 distances left, top, right, bottom of the object under the cell, model pixels.
+        (4, h, w) float32 distances left, top, right, bottom of the object under the cell, model
+        pixels.
     groups
         (h, w) int64 size group of the object under the cell, -1 for background.
     """
@@ -89,14 +92,14 @@ def proposal_targets(
 ) -> ProposalTargets:
     """Build AutoPPN's targets on a grid of ``stride`` model pixels.
 
-    Each cell takes the object under it whose centrality is largest in the cell. Background of a set that is not
-    exhaustively labelled is ignored.
+    Each cell takes the object under it whose centrality is largest in the cell. Background of a set
+    that is not exhaustively labelled is ignored.
     """
     side = objects.labels.shape[0] // stride
     cells = objects.centrality.reshape(side, stride, side, stride).transpose(0, 2, 1, 3)
-    cells = cells.reshape(side, side, -1)
-    best = cells.argmax(axis=-1)
-    centrality = np.take_along_axis(cells, best[..., None], -1)[..., 0]
+    flat = cells.reshape(side, side, -1)
+    best = flat.argmax(axis=-1)
+    centrality = np.take_along_axis(flat, best[..., None], -1)[..., 0]
     names = objects.labels.reshape(side, stride, side, stride).transpose(0, 2, 1, 3)
     names = np.take_along_axis(names.reshape(side, side, -1), best[..., None], -1)[..., 0]
 
@@ -117,7 +120,7 @@ def proposal_targets(
 
 
 def sample_point(objects: Objects, label: int, random: np.random.Generator) -> tuple[float, float]:
-    """Draw a click (y, x) on an object: uniformly, or preferring its centre, half of the time each."""
+    """Draw a click (y, x) on an object: uniformly or, half of the time, near its centre."""
     y0, x0, y1, x1 = objects.boxes[label - 1].astype(int)
     inside = objects.labels[y0:y1, x0:x1] == label
     rows, columns = np.nonzero(inside)
@@ -130,7 +133,9 @@ def sample_point(objects: Objects, label: int, random: np.random.Generator) -> t
 
 
 def jitter_box(box: AnyArray, side: int, random: np.random.Generator) -> FloatArray:
-    """Move each side of a box by noise of 8 % of the box's side, at most 20 pixels, and keep it in the crop."""
+    """Move each side of a box by noise of 8 % of the box's side, at most 20 pixels, and keep it in
+    the crop.
+    """
     size = np.array([box[2] - box[0], box[3] - box[1]] * 2, dtype=np.float32)
     noise = np.clip(random.normal(0.0, 0.08, 4) * size, -20, 20)
     noise += random.uniform(-1.0, 1.0, 4)

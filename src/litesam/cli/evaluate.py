@@ -1,0 +1,110 @@
+"""``litesam evaluate``: how good is a model on labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from litesam.cli.options import add_command, add_model_options, add_output_options, load_model
+from litesam.cli.terminal import progress_bars, say, say_json
+
+if TYPE_CHECKING:
+    import argparse
+
+_EXAMPLES = """\
+  litesam evaluate mydata/                       images/, labels/ and index.csv in the folder
+  litesam evaluate dsb2018_fluo usiigaci_phase --limit 20
+  litesam evaluate mydata/ --tasks everything --proposals grid --json
+"""
+#: Columns of the table: heading and field of the summary.
+_COLUMNS = {
+    "images": "images",
+    "objects/image": "objects",
+    "1 click IoU": "click_iou",
+    "1 box IoU": "box_iou",
+    "everything AP50": "ap50",
+    "everything mSA": "msa",
+    "baseline AP50": "baseline_ap50",
+    "baseline mSA": "baseline_msa",
+    "encode s": "encode_s",
+    "everything s": "everything_s",
+}
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "evaluate",
+        "measure a model on labelled images",
+        "Measure a model on folders of images with labels: mean IoU of one click and of one box "
+        "per object, AP50 and mSA of everything mode, and the same for a classical baseline "
+        "(Otsu's threshold and a watershed). A folder holds images/ID.png, labels/ID.png and "
+        "index.csv with the columns id and split. The result is a Markdown table.",
+        _EXAMPLES,
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--split", default="val", help="split of index.csv (default: val)")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images of each")
+    parser.add_argument(
+        "--tasks",
+        default="click,box,everything,baseline",
+        metavar="LIST",
+        help="what to measure, of click, box, everything, baseline (default: all)",
+    )
+    parser.add_argument("--proposals", choices=("auto_ppn", "grid"), help="of everything mode")
+    add_model_options(parser)
+    add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from itertools import islice
+
+    from litesam.evaluation import evaluate, summarize
+    from litesam.io import read_labelled_folder
+
+    # Read the folders before the model is loaded: mistakes show at once.
+    sets = {
+        folder.name: list(islice(read_labelled_folder(folder, args.split), args.limit))
+        for folder in args.folders
+    }
+    predictor = load_model(args)
+    tasks = tuple(args.tasks.split(","))
+    summaries: dict[str, dict[str, float]] = {}
+    with progress_bars(quiet=args.quiet) as bars:
+        for name, items in sets.items():
+            bars.begin(name)
+            scores = evaluate(
+                predictor,
+                items,
+                tasks=tasks,
+                proposals=args.proposals,
+                on_progress=bars.part(0),
+            )
+            summaries[name] = summarize(scores)
+    if args.json:
+        say_json({"model": predictor.spec.name, "split": args.split, "sets": summaries})
+    else:
+        _say_markdown(summaries)
+    return 0
+
+
+def _say_markdown(summaries: dict[str, dict[str, float]]) -> None:
+    columns = {
+        title: field
+        for title, field in _COLUMNS.items()
+        if any(field in summary for summary in summaries.values())
+    }
+    say("| data set | " + " | ".join(columns) + " |")
+    say("|---|" + "---|" * len(columns))
+    for name, summary in summaries.items():
+        cells = [_cell(field, summary.get(field)) for field in columns.values()]
+        say(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def _cell(field: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if field in ("images", "objects") else f"{value:.3f}"
