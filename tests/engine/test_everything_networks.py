@@ -6,32 +6,26 @@ is that prompts, windows, frames, masks and labels fit together, not that the ob
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 
-import litesam
-from litesam.errors import ConfigError, WeightsError
+from litesam.errors import ConfigError
 from litesam.everything import segment_everything
 from litesam.models.registry import MODELS
 from litesam.segmenter import Segmenter
 from litesam.types import (
     BoxPrompt,
     EverythingConfig,
-    ModelSpec,
     PointLabel,
     PointPrompt,
     Prompts,
     TilingConfig,
 )
-from parity.fill import fill_tensor
+from weights import usable_predictor
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
 
     from litesam.predictors import Predictor
@@ -48,31 +42,11 @@ CONFIG = EverythingConfig(
 TILING = TilingConfig(tile_px=128, halo_px=24, single_up_to_px=128)
 
 
-def _filled(spec: ModelSpec, folder: Path) -> Path:
-    """A file of deterministic weights."""
-    module, _, function = spec.builder.partition(":")
-    network = getattr(import_module(module), function)(spec)
-    state = {
-        name: torch.from_numpy(
-            np.asarray(fill_tensor(name, tuple(tensor.shape), str(tensor.dtype).split(".")[1]))
-        )
-        for name, tensor in network.state_dict().items()
-    }
-    path = folder / f"{spec.name}.pt"
-    torch.save(state, path)
-    return path
-
-
-@pytest.fixture(scope="module", params=MODELS, ids=lambda spec: spec.name)
+@pytest.fixture(scope="module", params=[spec.name for spec in MODELS])
 def predictor(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Predictor:
-    try:
-        return litesam.load_predictor(request.param.name, device="cpu")
-    except WeightsError:
-        folder = tmp_path_factory.mktemp("weights")
-        weights = _filled(request.param, folder)
-        return litesam.load_predictor(request.param.name, weights=weights, device="cpu")
+    return usable_predictor(request.param, tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 
-import litesam
-from litesam.errors import ImageError, ModelMismatchError, PromptError, WeightsError
+from litesam.errors import ImageError, ModelMismatchError, PromptError
 from litesam.models.registry import MODELS
 from litesam.predictors import Predictor
-from litesam.types import Embedding, Masks, ModelSpec, PromptBatch
-from parity.fill import fill_tensor
+from litesam.types import Embedding, Masks, PromptBatch
+from weights import build_network, usable_predictor
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
 
 #: Wider than high, so that swapped axes leave the image.
@@ -35,31 +30,11 @@ ORIGIN = (1000, 2000)
 CLOSE = {"rtol": 0.0, "atol": 5e-3}
 
 
-def _filled(spec: ModelSpec, folder: Path) -> Path:
-    """A file of deterministic weights."""
-    module, _, function = spec.builder.partition(":")
-    network = getattr(import_module(module), function)(spec)
-    state = {
-        name: torch.from_numpy(
-            np.asarray(fill_tensor(name, tuple(tensor.shape), str(tensor.dtype).split(".")[1]))
-        )
-        for name, tensor in network.state_dict().items()
-    }
-    path = folder / f"{spec.name}.pt"
-    torch.save(state, path)
-    return path
-
-
-@pytest.fixture(scope="module", params=MODELS, ids=lambda spec: spec.name)
+@pytest.fixture(scope="module", params=[spec.name for spec in MODELS])
 def predictor(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Predictor:
-    spec: ModelSpec = request.param
-    try:
-        return litesam.load_predictor(spec.name, device="cpu")
-    except WeightsError:
-        path = _filled(spec, tmp_path_factory.mktemp("weights"))
-        return litesam.load_predictor(spec.name, weights=path, device="cpu")
+    return usable_predictor(request.param, tmp_path_factory.mktemp("weights"))
 
 
 def _picture() -> npt.NDArray[np.uint8]:
@@ -112,9 +87,7 @@ def test_is_a_predictor(predictor: Predictor) -> None:
 
 
 def test_parameter_count_is_that_of_the_spec(predictor: Predictor) -> None:
-    module, _, function = predictor.spec.builder.partition(":")
-    network = getattr(import_module(module), function)(predictor.spec)
-    counted = sum(p.numel() for p in network.parameters())
+    counted = sum(p.numel() for p in build_network(predictor.spec).parameters())
     assert counted == pytest.approx(predictor.spec.parameters, rel=0.02)
 
 
