@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from litesam.errors import ConfigError, WeightsError
 from litesam.io import read_image, read_labels
 from litesam.models.registry import get_spec, list_models
 from litesam.models.weights import resolve_weights
-from litesam.samples import SAMPLES
+from litesam.samples import SAMPLES, sample_path
 from litesam.types import EverythingConfig
 from weights import filled_weights
 
@@ -82,6 +83,30 @@ def test_errors_from_the_shell_have_no_traceback(tmp_path: Path) -> None:
     assert result.stdout == ""
     assert "There is no model 'light-sam'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
+    reason="needs Ctrl-C as POSIX sends it",
+)
+def test_ctrl_c_leaves_no_output(weights: str, tmp_path: Path) -> None:
+    stack = str(sample_path("embryo"))
+    argv = ["label", stack, "-o", "l.ome.zarr", "--overlay", "-v", "--weights", weights, *FEW]
+    with subprocess.Popen(
+        [sys.executable, "-m", "litesam.cli", *argv],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    ) as process:
+        assert process.stderr is not None
+        assert "Loaded lite_sam" in process.stderr.readline()
+        time.sleep(1.0)  # somewhere in the 51 planes
+        process.send_signal(signal.SIGINT)
+        _, message = process.communicate(timeout=60)
+    assert process.returncode == 130, message
+    assert "Traceback" not in message
+    assert "Interrupted" in message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_broken_pipe_is_quiet(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_prompts_on_planes_of_a_stack(capsys: pytest.CaptureFixture[str]) -> Non
     ("csv", "options", "message"),
     [
         ("y,x\n1,1\n", [], "needs the columns z"),
-        ("z,y,x\n9,1,1\n", [], r"no plane \(9,\)"),
+        ("z,y,x\n9,1,1\n", [], "no plane 9; the stack has 5 planes"),
         ("z,y,x\n1,20,20\n", ["--index", "2"], "no prompts for the plane"),
         ("z,y,x\n1,200,20\n", [], "outside"),
         ("z,y,x\n1,20\n", [], "line 2: x is ''"),

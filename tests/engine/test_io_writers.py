@@ -53,6 +53,18 @@ def test_stack_keeps_axes_scale_and_smallest_type(tmp_path: Path, suffix: str, t
     assert image.unit == "micrometer"
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".ome.tif", ".ome.zarr"])
+def test_axes_are_put_into_the_usual_order(tmp_path: Path, suffix: str) -> None:
+    labels = np.stack([STACK, STACK % 7], axis=1)  # Z, T, Y, X
+    path = tmp_path / f"labels{suffix}"
+    write_labels(path, labels, "ZTYX", (2.0, 1.0, 0.5, 0.5), unit="micrometer")
+    image = read_labels(path)
+    assert image.axes == "TZYX"
+    assert image.scale is not None
+    assert image.scale[1:] == pytest.approx((2.0, 0.5, 0.5))
+    np.testing.assert_array_equal(np.asarray(image.array), labels.transpose(1, 0, 2, 3))
+
+
 def test_tiff_is_compressed_and_readable_by_imagej(tmp_path: Path) -> None:
     write_labels(tmp_path / "a.tif", np.zeros((512, 512), dtype=np.int32))
     assert (tmp_path / "a.tif").stat().st_size < 512 * 512 / 10

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = load_model(args)
     with progress_bars(quiet=args.quiet) as bars:
         results = [_segment(sample, predictor, folder, bars) for sample in SAMPLES.values()]
-    panels = [(f"{r.sample.title}: {_count(r)} objects", r.rgb, r.shown) for r in results]
+    panels = [(f"{_shown_title(r)}: {_count(r)} objects", r.rgb, r.shown) for r in results]
     write_gallery(folder / "overview.png", panels, overwrite=True)
     summary = {
         "model": predictor.spec.name,
@@ -144,6 +144,13 @@ def _segment(sample: Sample, predictor: Predictor, folder: Path, bars: Bars) -> 
     write_overlay(folder / files[2], rgb, shown, overwrite=True)
     chosen = truth[list(_SLICES)] if is_stack else truth
     return _Result(sample, labels, chosen, rgb, shown, seconds, files)
+
+
+def _shown_title(result: _Result) -> str:
+    """Name of the plane that is shown."""
+    if result.labels.ndim == 2:
+        return result.sample.title
+    return f"{result.sample.title}, slice {_SLICES[len(_SLICES) // 2]}"
 
 
 def _count(result: _Result) -> int:

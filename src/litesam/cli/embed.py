@@ -33,8 +33,8 @@ def add_parser(commands: Any) -> None:
         "embed",
         "encode an image into the embedding cache",
         "Encode an image into the embedding cache. What is there already is skipped, so an "
-        "interrupted run can "
-        "be repeated. litesam label --cache and the napari plugin find the embeddings again.",
+        "interrupted run can be repeated. litesam label --cache with the same options finds the "
+        "embeddings again.",
         _EXAMPLES,
     )
     parser.add_argument("image", type=Path, help="TIFF, PNG, JPEG, OME-Zarr or .npy")

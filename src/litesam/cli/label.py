@@ -328,8 +328,8 @@ def _prompts_by_plane(
             )
         if index not in known and planes.chosen is None:
             raise PromptError(
-                f"{args.prompts}: there is no plane {index}; the stack has {planes.shape[:-2]} "
-                f"planes."
+                f"{args.prompts}: there is no plane {', '.join(map(str, index))}; the stack has "
+                f"{' × '.join(map(str, planes.shape[:-2]))} planes, counted from 0."
             )
     if not known & set(prompts):
         raise PromptError(f"{args.prompts} has no prompts for the plane {planes.chosen}.")
