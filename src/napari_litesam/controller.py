@@ -280,6 +280,7 @@ class Controller:
         for lane in (self._interactive, self._long):
             lane.changed.connect(self._on_lane)
             lane.progressed.connect(self._on_progress)
+            lane.broken.connect(self._on_bug)
         self.state.settings_changed.connect(self._on_settings)
 
     def _disconnect(self) -> None:
@@ -293,6 +294,7 @@ class Controller:
         for lane in (self._interactive, self._long):
             lane.changed.disconnect(self._on_lane)
             lane.progressed.disconnect(self._on_progress)
+            lane.broken.disconnect(self._on_bug)
         self.state.settings_changed.disconnect(self._on_settings)
         self._watch(None)
         self._forget_prompts()
@@ -579,6 +581,16 @@ class Controller:
         self._hide_preview()
         self.state.report(Level.ERROR, str(error))
         show_error(f"Lite-SAM: {error}")
+
+    def _on_bug(self, error: BaseException) -> None:
+        """Leave nothing waiting for a job that broke; the exception itself surfaces in napari."""
+        self._commit_when_shown = False
+        self._hide_preview()
+        self.state.report(
+            Level.ERROR,
+            f"Unexpected {type(error).__name__}: {error}. This is a bug; please report it with the "
+            "traceback of napari's notification.",
+        )
 
     def _refuse(self, reason: str) -> None:
         """Tell why an intent cannot be followed."""

@@ -59,10 +59,13 @@ class Lane(QObject):  # type: ignore[misc]  # qtpy is untyped
         Emitted when the lane becomes busy or idle.
     progressed
         Progress of the running job.
+    broken
+        A job raised what is no error of the engine; the exception is raised right after.
     """
 
     changed = Signal()
     progressed = Signal(object)
+    broken = Signal(object)
     _arrived = Signal(object)
 
     def __init__(self, name: str) -> None:
@@ -196,6 +199,7 @@ class Lane(QObject):  # type: ignore[misc]  # qtpy is untyped
         wanted = message.generation == self._generation and not task.stop.is_set()
         try:
             if message.kind == "bug":
+                self.broken.emit(message.value)
                 raise message.value
             if wanted and message.kind == "done":
                 task.on_done(message.value)

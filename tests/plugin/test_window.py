@@ -521,6 +521,8 @@ def test_a_bug_surfaces_and_the_panel_stays_usable(
             hands.click(FIRST)
             hands.settle()
     assert [kind for kind, *_ in raised] == [ZeroDivisionError]
+    assert "ZeroDivisionError" in hands.status
+    assert not hands.widget.progress.isVisible()
     hands.click((32, 32))
     hands.settle()
     assert hands.preview[FIRST]

@@ -1,0 +1,85 @@
+"""The shipped model in a real window: open a sample, click once, have a mask."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt, QTimer
+from skimage.measure import regionprops
+
+from litesam.errors import WeightsError
+from litesam.io import read_image
+from litesam.models.registry import get_spec
+from litesam.models.weights import resolve_weights
+from litesam.samples import SAMPLES, sample_path
+
+#: Clicks in the middle of well visible nuclei; the mean leaves room for one miss.
+MEAN_IOU = 0.6
+#: Longest time that the window may stand still while the encoder works.
+LONGEST_PAUSE_S = 0.5
+
+
+@pytest.fixture(autouse=True)
+def _shipped_weights() -> None:
+    try:
+        resolve_weights(get_spec("lite_sam"), None)
+    except WeightsError as error:
+        pytest.skip(f"the weights of lite_sam are not part of this checkout: {error}")
+
+
+def reference(name: str) -> np.ndarray:
+    return np.asarray(read_image(sample_path(name).with_name(SAMPLES[name].labels_file)).array)
+
+
+def test_clicks_on_a_sample_give_its_nuclei(open_panel) -> None:
+    hands = open_panel()
+    hands.viewer.open_sample("napari-litesam", "nuclei")
+    hands.qtbot.wait(100)
+    hands.viewer.reset_view()
+    hands.qtbot.wait(100)
+    truth = reference("nuclei")
+    found = []
+    for nucleus in sorted(regionprops(truth), key=lambda one: -one.area)[1:6]:
+        hands.click(nucleus.centroid)
+        hands.settle()
+        mask = truth == nucleus.label
+        found.append((hands.preview & mask).sum() / (hands.preview | mask).sum())
+        hands.key(Qt.Key.Key_C)
+        hands.settle()
+    assert np.mean(found) > MEAN_IOU, found
+    assert hands.objects.data.max() == 5
+
+
+def test_window_lives_while_the_encoder_works(open_panel) -> None:
+    hands = open_panel()
+    hands.viewer.open_sample("napari-litesam", "nuclei")
+    hands.qtbot.wait(100)
+    beats: list[float] = []
+    timer = QTimer()
+    timer.setInterval(10)
+    timer.timeout.connect(lambda: beats.append(time.perf_counter()))
+    timer.start()
+    hands.press("everything")
+    hands.settle()
+    timer.stop()
+    assert hands.objects is not None
+    # The last beat before the result is drawn: that is napari's work, not the encoder's.
+    assert np.max(np.diff(beats[:-1])) < LONGEST_PAUSE_S
+
+
+def test_plane_of_the_stack(open_panel) -> None:
+    hands = open_panel()
+    hands.viewer.open_sample("napari-litesam", "embryo")
+    hands.qtbot.wait(100)
+    truth = reference("embryo")
+    z = int(np.argmax([len(np.unique(plane)) for plane in truth]))
+    hands.viewer.dims.set_current_step(0, z)
+    hands.qtbot.wait(100)
+    nucleus = max(regionprops(truth[z]), key=lambda one: one.area)
+    hands.click(nucleus.centroid)
+    hands.settle()
+    assert hands.preview[tuple(int(v) for v in nucleus.centroid)]
+    hands.press("commit")
+    assert set(np.nonzero(hands.objects.data)[0]) == {z}
