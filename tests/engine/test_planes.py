@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
-from litesam.errors import ImageError
+from litesam.errors import ImageError, ReadError
 from litesam.preprocess import extract_plane, guess_axes
 
 
@@ -191,3 +191,18 @@ class Refusal:
 def test_what_is_no_plane_is_refused_with_advice(case: Refusal) -> None:
     with pytest.raises(ImageError, match=case.words):
         extract_plane(case.image, case.axes, case.index, case.channel)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_damaged_chunk_is_a_read_error_and_other_planes_still_read(tmp_path, lazy):
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 32, 32), dtype=np.uint8)
+    stored = zarr.create_array(
+        tmp_path / "a.zarr", shape=pixels.shape, chunks=(1, 32, 32), dtype="u1"
+    )
+    stored[:] = pixels
+    chunk = tmp_path / "a.zarr" / "c" / "1" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:20])
+    image = da.from_zarr(stored) if lazy else stored
+    with pytest.raises(ReadError, match="cannot be read"):
+        extract_plane(image, "ZYX", (1,))
+    np.testing.assert_array_equal(extract_plane(image, "ZYX", (2,)), pixels[2])

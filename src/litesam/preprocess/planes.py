@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from litesam.errors import ImageError
+from litesam.errors import ImageError, ReadError
 
 if TYPE_CHECKING:
     from litesam.types import AnyArray
@@ -59,6 +59,8 @@ def extract_plane(
     ImageError
         If axes, index or channel do not fit the image, or if it is empty or not made of real
         numbers.
+    ReadError
+        If the pixels of a lazy array cannot be read.
     """
     array = _as_array_like(image)
     shape = tuple(int(n) for n in array.shape)
@@ -85,7 +87,14 @@ def extract_plane(
         if isinstance(chosen, slice):
             kept = [letter for letter in letters if letter in f"YX{channel_letter}"]
 
-    plane = np.asarray(array[tuple(selection)])
+    try:
+        plane = np.asarray(array[tuple(selection)])
+    except (OSError, RuntimeError, ValueError) as error:
+        # What a damaged chunk or a lost network drive raises in zarr, dask and h5py.
+        raise ReadError(
+            f"Plane {index if index is not None else ''} of {_describe(shape, letters)} cannot be "
+            f"read ({error}); check the file or choose another plane."
+        ) from error
     order = sorted(range(len(kept)), key=lambda i: f"YX{channel_letter}".index(kept[i]))
     return np.ascontiguousarray(plane.transpose(order))
 
