@@ -15,6 +15,7 @@ import torch
 import litesam
 from litesam.errors import WeightsError
 from litesam.models.registry import get_spec
+from litesam.predictors import make_predictor
 from parity.fill import fill_tensor
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from litesam.predictors import Predictor
+    from litesam.predictors.lite_sam import LiteSamPredictor
     from litesam.types import ModelSpec
 
 
@@ -63,3 +65,21 @@ def usable_predictor(name: str, folder: Path) -> Predictor:
         return litesam.load_predictor(name, device="cpu")
     except WeightsError:
         return filled_predictor(name, folder)
+
+
+def constant_lite_sam(sign: float) -> LiteSamPredictor:
+    """A Lite-SAM whose masks are the whole window (+1) or nothing (-1), whatever the image.
+
+    So masks always, or never, reach the border of their window.
+    """
+    spec = get_spec("lite_sam")
+    network = fill_network(build_network(spec))
+    decoder = network.mask_decoder
+    with torch.no_grad():
+        decoder.output_upscaling[3].weight.zero_()
+        decoder.output_upscaling[3].bias.fill_(1.0)
+        for head in decoder.output_hypernetworks_mlps:
+            head.layers[-1].weight.zero_()
+            head.layers[-1].bias.fill_(sign)
+    predictor: LiteSamPredictor = make_predictor(spec, network, "cpu", f"constant {sign:+g}")
+    return predictor

@@ -16,14 +16,12 @@ from litesam.embedder import Embedder
 from litesam.errors import ModelMismatchError
 from litesam.models.lite_sam import WINDOWS
 from litesam.models.prompt_maps import WindowPrompts
-from litesam.models.registry import get_spec
-from litesam.predictors import make_predictor
 from litesam.predictors.lite_sam import LiteSamPredictor, _reaches_border
 from litesam.preprocess import Plane
 from litesam.store import MemoryStore, ZarrStore
 from litesam.tiling import make_tiles
 from litesam.types import OUTSIDE_LOGIT, Masks, PromptBatch
-from weights import build_network, fill_network, filled_predictor
+from weights import constant_lite_sam, filled_predictor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,21 +48,6 @@ def _picture() -> npt.NDArray[np.uint8]:
     return np.repeat(image.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _constant(sign: float) -> LiteSamPredictor:
-    """A predictor whose masks are the whole window (+1) or nothing (-1), whatever the image."""
-    spec = get_spec("lite_sam")
-    network = fill_network(build_network(spec))
-    decoder = network.mask_decoder
-    with torch.no_grad():
-        decoder.output_upscaling[3].weight.zero_()
-        decoder.output_upscaling[3].bias.fill_(1.0)
-        for head in decoder.output_hypernetworks_mlps:
-            head.layers[-1].weight.zero_()
-            head.layers[-1].bias.fill_(sign)
-    predictor: LiteSamPredictor = make_predictor(spec, network, "cpu", "constant")
-    return predictor
-
-
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> LiteSamPredictor:
     made = filled_predictor("lite_sam", tmp_path_factory.mktemp("weights"))
@@ -74,12 +57,12 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> LiteSamPredictor:
 
 @pytest.fixture(scope="module")
 def nothing() -> LiteSamPredictor:
-    return _constant(-1.0)
+    return constant_lite_sam(-1.0)
 
 
 @pytest.fixture(scope="module")
 def whole_window() -> LiteSamPredictor:
-    return _constant(1.0)
+    return constant_lite_sam(1.0)
 
 
 @pytest.fixture(scope="module")
