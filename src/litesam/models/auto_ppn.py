@@ -8,6 +8,7 @@ stem MSPM, soft confidence from the distance transform, three size groups; the r
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -107,20 +108,28 @@ def decode_proposals(
     points = torch.stack((column, row), dim=1).float() * stride + (stride - 1) / 2
     sides = distances[group, :, row, column]
     boxes = torch.cat((points - sides[:, :2], points + sides[:, 2:]), dim=1)
-    keep = _same_object_suppression(points, boxes)[:top_n]
+    keep = _same_object_suppression(boxes, top_n)
     return points[keep], boxes[keep], scores[keep]
 
 
-def _same_object_suppression(points: Tensor, boxes: Tensor, box_iou: float = 0.6) -> Tensor:
-    """Greedy suppression, best first: boxes that overlap more than ``box_iou`` are one object."""
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    overlap = (high - low).clamp(min=0).prod(dim=-1)
-    iou = overlap / (area[:, None] + area[None] - overlap).clamp(min=1e-6)
-    same = (iou > box_iou).numpy(force=True)
-    alive = torch.ones(len(points), dtype=torch.bool).numpy()
-    for i in range(len(points)):
-        if alive[i]:
-            alive[i + 1 :] &= ~same[i, i + 1 :]
-    return torch.from_numpy(alive.nonzero()[0]).to(points.device)
+def _same_object_suppression(boxes: Tensor, top_n: int, box_iou: float = 0.6) -> Tensor:
+    """Greedy suppression, best first: boxes that overlap more than ``box_iou`` are one object.
+
+    Returns the indices of the first ``top_n`` boxes that stay.
+    """
+    low, high = boxes[:, :2].numpy(force=True), boxes[:, 2:].numpy(force=True)
+    area = (high - low).prod(axis=1)
+    alive = np.ones(len(area), dtype=np.bool_)
+    keep: list[int] = []
+    for i in range(len(area)):
+        if not alive[i]:
+            continue
+        keep.append(i)
+        if len(keep) == top_n:
+            break
+        later = slice(i + 1, None)
+        sides = np.minimum(high[later], high[i]) - np.maximum(low[later], low[i])
+        overlap = sides.clip(min=0).prod(axis=1)
+        union = (area[later] + area[i] - overlap).clip(min=1e-6)
+        alive[later] &= overlap / union <= box_iou
+    return torch.tensor(keep, dtype=torch.int64, device=boxes.device)
