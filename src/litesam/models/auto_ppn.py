@@ -112,6 +112,40 @@ def decode_proposals(
     return points[keep], boxes[keep], scores[keep]
 
 
+def boxes_at(
+    confidence: Tensor, distances: Tensor, points: Tensor, images: Tensor, stride: float
+) -> Tensor:
+    """Box of the object under each point, as the most confident size group sees it.
+
+    Parameters
+    ----------
+    confidence
+        (B, G, H, W) logits or probabilities.
+    distances
+        (B, G, 4, H, W), see `AutoPPN.forward`.
+    points
+        (P, 2) (x, y) model pixels.
+    images
+        (P,) int, which image of the batch each point belongs to.
+    stride
+        Model pixels per cell.
+
+    Returns
+    -------
+    Tensor
+        (P, 4) (x0, y0, x1, y1) model pixels; each holds its point.
+    """
+    height, width = confidence.shape[-2:]
+    column = ((points[:, 0] + 0.5) / stride).long().clamp(0, width - 1)
+    row = ((points[:, 1] + 0.5) / stride).long().clamp(0, height - 1)
+    group = confidence[images, :, row, column].argmax(dim=1)
+    sides = distances[images, group, :, row, column]  # (P, 4)
+    centres = torch.stack((column, row), dim=1).to(points) * stride + (stride - 1) / 2
+    low = torch.minimum(centres - sides[:, :2], points - 0.5)
+    high = torch.maximum(centres + sides[:, 2:], points + 0.5)
+    return torch.cat((low, high), dim=1)
+
+
 def _same_object_suppression(boxes: Tensor, top_n: int, box_iou: float = 0.6) -> Tensor:
     """Greedy suppression, best first: boxes that overlap more than ``box_iou`` are one object.
 

@@ -1,20 +1,21 @@
 """Predictor of Lite-SAM: SAM's prompts, decoded in windows, and AutoPPN's proposals.
 
-A box says how large the object is, so the smallest window that holds it with a margin is decoded. A
-click does not: it starts with a middle-sized window, and if the mask reaches the window's border it
-is decoded again in the next larger one. Outside the window the logits are `OUTSIDE_LOGIT`.
+A click does not say how large its object is, so AutoPPN is asked for the box of the object under
+it, and click and box go to the decoder together. The smallest window that holds the box with a
+margin is decoded; if the mask reaches the window's border it is decoded again in the next larger
+one. Outside the window the logits are `OUTSIDE_LOGIT`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from litesam.frames import FloatArray
-from litesam.models.auto_ppn import decode_proposals
+from litesam.models.auto_ppn import boxes_at, decode_proposals
 from litesam.models.lite_sam import WINDOWS, LiteSAM
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.predictors.base import check_embedding, check_prompts, plain_batches
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 #: Embedding cells that are decoded at once; keeps the decoder's arrays near the cache.
 _CELLS_PER_CHUNK = 8192
-#: Window of a click, whose object may have any size.
-_CLICK_WINDOW = WINDOWS[1]
+#: Smallest window of an earlier mask without any other prompt.
+_MASK_WINDOW = WINDOWS[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         prompts = check_prompts(prompts, embedding.frame, self._low_res_yx)
         with torch.inference_mode():
             image = self._image(embedding)
-            tensors = self._window_prompts(prompts, embedding.frame)
+            tensors = self._complete_prompts(image, prompts, embedding)
             groups = self._decode_groups(image, tensors, slice(1, 4) if multimask else slice(0, 1))
         return self._join(groups, len(prompts), embedding.frame)
 
@@ -74,7 +75,8 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         self, embedding: Embedding, prompts: PromptBatch, batch_size: int = 64
     ) -> Iterator[IntArray]:
         """Yield index arrays of at most ``batch_size`` prompts whose windows have one size."""
-        sides = self._sides(self._window_prompts(prompts, embedding.frame))
+        with torch.inference_mode():
+            sides = self._sides(self._complete_prompts(self._image(embedding), prompts, embedding))
         for side in WINDOWS:
             members = np.flatnonzero(sides == side)
             for chunk in plain_batches(len(members), batch_size):
@@ -122,9 +124,40 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
 
     # -------------------------------------------------------------------------------------- windows
 
-    def _window_prompts(self, prompts: PromptBatch, frame: Frame) -> WindowPrompts:
-        """Prompts as tensors in model pixels; mask prompts still cover the whole frame."""
-        return WindowPrompts(*self._prompt_tensors(prompts, frame))
+    def _complete_prompts(
+        self, image: Tensor, prompts: PromptBatch, embedding: Embedding
+    ) -> WindowPrompts:
+        """Prompts as tensors in model pixels, with boxes; mask prompts cover the whole frame."""
+        tensors = WindowPrompts(*self._prompt_tensors(prompts, embedding.frame))
+        return self._with_own_boxes(image, tensors, embedding.frame)
+
+    def _with_own_boxes(
+        self, image: Tensor, prompts: WindowPrompts, frame: Frame
+    ) -> WindowPrompts:
+        """Give prompts without a box the one that AutoPPN sees under their clicks on the object.
+
+        A click says nothing about the extent of its object; AutoPPN, asked at that place, does.
+        Clicks of one object that see different boxes get the box around all of them.
+        """
+        if prompts.boxes is not None or prompts.points is None or prompts.labels is None:
+            return prompts
+        confidence, distances = self._network.auto_ppn(image)
+        count, number = prompts.labels.shape
+        boxes = boxes_at(
+            confidence,
+            distances,
+            prompts.points.flatten(0, 1),
+            torch.zeros(count * number, dtype=torch.long, device=self.device),
+            self._network.stride / self._network.auto_ppn.upscale,
+        ).reshape(count, number, 4)
+        foreground = (prompts.labels == 1)[..., None]
+        limits = boxes.new_tensor([frame.content_yx[1], frame.content_yx[0]])
+        low = boxes[..., :2].masked_fill(~foreground, torch.inf).amin(dim=1)
+        high = boxes[..., 2:].masked_fill(~foreground, -torch.inf).amax(dim=1)
+        # Without a click on the object the box is the whole region.
+        low = torch.where(torch.isinf(low), torch.zeros_like(low), low.clamp(min=0.0))
+        high = torch.where(torch.isinf(high), limits.expand_as(high), torch.minimum(high, limits))
+        return replace(prompts, boxes=torch.cat((low, high), dim=1))
 
     def _extents(self, prompts: WindowPrompts) -> Tensor:
         """(P, 4) (x0, y0, x1, y1) model pixels that a window must hold."""
@@ -158,7 +191,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         extents = self._extents(prompts)
         longest = (extents[:, 2:] - extents[:, :2]).amax(dim=1) / self._network.stride
         needed = (longest * 1.25 + 2).cpu().numpy()
-        smallest = WINDOWS[0] if prompts.boxes is not None else _CLICK_WINDOW
+        smallest = WINDOWS[0] if prompts.boxes is not None else _MASK_WINDOW
         sides = np.full(len(prompts), WINDOWS[-1], dtype=np.int64)
         for side in reversed(WINDOWS[:-1]):
             if side >= smallest:

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from litesam.models.auto_ppn import boxes_at
 from litesam.models.lite_sam import LiteSAM, build, cut_windows
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.training.data import Crop, CropStream, DataSetConfig, load_folder
@@ -45,7 +46,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PromptKind = Literal["point", "box", "both"]
+PromptKind = Literal["point", "auto", "box", "both"]
+#: Share of each kind: a bare click, a click with AutoPPN's box under it, a box, both.
+KIND_SHARES: dict[PromptKind, float] = {"point": 0.12, "auto": 0.38, "box": 0.2, "both": 0.3}
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 
@@ -118,11 +121,12 @@ def make_prompts(
         Model pixels per cell.
     """
     groups: dict[tuple[PromptKind, int], PromptGroup] = {}
+    kinds, shares = list(KIND_SHARES), list(KIND_SHARES.values())
     for image, described in enumerate(objects):
         total = len(described.boxes)
         for label in random.permutation(total)[:count] + 1:
             box = described.boxes[label - 1]
-            kind: PromptKind = ("point", "box", "both")[int(random.choice(3, p=(0.4, 0.25, 0.35)))]
+            kind = kinds[int(random.choice(len(kinds), p=shares))]
             side = _window_side(box, cells, stride, random)
             group = groups.setdefault((kind, side), PromptGroup(kind, side))
             point = sample_point(described, int(label), random)
@@ -131,7 +135,7 @@ def make_prompts(
             group.labels.append(int(label))
             group.points.append(point)
             group.boxes.append(jittered)
-            centre = point if kind == "point" else ((jittered[:2] + jittered[2:]) / 2)
+            centre = point if kind in ("point", "auto") else ((jittered[:2] + jittered[2:]) / 2)
             group.origins.append(_window_origin(centre, side, cells, stride, random))
     return list(groups.values())
 
@@ -257,7 +261,8 @@ class Trainer:
         cells = rgb.shape[1] // stride
 
         embedding = model.image_encoder(normalize(rgb))
-        losses = self._proposal_losses(embedding, crops, objects)
+        proposals = model.auto_ppn(embedding)
+        losses = self._proposal_losses(proposals, crops, objects)
         # A crop stands anywhere in the input, so that every position is trained.
         place = random.integers(0, model.grid_side - cells + 1, 2)
         positions = model.prompt_encoder.dense_positions()
@@ -270,7 +275,7 @@ class Trainer:
         self._metrics = {}
         for group in make_prompts(objects, cells, stride, count, random):
             loss, iou_loss, iou = self._group_losses(
-                embedding, positions, labels, group, offset_yx, again
+                embedding, positions, labels, group, offset_yx, again, proposals
             )
             parts.append(loss)
             quality.append(iou_loss)
@@ -288,6 +293,7 @@ class Trainer:
         group: PromptGroup,
         offset_yx: Any,
         again: bool,
+        proposals: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor, Tensor]:
         model, stride = self.model, self.model.stride
         device = embedding.device
@@ -301,7 +307,12 @@ class Trainer:
 
         points = torch.tensor(group.points, device=device, dtype=torch.float32).flip(-1)[:, None]
         boxes: Tensor | None = None
-        if group.kind != "point":
+        if group.kind == "auto":
+            cell = stride / model.auto_ppn.upscale
+            confidence, distances = (part.detach().float() for part in proposals)
+            boxes = boxes_at(confidence, distances, points[:, 0], images, cell)
+            boxes = boxes.clamp(0, labels.shape[-1]) + offset.repeat(2)
+        elif group.kind != "point":
             boxes = torch.tensor(np.array(group.boxes), device=device)[:, [1, 0, 3, 2]]
             boxes = boxes + offset.repeat(2)
         points = points + offset
@@ -318,7 +329,7 @@ class Trainer:
         loss = mask_loss(logits, target)
         truth = mask_iou(logits, target)
         iou_loss = (iou - truth) ** 2
-        if group.kind == "point":
+        if group.kind in ("point", "auto"):
             # The single mask always learns; of the three only the closest one (SAM's ambiguity).
             each = loss[:, 0] + loss[:, 1:].min(dim=1).values
             quality = iou_loss.mean(dim=1)
@@ -353,14 +364,17 @@ class Trainer:
         return each, quality, truth[:, 0]
 
     def _proposal_losses(
-        self, embedding: Tensor, crops: Sequence[Crop], objects: Sequence[Objects]
+        self,
+        proposals: tuple[Tensor, Tensor],
+        crops: Sequence[Crop],
+        objects: Sequence[Objects],
     ) -> dict[str, Tensor]:
         config, model = self.config, self.model
         chosen = [i for i, crop in enumerate(crops) if crop.proposals]
         if not chosen:
-            zero = embedding.sum() * 0.0
+            zero = proposals[0].sum() * 0.0
             return {"confidence": zero, "presence": zero, "box": zero}
-        confidence, distances = model.auto_ppn(embedding[chosen])
+        confidence, distances = proposals[0][chosen], proposals[1][chosen]
         stride = model.stride // model.auto_ppn.upscale
         targets = [
             proposal_targets(objects[i], stride, model.input_px, exhaustive=crops[i].exhaustive)
@@ -371,7 +385,7 @@ class Trainer:
             return torch.from_numpy(np.stack([getattr(t, name) for t in targets])).to(self.device)
 
         wanted = stack("confidence")
-        central = wanted.amax(dim=1) > 0.5
+        central = wanted.amax(dim=1) > 0.2
         return {
             "confidence": config.confidence_weight
             * confidence_loss(confidence.float(), wanted, stack("valid")),
