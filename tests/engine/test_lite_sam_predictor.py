@@ -16,12 +16,13 @@ from litesam.embedder import Embedder
 from litesam.errors import ModelMismatchError
 from litesam.models.lite_sam import WINDOWS
 from litesam.models.prompt_maps import WindowPrompts
+from litesam.predictors.base import check_prompts
 from litesam.predictors.lite_sam import LiteSamPredictor, _reaches_border
 from litesam.preprocess import Plane
 from litesam.store import MemoryStore, ZarrStore
 from litesam.tiling import make_tiles
 from litesam.types import OUTSIDE_LOGIT, Masks, PromptBatch
-from weights import constant_lite_sam, filled_predictor
+from weights import constant_lite_sam, filled_predictor, set_own_boxes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,19 +140,38 @@ def test_window_holds_the_prompt_and_stays_in_the_frame(
         assert ((corner >= 0) & (corner + side <= GRID)).all()
         place = _cells(embedding, y, x)
         assert ((corner <= place) & (place <= corner + side)).all()
-        # In the middle, where the frame's border leaves room for that.
+        # In the middle, where the frame's border leaves room for that. The box that AutoPPN sees
+        # under a click is cut at the border of the region.
         room = (place >= side / 2) & (place <= GRID - side / 2)
-        assert (np.abs(place - corner - side / 2)[room] <= 0.5 + 1e-6).all()
+        assert (np.abs(place - corner - side / 2)[room] <= 1.5).all()
 
 
-def test_click_starts_with_a_middle_sized_window(
-    nothing: LiteSamPredictor, embedding: Embedding
+@pytest.mark.parametrize(("group", "side"), [(0, 16), (1, 16), (2, 64)])
+def test_click_is_decoded_in_the_window_of_the_object_that_auto_ppn_sees(
+    embedding: Embedding, group: int, side: int
 ) -> None:
-    embedding = _of(nothing, embedding)
-    assert _side(nothing.decode_windows(embedding, _clicks([[150, 250]]))) == 32
+    predictor = constant_lite_sam(-1.0)
+    set_own_boxes(predictor._network, group)
+    embedding = _of(predictor, embedding)
+    assert _side(predictor.decode_windows(embedding, _clicks([[150, 250]]))) == side
+    # A box that is given counts alone.
     box = _boxes([[140, 240, 160, 260]]).boxes
     box_and_click = replace(_clicks([[150, 250]]), boxes=box)
-    assert _side(nothing.decode_windows(embedding, box_and_click)) == 16
+    assert _side(predictor.decode_windows(embedding, box_and_click)) == 16
+
+
+def test_click_is_a_click_and_the_box_that_auto_ppn_sees(
+    predictor: LiteSamPredictor, embedding: Embedding
+) -> None:
+    click = _clicks([[150, 250]])
+    with torch.inference_mode():
+        tensors = predictor._complete_prompts(predictor._image(embedding), click, embedding)
+    assert tensors.boxes is not None
+    boxes = embedding.frame.boxes_to_image(tensors.boxes.numpy())
+    both = replace(click, boxes=boxes)
+    one, two = (predictor.decode(embedding, prompts) for prompts in (click, both))
+    # Boxes in image pixels are known to 1e-4 at coordinates of 2000.
+    np.testing.assert_allclose(one.logits, two.logits, rtol=0, atol=0.05)
 
 
 def test_clicks_far_apart_need_a_large_window(
@@ -163,7 +183,10 @@ def test_clicks_far_apart_need_a_large_window(
         assert _side(nothing.decode_windows(embedding, far)) == GRID
     # Padding is no click.
     padded = _clicks([[[150, 100], [150, 400]]], [[1, -1]])
-    assert _side(nothing.decode_windows(embedding, padded)) == 32
+    assert _side(nothing.decode_windows(embedding, padded)) == 16
+    # Without a click on the object nothing is known about it.
+    beside = _clicks([[150, 100]], [[0]])
+    assert _side(nothing.decode_windows(embedding, beside)) == GRID
 
 
 def test_window_of_a_mask_prompt_holds_the_mask(
@@ -195,7 +218,7 @@ def test_mask_prompt_does_not_change_the_box(
     earlier = np.full((1, 256, 256), -5.0, np.float32)
     earlier[0, 10:140, 10:250] = 5.0
     both = replace(box, low_res_masks=earlier)
-    tensors = predictor._window_prompts(both, embedding.frame)
+    tensors = predictor._complete_prompts(predictor._image(embedding), both, embedding)
     assert tensors.boxes is not None
     before = tensors.boxes.clone()
     predictor._sides(tensors)
@@ -258,14 +281,14 @@ def test_only_the_best_candidate_decides_on_growth() -> None:
 
 
 def _step_by_step(
-    predictor: LiteSamPredictor, embedding: Embedding, y: float, x: float
+    predictor: LiteSamPredictor, embedding: Embedding, box: npt.NDArray[np.float32]
 ) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Side, top-left cell and logits of one click, by the rule as it is written down."""
-    x_model, y_model = embedding.frame.points_to_model([[y, x]])[0]
-    prompts = WindowPrompts(torch.tensor([[[x_model, y_model]]]), torch.tensor([[1]]))
-    for side in (32, 64):
-        corner = np.round(np.array([y_model, x_model]) / STRIDE - side / 2).clip(0, GRID - side)
-        corner = corner.astype(np.int64)
+    """Side, top-left cell and logits of one small box, by the rule as it is written down."""
+    x0, y0, x1, y1 = (float(v) for v in embedding.frame.boxes_to_model(box))
+    prompts = WindowPrompts(boxes=torch.tensor([[x0, y0, x1, y1]]))
+    centre = np.array([y0 + y1, x0 + x1]) / 2
+    for side in WINDOWS:
+        corner = np.round(centre / STRIDE - side / 2).clip(0, GRID - side).astype(np.int64)
         with torch.inference_mode():
             tensor, iou = predictor._network.decode_windows(
                 torch.from_numpy(embedding.features["image"])[None],
@@ -277,31 +300,34 @@ def _step_by_step(
             )
         logits = tensor[0].numpy()
         mask = logits[int(iou[0].argmax())] > 0
-        inside = np.pad(np.ones((4 * GRID, 4 * GRID), bool)[1:-1, 1:-1], 1)
+        inside = np.zeros((4 * GRID, 4 * GRID), bool)
+        inside[1:-1, 1:-1] = True
         rows, columns = (slice(4 * c, 4 * (c + side)) for c in corner)
         rim = np.ones((4 * side, 4 * side), bool)
         rim[1:-1, 1:-1] = False
         # Rim of the window, less the part that is the rim of the frame.
         crossed = mask & rim & inside[rows, columns]
-        if side == 64 or not crossed.any():
+        if side == WINDOWS[-1] or not crossed.any():
             return side, corner, logits
     raise AssertionError("the last window holds everything")
 
 
-def test_batch_with_all_kinds_of_growth_is_what_single_clicks_give(
+def test_batch_with_all_kinds_of_growth_is_what_single_boxes_give(
     predictor: LiteSamPredictor, embedding: Embedding
 ) -> None:
-    points = _scattered(10)
-    whole = predictor.decode(embedding, _clicks(points))
+    points = _scattered(16)
+    boxes = _boxes(np.concatenate([points, points + 20], axis=1).clip(0, 499))
+    clipped = check_prompts(boxes, embedding.frame, (256, 256)).boxes
+    whole = predictor.decode(embedding, boxes)
     sides = []
-    for index, point in enumerate(points + np.asarray(ORIGIN)):
-        side, corner, logits = _step_by_step(predictor, embedding, *point)
+    for index, box in enumerate(clipped):
+        side, corner, logits = _step_by_step(predictor, embedding, box)
         expected = np.full((3, 256, 256), OUTSIDE_LOGIT, np.float32)
         rows, columns = (slice(4 * c, 4 * (c + side)) for c in corner)
         expected[:, rows, columns] = logits
         np.testing.assert_allclose(whole.logits[index], expected, **CLOSE)
         sides.append(side)
-    assert set(sides) == {32, 64}, "the clicks should show both"
+    assert set(sides) == set(WINDOWS), "the boxes should show all"
 
 
 # ------------------------------------------------------------------------------------- same results

@@ -131,9 +131,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         tensors = WindowPrompts(*self._prompt_tensors(prompts, embedding.frame))
         return self._with_own_boxes(image, tensors, embedding.frame)
 
-    def _with_own_boxes(
-        self, image: Tensor, prompts: WindowPrompts, frame: Frame
-    ) -> WindowPrompts:
+    def _with_own_boxes(self, image: Tensor, prompts: WindowPrompts, frame: Frame) -> WindowPrompts:
         """Give prompts without a box the one that AutoPPN sees under their clicks on the object.
 
         A click says nothing about the extent of its object; AutoPPN, asked at that place, does.
