@@ -36,6 +36,9 @@ from litesam.types import Embedding as _Embedding
 
 INPUT_PX = 128
 
+#: Where the discs of a small test scene lie.
+CENTRES = [(30, 30), (30, 90), (90, 60)]
+
 #: 0–255 stay as they are; tiles of 128 px without resampling.
 NORMALIZE = NormalizeConfig(limits=(0.0, 255.0))
 TILING = TilingConfig(tile_px=128, halo_px=24, single_up_to_px=128)

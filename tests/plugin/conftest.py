@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # The predictor that is right on bright objects is shared with the engine's tests.
-sys.path.append(str(Path(__file__).parents[1] / "engine"))
-
-from threshold_predictor import ThresholdPredictor, discs
-
-CENTRES = [(30, 30), (30, 90), (90, 60)]
+from engine.threshold_predictor import CENTRES, ThresholdPredictor, discs
 
 
 class GatedPredictor(ThresholdPredictor):
