@@ -53,13 +53,14 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "min_visible": 0.25,
     },
     "auto_ppn": {
-        "predicted_iou_threshold": 0.5,
-        "stability_threshold": 0.7,
-        "confidence_threshold": 0.3,
+        # chosen on training images of four data sets, see docs/model-card-lite-sam.md
+        "predicted_iou_threshold": 0.4,
+        "stability_threshold": 0.0,
+        "confidence_threshold": 0.4,
         "prompt_kind": "both",
         "nms_containment": 1.0,
         "overlap_policy": "score",
-        "min_visible": 0.25,
+        "min_visible": 0.5,
     },
 }
 

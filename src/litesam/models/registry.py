@@ -36,7 +36,7 @@ MODELS: tuple[ModelSpec, ...] = (
             size_bytes=None,
             licence="BSD-3-Clause",
         ),
-        parameters=4_200_000,
+        parameters=4_276_088,
         paper="After Fu et al. 2024, Lite-SAM Is Actually What You Need for Segment Everything, "
         "arXiv:2407.08965; unspecified parts and weights are our own",
     ),
