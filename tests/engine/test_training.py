@@ -126,6 +126,16 @@ class TestLosses:
         assert confidence_loss(logits, target, nothing).item() == 0.0
         assert presence_loss(logits, target, nothing).item() == 0.0
 
+    def test_group_without_cells_of_its_own_is_held_down_by_other_groups(self):
+        # Not exhaustive: only cells of objects count, and none is of the first group.
+        target = torch.zeros(1, 3, 4, 4)
+        target[0, 1, 0, 0] = 1.0
+        valid = (target.amax(dim=1, keepdim=True) > 0).expand_as(target)
+        wrong = torch.full_like(target, 20.0)
+        right = torch.where(target > 0, 20.0, -20.0)
+        assert confidence_loss(wrong, target, valid).item() == pytest.approx(0.5 / 3, abs=1e-4)
+        assert confidence_loss(right, target, valid).item() == pytest.approx(0.0, abs=1e-4)
+
     def test_boxes_are_compared_in_units_of_their_group(self):
         sides = torch.full((1, 4, 2, 2), 100.0)
         groups = torch.full((1, 2, 2), 1)

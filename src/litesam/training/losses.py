@@ -77,11 +77,14 @@ def confidence_loss(
         hard = background.topk(
             min(len(background), max(64, int(negatives_per_positive * count)))
         ).values
+        parts = []
         picked = torch.cat((error[:, group][own], hard))
         if len(picked):
-            losses.append(picked.mean())
+            parts.append(picked.mean())
         if other.any():
-            losses[-1] = losses[-1] + 0.25 * error[:, group][other].mean()
+            parts.append(0.25 * error[:, group][other].mean())
+        if parts:
+            losses.append(torch.stack(parts).sum())
     return torch.stack(losses).mean() if losses else logits.sum() * 0.0
 
 
