@@ -278,3 +278,12 @@ def test_every_config_field_is_an_option() -> None:
     )
     with pytest.raises(ConfigError):
         config_from(parser.parse_args(["--top-n", "0"]), EverythingConfig)
+
+
+def test_only_the_usual_cache_is_limited(tmp_path, monkeypatch):
+    from litesam.cli.options import open_store
+    from litesam.store import DEFAULT_CACHE_BYTES
+
+    monkeypatch.setenv("LITESAM_HOME", str(tmp_path / "home"))
+    assert open_store(None).max_bytes == DEFAULT_CACHE_BYTES
+    assert open_store(tmp_path / "named").max_bytes is None

@@ -102,10 +102,12 @@ def load_model(args: argparse.Namespace) -> Predictor:
 
 
 def open_store(path: Path | None) -> EmbeddingStore:
-    """Open the embedding store in a folder, or the usual one."""
-    from litesam.store import ZarrStore, default_cache_dir
+    """Open the embedding store in a folder, or the usual one, whose size is limited."""
+    from litesam.store import DEFAULT_CACHE_BYTES, ZarrStore, default_cache_dir
 
-    return ZarrStore(path or default_cache_dir())
+    if path is not None:
+        return ZarrStore(path)
+    return ZarrStore(default_cache_dir(), DEFAULT_CACHE_BYTES)
 
 
 def parse_index(text: str) -> tuple[int, ...]:

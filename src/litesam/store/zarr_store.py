@@ -65,6 +65,10 @@ _PUTS_PER_SCAN = 64
 _PRUNE_TO = 0.9
 
 
+#: Limit of the store in the usual folder, about 3,000 tiles; a folder that is named has none.
+DEFAULT_CACHE_BYTES = 10_000_000_000
+
+
 def default_cache_dir() -> Path:
     """Return ``$LITESAM_HOME/embeddings``, else ``embeddings`` in the user's cache folder."""
     home = os.environ.get("LITESAM_HOME")
