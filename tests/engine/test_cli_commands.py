@@ -197,10 +197,8 @@ def test_demo_with_the_bundled_weights(tmp_path: Path) -> None:
         resolve_weights(get_spec("lite_sam"))
     except WeightsError:
         pytest.skip("this checkout has no bundled weights")
-    start = time.perf_counter()
     result = _shell("demo", "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert time.perf_counter() - start < 60
     summary = json.loads(result.stdout)
     # Far below what the weights reach: this asks whether they are the right ones at all.
     assert summary["samples"][0]["objects"] > 40
