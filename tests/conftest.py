@@ -29,8 +29,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("litesam")
 
-# Some tests replace `litesam.predictors.load_predictor`. A module that is imported for the first time
-# meanwhile would keep the replacement for all later tests, so they are imported now.
+# Some tests replace `litesam.predictors.load_predictor`. A module that is imported first meanwhile
+# would keep the replacement for all later tests, so they are imported now.
 import litesam.segmenter  # noqa: E402, F401
 
 _WINDOW_FIXTURES = {"qtbot", "qapp", "make_napari_viewer", "make_napari_viewer_proxy"}
