@@ -42,7 +42,7 @@ class Embedder:
     Parameters
     ----------
     predictor
-        The model. Only ``encode``, ``spec`` and ``weights_hash`` are used.
+        The model. Only ``encode``, ``spec`` and ``encoder_hash`` are used.
     store
         Where embeddings are kept; several embedders may share one. None: a `MemoryStore` of its
         own.
@@ -230,10 +230,13 @@ def _from_entry(entry: Entry, key: EmbeddingKey) -> Embedding | None:
 def _frame(fields: Mapping[str, Any]) -> Frame:
     """Frame from plain JSON."""
     pairs = {}
-    for name in ("origin_yx", "size_yx", "content_yx", "input_yx"):
-        y, x = fields[name]
+    for name in ("origin_yx", "size_yx", "content_yx", "input_yx", "content_origin_yx"):
+        y, x = fields.get(name, (0, 0)) if name == "content_origin_yx" else fields[name]
         pairs[name] = (int(y), int(x))
-    return Frame(**pairs)
+    upsampling = fields.get("upsampling", "two_step")
+    if upsampling not in ("two_step", "bicubic"):
+        raise ValueError(upsampling)
+    return Frame(**pairs, upsampling=upsampling)
 
 
 def _report(on_progress: OnProgress | None, done: int, total: int, message: str) -> None:

@@ -6,8 +6,11 @@ boxes are half-open (y0, x0, y1, x1).
 
 Four frames follow each other::
 
-    image ──(-origin)──► region ──(resize)──► model input, zero-padded
+    image ──(-origin)──► region ──(resize)──► model input, padded
                                               ──(network)──► low-resolution logits
+
+The model frame is the one in which prompts are given and masks come back; a network may look at a
+smaller picture of the same frame (EfficientViT-SAM: prompts on 1024 px, pixels on 512).
 
 Source of the resize rule and of the two-step up-sampling: Kirillov et al. 2023, "Segment Anything",
 and the behaviour of its reference implementation (Apache-2.0), re-written here as separable
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,16 +40,23 @@ class Frame:
     size_yx
         Size of the region, image pixels.
     content_yx
-        Size of the region after resizing, model pixels. The rest of the input is padding (right,
-        bottom).
+        Size of the region after resizing, model pixels. The rest of the input is padding.
     input_yx
-        Size of the network's input, model pixels.
+        Size of the model frame, model pixels.
+    content_origin_yx
+        Model pixel of the content's top-left pixel; (0, 0) where all padding is right and bottom.
+    upsampling
+        How logits become image pixels: ``"two_step"`` as SAM does (bilinear to the model frame,
+        cut to the content, bilinear to the region) or ``"bicubic"`` as EfficientSAM does (straight
+        to the region; only where the content fills the frame).
     """
 
     origin_yx: tuple[int, int]
     size_yx: tuple[int, int]
     content_yx: tuple[int, int]
     input_yx: tuple[int, int]
+    content_origin_yx: tuple[int, int] = (0, 0)
+    upsampling: Literal["two_step", "bicubic"] = "two_step"
 
     @property
     def scale_yx(self) -> tuple[float, float]:
@@ -60,6 +71,7 @@ class Frame:
         """Map (..., 2) points from (y, x) image pixels to (x, y) model pixels."""
         points = np.asarray(points_yx, dtype=np.float64)
         scaled = (points - np.asarray(self.origin_yx)) * np.asarray(self.scale_yx)
+        scaled = scaled + np.asarray(self.content_origin_yx)
         return np.ascontiguousarray(scaled[..., ::-1], dtype=np.float32)
 
     def boxes_to_model(self, boxes_yx: npt.ArrayLike) -> FloatArray:
@@ -71,6 +83,7 @@ class Frame:
     def points_to_image(self, points_xy: npt.ArrayLike) -> FloatArray:
         """Map (..., 2) points from (x, y) model pixels to (y, x) image pixels."""
         points = np.asarray(points_xy, dtype=np.float64)[..., ::-1]
+        points = points - np.asarray(self.content_origin_yx)
         return np.asarray(
             points / np.asarray(self.scale_yx) + np.asarray(self.origin_yx), dtype=np.float32
         )
@@ -85,8 +98,8 @@ class Frame:
         """Return the matrices that resample logits to region pixels.
 
         ``rows @ logits @ columns.T`` turns (h, w) logits of the whole input into (H, W) logits of
-        the region. It is the product of the two bilinear steps of SAM: to the input size, then, cut
-        to the content, to the region.
+        the region. With ``"two_step"`` it is the product of the two bilinear steps of SAM: to the
+        size of the model frame, then, cut to the content, to the region.
 
         Parameters
         ----------
@@ -98,10 +111,19 @@ class Frame:
         tuple
             ``rows`` (H, h) and ``columns`` (W, w), float32, read-only.
         """
-        return (
-            _two_step(low_res_yx[0], self.input_yx[0], self.content_yx[0], self.size_yx[0]),
-            _two_step(low_res_yx[1], self.input_yx[1], self.content_yx[1], self.size_yx[1]),
+        rows, columns = (
+            _bicubic(low_res_yx[axis], self.size_yx[axis])
+            if self.upsampling == "bicubic"
+            else _two_step(
+                low_res_yx[axis],
+                self.input_yx[axis],
+                self.content_origin_yx[axis],
+                self.content_yx[axis],
+                self.size_yx[axis],
+            )
+            for axis in (0, 1)
         )
+        return rows, columns
 
 
 def fit_longest_side(
@@ -118,6 +140,44 @@ def fit_longest_side(
         (int(size_yx[0]), int(size_yx[1])),
         content,
         (input_size, input_size),
+    )
+
+
+def fit_squash(
+    size_yx: tuple[int, int], input_size: int, origin_yx: tuple[int, int] = (0, 0)
+) -> Frame:
+    """Frame of EfficientSAM's rule: both sides to ``input_size``, the aspect is not kept."""
+    side = (input_size, input_size)
+    return Frame(
+        (int(origin_yx[0]), int(origin_yx[1])),
+        (int(size_yx[0]), int(size_yx[1])),
+        side,
+        side,
+        upsampling="bicubic",
+    )
+
+
+def fit_letterbox(
+    size_yx: tuple[int, int],
+    input_size: int,
+    origin_yx: tuple[int, int] = (0, 0),
+    stride: int = 32,
+) -> Frame:
+    """Frame of YOLO's rule: longest side to ``input_size``, aspect kept, centred padding.
+
+    The padding reaches to the next multiple of ``stride`` only, so the frame is seldom square.
+    """
+    scale = input_size / max(size_yx)
+    # round half to even and the ±0.1 that decides odd paddings: conventions of the YOLO family
+    content = tuple(max(1, round(side * scale)) for side in size_yx)
+    padding = tuple((-side) % stride for side in content)
+    before = tuple(round(p / 2 - 0.1) for p in padding)
+    return Frame(
+        (int(origin_yx[0]), int(origin_yx[1])),
+        (int(size_yx[0]), int(size_yx[1])),
+        (content[0], content[1]),
+        (content[0] + padding[0], content[1] + padding[1]),
+        (before[0], before[1]),
     )
 
 
@@ -138,9 +198,32 @@ def _bilinear(source: int, target: int) -> FloatArray:
 
 
 @lru_cache(maxsize=64)
-def _two_step(low_res: int, padded: int, content: int, size: int) -> FloatArray:
-    """(size, low_res) matrix: bilinear to ``padded``, cut to ``content``, bilinear to ``size``."""
-    up = _bilinear(low_res, padded)[:content]
+def _bicubic(source: int, target: int) -> FloatArray:
+    """(target, source) matrix: cubic convolution with a = -0.75, half-pixel centres, clamped edges.
+
+    Source: Keys 1981, "Cubic convolution interpolation for digital image processing"; -0.75 is the
+    value of PyTorch.
+    """
+    a = -0.75
+    positions = (np.arange(target, dtype=np.float64) + 0.5) * (source / target) - 0.5
+    lower = np.floor(positions).astype(np.int64)
+    matrix = np.zeros((target, source), dtype=np.float64)
+    rows = np.arange(target)
+    for tap in range(-1, 3):
+        distance = np.abs(positions - (lower + tap))
+        near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+        far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+        weight = np.where(distance <= 1, near, far)
+        np.add.at(matrix, (rows, np.clip(lower + tap, 0, source - 1)), weight)
+    result = matrix.astype(np.float32)
+    result.setflags(write=False)
+    return result
+
+
+@lru_cache(maxsize=64)
+def _two_step(low_res: int, padded: int, start: int, content: int, size: int) -> FloatArray:
+    """(size, low_res) matrix: bilinear to ``padded``, cut to the content, bilinear to ``size``."""
+    up = _bilinear(low_res, padded)[start : start + content]
     result = up if content == size else _bilinear(content, size) @ up
     result = np.ascontiguousarray(result)
     result.setflags(write=False)

@@ -264,9 +264,9 @@ class EmbeddingKey:
     Attributes
     ----------
     model
-        Name of the model.
+        Name of the encoder.
     weights
-        Hash of the weights.
+        Hash of the encoder's weights.
     preprocessing
         Fingerprint of the intensity mapping, contrast limits included.
     content
@@ -294,11 +294,12 @@ class Embedding:
     Attributes
     ----------
     features
-        Named arrays; ``features["image"]`` is (C, h, w) float32 in SAM-like models.
+        Named arrays; ``features["image"]`` is (C, h, w) float32 in SAM-like models. Models with
+        an HQ decoder add ``features["early"]``, (C', h, w) float16.
     frame
         Where the region lies in the image and in the model's input.
     model, weights
-        Name and weights hash of the model that made it; decode refuses another model's embedding.
+        Name and weights hash of the encoder that made it; models with another encoder refuse it.
     """
 
     features: Mapping[str, AnyArray]
@@ -650,6 +651,10 @@ class EverythingConfig:
 # ------------------------------------------------------------------------------------------- models
 
 
+#: Licences whose weights are fetched without a question.
+PERMISSIVE_LICENCES = frozenset({"Apache-2.0", "BSD-3-Clause", "MIT"})
+
+
 @dataclass(frozen=True, slots=True)
 class WeightsSpec:
     """Where a model's weights come from.
@@ -665,9 +670,16 @@ class WeightsSpec:
     size_bytes
         Size of the file, or None if unknown.
     licence
-        SPDX name of the weights' licence.
+        SPDX name of the weights' licence, or its own name.
     container
-        Keys that lead to the state dict inside the file, outermost first.
+        Keys that lead to the state dict inside the file, outermost first; empty: the file is the
+        state dict or wraps it in one of the usual ways.
+    mirrors
+        Other addresses of the same file, tried in this order.
+    approx_bytes
+        About this size, where ``size_bytes`` is not known.
+    licence_url, licence_note
+        Where the licence can be read, and what it means for the user, in one sentence.
     """
 
     file: str
@@ -676,11 +688,20 @@ class WeightsSpec:
     size_bytes: int | None
     licence: str
     container: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
+    approx_bytes: int | None = None
+    licence_url: str | None = None
+    licence_note: str | None = None
 
     @property
     def bundled(self) -> bool:
         """Whether the file is part of the installed package."""
         return self.url is None
+
+    @property
+    def permissive(self) -> bool:
+        """Whether the licence allows any use, so that nobody has to be asked."""
+        return self.licence in PERMISSIVE_LICENCES
 
 
 @dataclass(frozen=True, slots=True)
@@ -697,25 +718,38 @@ class ModelSpec:
         ``"module:function"`` that builds the whole network; a string, so that listing models
         imports no torch.
     input_px
-        Side of the network's square input, model pixels.
+        Longest side of the picture that the network sees, model pixels.
     resize
-        Rule from image to input: ``"longest_side"`` (aspect ratio kept, padded) or ``"squash"``.
+        Rule from image to input: ``"longest_side"`` (aspect ratio kept, padded right and bottom to
+        a square), ``"squash"`` (to a square) or ``"letterbox"`` (aspect ratio kept, centred
+        padding to multiples of 32).
     pixel_mean, pixel_std
         RGB statistics on the 0–255 scale.
     feature_shapes
-        Shape of each named feature for one input.
+        Shape of each named feature for one input; empty where it depends on the image.
     prompts
-        Prompts that the decoder takes.
+        Prompts that the decoder takes: ``"point"``, ``"box"``, ``"mask"``.
     proposals
         Ways of everything mode, the default first.
     hq
-        Name of the weights to use with the HQ toggle on, or None.
+        Name of the model to use with the HQ toggle on, or None.
     weights
         Where the weights come from.
     parameters
         Number of parameters of the whole model.
     paper
         Citation.
+    everything
+        Its own defaults of everything mode.
+    encoder
+        Name of the encoder. Models of the same encoder share embeddings while its weights are the
+        same. Empty: the name of the model.
+    prompt_px
+        Side of the frame of prompts and masks, model pixels; None: ``input_px``.
+    max_points
+        Most points (a box counts as two) of one prompt; None: no limit.
+    memory_bytes
+        Resident memory that loading and encoding need, about.
     """
 
     name: str
@@ -723,7 +757,7 @@ class ModelSpec:
     family: str
     builder: str
     input_px: int
-    resize: Literal["longest_side", "squash"]
+    resize: Literal["longest_side", "squash", "letterbox"]
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
     feature_shapes: Mapping[str, tuple[int, ...]]
@@ -734,3 +768,17 @@ class ModelSpec:
     parameters: int
     paper: str
     everything: Mapping[str, Any] = field(default_factory=dict)
+    encoder: str = ""
+    prompt_px: int | None = None
+    max_points: int | None = None
+    memory_bytes: int = 500_000_000
+
+    @property
+    def encoder_name(self) -> str:
+        """Name under which embeddings are kept."""
+        return self.encoder or self.name
+
+    @property
+    def frame_px(self) -> int:
+        """Side of the frame of prompts and masks, model pixels."""
+        return self.input_px if self.prompt_px is None else self.prompt_px

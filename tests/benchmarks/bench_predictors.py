@@ -51,8 +51,8 @@ def main() -> None:
     print_ratio("lite_sam is faster by", seconds["mobile_sam"] / seconds["lite_sam"], 8)
 
     lite_image, mobile_image = lite.encode(rgb), mobile.encode(rgb)
-    small_image = replace(lite_image, weights=small.weights_hash)
-    large_image = replace(lite_image, weights=large.weights_hash)
+    small_image = replace(lite_image, weights=small.encoder_hash)
+    large_image = replace(lite_image, weights=large.encoder_hash)
     click = PromptBatch(points=[[[250, 250]]], labels=[[1]])
     far = PromptBatch(points=[[[250, 50], [250, 450]]], labels=[[1, 1]])
     seconds = medians(

@@ -38,7 +38,7 @@ class BlockMeans:
     def __init__(self, weights_hash: str = "w1", seconds: float = 0.0) -> None:
         self.spec = replace(get_spec("lite_sam"), name="block_means", input_px=64)
         self.device = "cpu"
-        self.weights_hash = weights_hash
+        self.weights_hash = self.encoder_hash = weights_hash
         self.seconds = seconds
         self.encoded: list[tuple[int, int]] = []
 

@@ -73,7 +73,7 @@ def embedding(predictor: LiteSamPredictor) -> Embedding:
 
 def _of(predictor: LiteSamPredictor, embedding: Embedding) -> Embedding:
     """The same features as if that predictor had made them."""
-    return replace(embedding, weights=predictor.weights_hash)
+    return replace(embedding, weights=predictor.encoder_hash)
 
 
 def _clicks(points: npt.ArrayLike, labels: npt.ArrayLike | None = None) -> PromptBatch:

@@ -92,15 +92,16 @@ def test_parameter_count_is_that_of_the_spec(predictor: Predictor) -> None:
 
 
 def test_embedding_has_the_features_of_the_spec(predictor: Predictor, embedding: Embedding) -> None:
-    assert embedding.model == predictor.spec.name
-    assert embedding.weights == predictor.weights_hash
+    assert embedding.model == predictor.spec.encoder_name
+    assert embedding.weights == predictor.encoder_hash
     assert embedding.frame.origin_yx == ORIGIN
     assert embedding.frame.size_yx == (HEIGHT, WIDTH)
-    assert embedding.frame.input_yx == (predictor.spec.input_px, predictor.spec.input_px)
+    if predictor.spec.resize != "letterbox":
+        assert embedding.frame.input_yx == (predictor.spec.frame_px, predictor.spec.frame_px)
     for name, shape in predictor.spec.feature_shapes.items():
         feature = embedding.features[name]
         assert feature.shape == shape
-        assert feature.dtype == np.float32
+        assert feature.dtype == (np.float16 if name == "early" else np.float32)
         assert feature.flags.c_contiguous
         assert np.isfinite(feature).all()
 

@@ -58,7 +58,7 @@ class ThresholdPredictor:
             everything={},
         )
         self.device = "cpu"
-        self.weights_hash = "0" * 16
+        self.weights_hash = self.encoder_hash = "0" * 16
         self.encoded = 0
         self.decoded: list[int] = []
         self.multimask: list[bool] = []

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 _WRAPPERS = ("model", "state_dict")
 #: Buffers that re-saved SAM files may hold; they are constants of the spec.
 _TOLERATED = ("pixel_mean", "pixel_std")
+#: Tensors of official files that no computation uses: TinyViT's classifier.
+_UNUSED = re.compile(r"image_encoder\.(norm_head|head)\.")
 _SAFETENSORS = ".safetensors"
 _MAX_NAMED = 4
 
@@ -232,6 +234,26 @@ def _widened(tensor: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------ loading
+
+
+def encoder_hash(network: nn.Module) -> str:
+    """Return the SHA-256 of the encoder's tensors (of all, if there is no ``image_encoder``).
+
+    Names, shapes and values count, the file around them does not: an HQ-SAM file with the frozen
+    encoder of SAM has the hash of SAM's own file.
+    """
+    state = network.state_dict()
+    # A classifier left over from pre-training takes no part and is not in every file.
+    own = {
+        name: tensor
+        for name, tensor in state.items()
+        if name.startswith("image_encoder.") and not _UNUSED.match(name)
+    }
+    digest = hashlib.sha256()
+    for name, tensor in sorted((own or state).items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_network(spec: ModelSpec, path: str | Path) -> nn.Module:

@@ -51,12 +51,16 @@ class Predictor(Protocol):
     device
         Torch device, such as ``"cpu"`` or ``"cuda"``.
     weights_hash
-        Hash of the weights file; part of every embedding's identity.
+        Hash of the weights file.
+    encoder_hash
+        Hash of the encoder's weights alone; part of every embedding's identity. Models with the
+        same encoder and the same hash share embeddings.
     """
 
     spec: ModelSpec
     device: str
     weights_hash: str
+    encoder_hash: str
 
     def encode(self, rgb: RgbArray, origin_yx: tuple[int, int] = (0, 0)) -> Embedding:
         """Encode one region of an image.
@@ -139,23 +143,23 @@ def check_rgb(rgb: npt.ArrayLike) -> RgbArray:
     return array
 
 
-def check_embedding(embedding: Embedding, spec: ModelSpec, weights_hash: str) -> None:
-    """Refuse an embedding that another model or other weights made.
+def check_embedding(embedding: Embedding, spec: ModelSpec, encoder_hash: str) -> None:
+    """Refuse an embedding that another encoder or other weights made.
 
     Raises
     ------
     ModelMismatchError
-        If model, weights or the shape of a feature differ.
+        If encoder, its weights or the shape of a feature differ.
     """
-    if embedding.model != spec.name:
+    if embedding.model != spec.encoder_name:
         raise ModelMismatchError(
             f"The embedding was made by model {embedding.model!r}, this predictor is "
             f"{spec.name!r}; encode the image again or load the other model."
         )
-    if embedding.weights != weights_hash:
+    if embedding.weights != encoder_hash:
         raise ModelMismatchError(
             f"The embedding was made by other weights of {spec.name!r} ({embedding.weights[:12]}…) "
-            f"than the loaded ones ({weights_hash[:12]}…); encode the image again."
+            f"than the loaded ones ({encoder_hash[:12]}…); encode the image again."
         )
     for name, shape in spec.feature_shapes.items():
         feature = embedding.features.get(name)
@@ -319,7 +323,7 @@ def load_predictor(
     WeightsError
         If the weights are missing, damaged or of another model.
     """
-    from litesam.models.weights import file_hash, load_network, resolve_weights
+    from litesam.models.weights import encoder_hash, file_hash, load_network, resolve_weights
 
     spec = get_spec(name)
     if hq:
@@ -328,16 +332,26 @@ def load_predictor(
     path = resolve_weights(spec, weights)
     network = load_network(spec, path)
     logger.info("Loaded %s from %s on %s", spec.name, path, target)
-    predictor: Predictor = make_predictor(spec, network, target, file_hash(path))
+    predictor: Predictor = make_predictor(
+        spec, network, target, file_hash(path), encoder_hash(network)
+    )
     return predictor
 
 
 def make_predictor(
-    spec: ModelSpec, network: nn.Module, device: str | torch.device, weights_hash: str
+    spec: ModelSpec,
+    network: nn.Module,
+    device: str | torch.device,
+    weights_hash: str,
+    encoder_hash: str | None = None,
 ) -> Any:
-    """Return the predictor of the spec's family around a network that holds its weights already."""
+    """Return the predictor of the spec's family around a network that holds its weights already.
+
+    ``encoder_hash`` None: embeddings are this file's alone, not shared with other models.
+    """
     module, _, attribute = _FAMILIES[spec.family].partition(":")
-    return getattr(import_module(module), attribute)(spec, network, str(device), weights_hash)
+    predictor = getattr(import_module(module), attribute)
+    return predictor(spec, network, str(device), weights_hash, encoder_hash)
 
 
 def _hq_spec(spec: ModelSpec) -> ModelSpec:

@@ -63,7 +63,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         self, embedding: Embedding, prompts: PromptBatch, *, multimask: bool = True
     ) -> Masks:
         """Decode P prompts; the logits cover a window per prompt, as large as the largest needs."""
-        check_embedding(embedding, self.spec, self.weights_hash)
+        check_embedding(embedding, self.spec, self.encoder_hash)
         prompts = check_prompts(prompts, embedding.frame, self._low_res_yx)
         with torch.inference_mode():
             image = self._image(embedding)
@@ -96,7 +96,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         confidence_threshold
             Smallest confidence.
         """
-        check_embedding(embedding, self.spec, self.weights_hash)
+        check_embedding(embedding, self.spec, self.encoder_hash)
         frame = embedding.frame
         with torch.inference_mode():
             image = self._image(embedding)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 import torch
 
-from litesam.frames import Frame, fit_longest_side
+from litesam.frames import Frame, fit_longest_side, fit_squash
 from litesam.predictors.base import RgbArray, check_rgb
 from litesam.preprocess.resize import resize_rgb
 from litesam.types import Embedding
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from litesam.models.lite_sam import LiteSAM
     from litesam.models.sam import Sam
     from litesam.types import AnyArray, ModelSpec, PromptBatch
+
+#: Features that are kept in another type than float32. The early feature only refines edges and
+#: would be the largest part of an embedding.
+_STORED_AS = {"early": torch.float16}
 
 NetworkT = TypeVar("NetworkT", bound="Sam | LiteSAM")
 
@@ -38,12 +42,22 @@ class NetworkPredictor(Generic[NetworkT]):
         Torch device.
     weights_hash
         Hash of the weights.
+    encoder_hash
+        Hash of the encoder's weights alone; None: ``weights_hash``.
     """
 
-    def __init__(self, spec: ModelSpec, network: NetworkT, device: str, weights_hash: str) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        network: NetworkT,
+        device: str,
+        weights_hash: str,
+        encoder_hash: str | None = None,
+    ) -> None:
         self.spec = spec
         self.device = device
         self.weights_hash = weights_hash
+        self.encoder_hash = weights_hash if encoder_hash is None else encoder_hash
         network.to(device).eval().requires_grad_(False)
         self._network = network
         with torch.inference_mode():
@@ -72,7 +86,8 @@ class NetworkPredictor(Generic[NetworkT]):
         Returns
         -------
         Embedding
-            ``features["image"]`` is (C, h, w) float32.
+            ``features["image"]`` is (C, h, w) float32; ``features["early"]``, where the model has
+            one, float16.
 
         Raises
         ------
@@ -80,25 +95,29 @@ class NetworkPredictor(Generic[NetworkT]):
             If ``rgb`` is not a non-empty (H, W, 3) uint8 array.
         """
         rgb = check_rgb(rgb)
-        frame = fit_longest_side((rgb.shape[0], rgb.shape[1]), self.spec.input_px, origin_yx)
+        fit = fit_squash if self.spec.resize == "squash" else fit_longest_side
+        frame = fit((rgb.shape[0], rgb.shape[1]), self.spec.frame_px, origin_yx)
         with torch.inference_mode():
             features = self._network.encode(self.preprocess(rgb, frame))
             arrays = {
                 # Contiguous (C, h, w): the network works in channels-last memory.
-                name: np.ascontiguousarray(feature[0].float().cpu().numpy())
+                name: np.ascontiguousarray(
+                    feature[0].to(_STORED_AS.get(name, torch.float32)).cpu().numpy()
+                )
                 for name, feature in features.items()
             }
-        return Embedding(arrays, frame, self.spec.name, self.weights_hash)
+        return Embedding(arrays, frame, self.spec.encoder_name, self.encoder_hash)
 
     def preprocess(self, rgb: RgbArray, frame: Frame) -> Tensor:
         """Resize, normalise and zero-pad (H, W, 3) uint8 to the network's input (1, 3, S, S)."""
-        pixels = np.array(resize_rgb(rgb, frame.content_yx))  # a copy: torch wants it writable
+        side = self.spec.input_px
+        content_yx = frame.content_yx
+        if side != self.spec.frame_px:  # the network sees a smaller picture than prompts refer to
+            content_yx = fit_longest_side(frame.size_yx, side).content_yx
+        pixels = np.array(resize_rgb(rgb, content_yx))  # a copy: torch wants it writable
         x = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].float()
         x = (x - self._mean) / self._std
-        bottom, right = (
-            side - content for side, content in zip(frame.input_yx, frame.content_yx, strict=True)
-        )
-        return torch.nn.functional.pad(x, (0, right, 0, bottom))
+        return torch.nn.functional.pad(x, (0, side - content_yx[1], 0, side - content_yx[0]))
 
     # --------------------------------------------------------------------------- arrays and tensors
 

@@ -58,7 +58,7 @@ class SamPredictor(NetworkPredictor[Sam]):
         PromptError
             If a prompt lies outside the embedding's region or a mask prompt has the wrong size.
         """
-        check_embedding(embedding, self.spec, self.weights_hash)
+        check_embedding(embedding, self.spec, self.encoder_hash)
         prompts = check_prompts(prompts, embedding.frame, self._low_res_yx)
         parts = []
         with torch.inference_mode():

@@ -20,7 +20,7 @@ class EncoderIdentity(Protocol):
     """What a key needs to know of a predictor."""
 
     spec: ModelSpec
-    weights_hash: str
+    encoder_hash: str
 
 
 class PixelPlane(Protocol):
@@ -47,8 +47,8 @@ def content_hash(pixels: npt.NDArray[np.uint8]) -> str:
 def tile_key(predictor: EncoderIdentity, plane: PixelPlane, tile: Tile) -> EmbeddingKey:
     """Return the key of the embedding of one tile.
 
-    It changes with the model, its weights, the way it takes pixels (input size, resize rule, mean,
-    standard deviation), the intensity mapping, the tile's place and its pixels. It does not change
+    It changes with the encoder, its weights, the way it takes pixels (input size, resize rule,
+    mean, standard deviation), the intensity mapping, the tile's place and its pixels. It does not change
     with the device.
 
     Raises
@@ -64,10 +64,10 @@ def tile_key(predictor: EncoderIdentity, plane: PixelPlane, tile: Tile) -> Embed
             "this plane."
         )
     spec = predictor.spec
-    taken = (spec.family, spec.input_px, spec.resize, spec.pixel_mean, spec.pixel_std)
+    taken = (spec.input_px, spec.frame_px, spec.resize, spec.pixel_mean, spec.pixel_std)
     return EmbeddingKey(
-        model=spec.name,
-        weights=predictor.weights_hash,
+        model=spec.encoder_name,
+        weights=predictor.encoder_hash,
         preprocessing=f"{plane.fingerprint};{taken!r}",
         content=content_hash(plane.rgb[box.slices]),
         region=(box.y0, box.x0, box.y1, box.x1),

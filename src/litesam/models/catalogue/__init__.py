@@ -1,0 +1,1 @@
+"""Rows of the registry: what is particular to each model, one file per family."""
