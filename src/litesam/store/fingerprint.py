@@ -48,8 +48,8 @@ def tile_key(predictor: EncoderIdentity, plane: PixelPlane, tile: Tile) -> Embed
     """Return the key of the embedding of one tile.
 
     It changes with the encoder, its weights, the way it takes pixels (input size, resize rule,
-    mean, standard deviation), the intensity mapping, the tile's place and its pixels. It does not change
-    with the device.
+    mean, standard deviation), the intensity mapping, the tile's place and its pixels. It does not
+    change with the device, nor with the decoder.
 
     Raises
     ------
