@@ -143,8 +143,10 @@ class TestLosses:
         central = torch.ones(1, 2, 2, dtype=torch.bool)
         assert box_loss(distances, sides, groups, central).item() == 0.0
         distances[:, 1] += BOX_UNITS[1]
-        # smooth L1 with beta 0.1 of an error of one unit
-        assert box_loss(distances, sides, groups, central).item() == pytest.approx(0.95)
+        # smooth L1 with beta 0.1 of an error of one unit, and half of what is missing to IoU 1
+        iou = 200**2 / (200 + 2 * BOX_UNITS[1]) ** 2
+        expected = 0.95 + 0.5 * (1 - iou)
+        assert box_loss(distances, sides, groups, central).item() == pytest.approx(expected)
 
     def test_corrections_fall_into_the_error(self):
         target = torch.zeros(2, 16, 16)

@@ -42,7 +42,7 @@ from litesam.training.targets import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +77,9 @@ class TrainConfig:
     warmup_steps: int = 80
     weight_decay: float = 0.05
     ema_decay: float = 0.998
-    crop_px: tuple[int, ...] = (256, 256, 256, 256, 256, 256, 256, 512)
-    batch: tuple[int, ...] = (8, 8, 8, 8, 8, 8, 8, 2)
+    crop_px: tuple[int, ...] = (256, 256, 256, 512)
+    batch: tuple[int, ...] = (8, 8, 8, 2)
+    auto_from: float = 0.12
     prompts_per_crop: int = 4
     correction_share: float = 0.3
     confidence_weight: float = 6.0
@@ -107,7 +108,12 @@ class PromptGroup:
 
 
 def make_prompts(
-    objects: Sequence[Objects], cells: int, stride: int, count: int, random: np.random.Generator
+    objects: Sequence[Objects],
+    cells: int,
+    stride: int,
+    count: int,
+    random: np.random.Generator,
+    shares: Mapping[PromptKind, float] = KIND_SHARES,
 ) -> list[PromptGroup]:
     """Draw up to ``count`` objects of each crop with a first prompt and a decoder window each.
 
@@ -119,14 +125,20 @@ def make_prompts(
         Side of the crops' embeddings.
     stride
         Model pixels per cell.
+    count
+        Largest number of objects of a crop.
+    random
+        Source of chance.
+    shares
+        Share of each kind of prompt.
     """
     groups: dict[tuple[PromptKind, int], PromptGroup] = {}
-    kinds, shares = list(KIND_SHARES), list(KIND_SHARES.values())
+    kinds, parts = list(shares), list(shares.values())
     for image, described in enumerate(objects):
         total = len(described.boxes)
         for label in random.permutation(total)[:count] + 1:
             box = described.boxes[label - 1]
-            kind = kinds[int(random.choice(len(kinds), p=shares))]
+            kind = kinds[int(random.choice(len(kinds), p=parts))]
             side = _window_side(box, cells, stride, random)
             group = groups.setdefault((kind, side), PromptGroup(kind, side))
             point = sample_point(described, int(label), random)
@@ -273,7 +285,11 @@ class Trainer:
         parts: list[Tensor] = []
         quality: list[Tensor] = []
         self._metrics = {}
-        for group in make_prompts(objects, cells, stride, count, random):
+        shares = dict(KIND_SHARES)
+        if self.step < config.auto_from * config.steps:
+            # AutoPPN's boxes say nothing yet: the decoder would learn to ignore boxes.
+            shares["both"] += shares.pop("auto")
+        for group in make_prompts(objects, cells, stride, count, random, shares):
             loss, iou_loss, iou = self._group_losses(
                 embedding, positions, labels, group, offset_yx, again, proposals
             )
