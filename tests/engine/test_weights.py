@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from litesam.errors import WeightsError
-from litesam.models import weights
+from litesam.models import weights_files
 from litesam.models.registry import get_spec
 from litesam.models.weights import file_hash, load_network, load_state_dict, resolve_weights
 
@@ -224,7 +224,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
     """Bundled folder and weights folder, both empty."""
     bundled = tmp_path / "bundled"
     bundled.mkdir()
-    monkeypatch.setattr(weights, "bundled_dir", lambda: bundled)
+    monkeypatch.setattr(weights_files, "bundled_dir", lambda: bundled)
     monkeypatch.setenv("LITESAM_HOME", str(tmp_path / "home"))
     own = tmp_path / "home" / "weights"
     own.mkdir(parents=True)
@@ -273,7 +273,7 @@ def test_explicit_path_that_is_no_file(spec: ModelSpec, tmp_path: Path) -> None:
 
 def test_user_data_folder_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LITESAM_HOME")
-    folder = weights.weights_dir()
+    folder = weights_files.weights_dir()
     assert folder.name == "weights"
     assert folder.parent.name == "litesam"
 

@@ -1,239 +1,61 @@
-"""Weights files: find them, read them without executing anything, load them strictly.
+"""Weights files into networks: built without memory, checked, loaded strictly.
 
-Two containers are read: safetensors, and the pickle containers of PyTorch (.pt, .pth) through the
-weights-only unpickler, which builds tensors and plain containers and refuses everything else.
+Files are read by `litesam.models.state_dicts` and found by `litesam.models.weights_files`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import pickle
 import re
-import zipfile
-from collections.abc import Mapping
-from functools import lru_cache
+import threading
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from platformdirs import user_data_path
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from litesam.errors import WeightsError
+from litesam.models.state_dicts import load_state_dict, read_state_dict
+from litesam.models.weights_files import (
+    bundled_dir,
+    expected_hash,
+    file_hash,
+    resolve_weights,
+    weights_dir,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from litesam.types import ModelSpec
+
+__all__ = [
+    "bundled_dir",
+    "check_weights",
+    "encoder_hash",
+    "expected_tensors",
+    "file_hash",
+    "holds_model",
+    "load_network",
+    "load_state_dict",
+    "read_state_dict",
+    "resolve_weights",
+    "weights_dir",
+]
 
 logger = logging.getLogger(__name__)
 
-#: Keys under which training programs wrap a state dict; looked for when the spec names none.
-_WRAPPERS = ("model", "state_dict")
 #: Buffers that re-saved SAM files may hold; they are constants of the spec.
 _TOLERATED = ("pixel_mean", "pixel_std")
 #: Tensors of official files that no computation uses: TinyViT's classifier.
 _UNUSED = re.compile(r"image_encoder\.(norm_head|head)\.")
-_SAFETENSORS = ".safetensors"
 _MAX_NAMED = 4
-
-
-# ------------------------------------------------------------------------------------------ finding
-
-
-def weights_dir() -> Path:
-    """Folder of weights files outside the package: ``$LITESAM_HOME/weights`` or user data."""
-    home = os.environ.get("LITESAM_HOME")
-    root = Path(home).expanduser() if home else user_data_path("litesam", appauthor=False)
-    return root / "weights"
-
-
-def bundled_dir() -> Path:
-    """Folder of the weights files inside the package."""
-    return Path(__file__).parent / "bundled"
-
-
-def resolve_weights(spec: ModelSpec, weights: str | Path | None = None) -> Path:
-    """Return the weights file to load for a model.
-
-    Parameters
-    ----------
-    spec
-        The model.
-    weights
-        An explicit file; None: the bundled file, else the file of the spec's name in `weights_dir`.
-
-    Raises
-    ------
-    WeightsError
-        If there is no such file; the message says which file to put where.
-    """
-    if weights is not None:
-        path = Path(weights).expanduser()
-        if path.is_dir():
-            raise WeightsError(f"Weights {path} is a folder; give the path of a file.")
-        if not path.is_file():
-            raise WeightsError(
-                f"Weights file {path} does not exist; check the path, or leave out `weights` to "
-                f"use the standard file of {spec.name!r}."
-            )
-        return path
-    candidates = (bundled_dir() / spec.weights.file, weights_dir() / spec.weights.file)
-    for path in candidates:
-        if path.is_file():
-            return path
-    if spec.weights.url is None:
-        raise WeightsError(
-            f"The weights of {spec.name!r} are missing: {spec.weights.file} should be in "
-            f"{bundled_dir()}. Reinstall the package, or put the file into {weights_dir()}."
-        )
-    raise WeightsError(
-        f"The weights of {spec.name!r} are not on this computer. Download {spec.weights.file} "
-        f"({_size(spec)}licence {spec.weights.licence}) from {spec.weights.url} and put it into "
-        f"{weights_dir()}, or give its path as `weights`."
-    )
-
-
-def _size(spec: ModelSpec) -> str:
-    size = spec.weights.size_bytes
-    return "" if size is None else f"{size / 1e6:.0f} MB, "
-
-
-def file_hash(path: str | Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal; cached while size and time stamp stay."""
-    path = Path(path).resolve()
-    try:
-        stat = path.stat()
-        return _file_hash(path, stat.st_size, stat.st_mtime_ns)
-    except OSError as error:
-        raise WeightsError(f"Weights file {path} cannot be read: {error.strerror}.") from error
-
-
-@lru_cache(maxsize=64)
-def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# ------------------------------------------------------------------------------------------ reading
-
-
-def load_state_dict(path: str | Path, container: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """Read the state dict of a weights file; nothing in the file is executed.
-
-    Parameters
-    ----------
-    path
-        A .safetensors file, or a .pt / .pth file of PyTorch.
-    container
-        Keys that lead to the state dict inside the file, outermost first; empty: the file is the
-        state dict itself or wraps it as ``{"model": …}`` or ``{"state_dict": …}``.
-
-    Returns
-    -------
-    dict
-        Tensors by name, half precision widened to float32, a ``module.`` prefix (data-parallel
-        training) removed.
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing, empty, damaged, unsafe or holds no state dict.
-    """
-    path = Path(path)
-    content = _read(path)
-    for key in container:
-        if not isinstance(content, Mapping) or key not in content:
-            raise WeightsError(
-                f"{path} has no entry {key!r}; it is not a file of this kind of model. "
-                "Give the original weights file."
-            )
-        content = content[key]
-    if not container:
-        content = _unwrapped(content)
-    if (
-        not isinstance(content, Mapping)
-        or not content
-        or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
-    ):
-        raise WeightsError(
-            f"{path} holds no state dict (a table of names and tensors) but "
-            f"{_describe(content)}; give a file of weights."
-        )
-    return {_plain_name(name, content): _widened(tensor) for name, tensor in content.items()}
-
-
-def _read(path: Path) -> Any:
-    try:
-        if path.stat().st_size == 0:
-            raise WeightsError(f"Weights file {path} is empty (0 bytes); get it again.")
-        if path.suffix.lower() == _SAFETENSORS:
-            return load_file(path)
-        # Only zip archives can be mapped; older files are a bare pickle.
-        return torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None
-        )
-    except SafetensorError as error:
-        raise WeightsError(
-            f"Weights file {path} is damaged or no safetensors file ({error}); get it again."
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise WeightsError(_unpickling_message(path, error)) from error
-    except FileNotFoundError as error:
-        raise WeightsError(f"Weights file {path} does not exist; check the path.") from error
-    except OSError as error:
-        raise WeightsError(f"Weights file {path} cannot be read: {error}.") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        # What the reader raises for archives and pickles that end early or whose bytes were
-        # changed.
-        raise WeightsError(
-            f"Weights file {path} is damaged or no PyTorch file "
-            f"({_first_line(error)}); get it again."
-        ) from error
-
-
-def _unpickling_message(path: Path, error: Exception) -> str:
-    refused = re.search(r"GLOBAL (\S+)", str(error))
-    if refused:
-        return (
-            f"File {path} was refused: it holds the Python object {refused[1]}, which could "
-            "run code when it is read. Nothing was run. Give a file of tensors only, best as "
-            ".safetensors."
-        )
-    return f"Weights file {path} is damaged or no PyTorch file of tensors; get it again."
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-def _unwrapped(content: Any) -> Any:
-    for key in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            return content[key]
-    return content
-
-
-def _describe(content: Any) -> str:
-    if isinstance(content, Mapping):
-        names = ", ".join(repr(str(key)) for key in list(content)[:_MAX_NAMED])
-        return f"a table with {len(content)} entries ({names})" if content else "an empty table"
-    return f"an object of type {type(content).__name__}"
-
-
-def _plain_name(name: str, content: Mapping[str, Tensor]) -> str:
-    wrapped = all(key.startswith("module.") for key in content)
-    return name.removeprefix("module.") if wrapped else name
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
-# ------------------------------------------------------------------------------------------ loading
+#: Names and shapes of models, by name and builder.
+_EXPECTED: dict[tuple[str, str], Mapping[str, Tensor]] = {}
 
 
 def encoder_hash(network: nn.Module) -> str:
@@ -263,16 +85,101 @@ def load_network(spec: ModelSpec, path: str | Path) -> nn.Module:
     ------
     WeightsError
         If the file cannot be read, or its tensors are not exactly those of the model.
+
+    Notes
+    -----
+    The tensors of the file become those of the network; only what the network wants in another
+    precision or memory layout is copied, one tensor at a time. So the peak is about one copy of
+    the file. The file is closed afterwards and may be changed or removed.
     """
-    state = load_state_dict(path, spec.weights.container)
-    _warn_if_changed(spec, Path(path))
+    path = Path(path)
+    network = _empty_network(spec)
+    wanted = network.state_dict()
+    _check_tensors(wanted, _state_of(spec, path, mapped=True), spec, path)
+    _warn_if_changed(spec, path)
+    state = _state_of(spec, path)
+    for name, tensor in wanted.items():
+        state[name] = _fitted(state[name], tensor)
+        _check_finite(name, state[name], path)
+    network.load_state_dict(state, strict=True, assign=True)
+    return network.eval()
+
+
+def check_weights(spec: ModelSpec, path: str | Path) -> None:
+    """Check that a file could be loaded as a model's weights, without keeping anything.
+
+    Raises
+    ------
+    WeightsError
+        As `load_network`.
+    """
+    path = Path(path)
+    state = _state_of(spec, path, mapped=True)
+    _check_tensors(expected_tensors(spec), state, spec, path)
+    for name, tensor in state.items():
+        _check_finite(name, tensor, path)
+
+
+def expected_tensors(spec: ModelSpec) -> Mapping[str, Tensor]:
+    """Return names and shapes of a model's tensors; they have no values (device ``"meta"``)."""
+    key = (spec.name, spec.builder)
+    if key not in _EXPECTED:
+        state = _empty_network(spec).state_dict()
+        _EXPECTED[key] = {name: tensor.to("meta") for name, tensor in state.items()}
+    return _EXPECTED[key]
+
+
+def holds_model(spec: ModelSpec, state: Mapping[str, Tensor]) -> bool:
+    """Whether names and shapes of a state dict are exactly those of a model."""
+    wanted = expected_tensors(spec)
+    names = set(state).difference(_TOLERATED)
+    return names == set(wanted) and all(state[name].shape == wanted[name].shape for name in names)
+
+
+def _empty_network(spec: ModelSpec) -> nn.Module:
+    """Build a network whose parameters have no memory yet; its buffers are real."""
     module, _, function = spec.builder.partition(":")
-    network: nn.Module = getattr(import_module(module), function)(spec)
+    build = getattr(import_module(module), function)
+    with _parameters_without_memory():
+        network: nn.Module = build(spec)
+    return network
+
+
+@contextmanager
+def _parameters_without_memory() -> Iterator[None]:
+    """Put every parameter that this thread makes in the block on the device ``"meta"``.
+
+    Building as a whole on that device would also leave constants without values that are no part
+    of the file, such as tables of positions.
+    """
+    thread = threading.get_ident()
+
+    def move(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> Any:
+        if parameter is None or threading.get_ident() != thread:
+            return None
+        return nn.Parameter(parameter.data.to("meta"), requires_grad=parameter.requires_grad)
+
+    handle = register_module_parameter_registration_hook(move)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _state_of(spec: ModelSpec, path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
+    """Tensors of a model's file, without those that belong to no network."""
+    state = read_state_dict(path, spec.weights.container, mapped=mapped)
     for name in _TOLERATED:
         state.pop(name, None)
-    _check_tensors(network.state_dict(), state, spec, Path(path))
-    network.load_state_dict(state, strict=True)
-    return network.eval()
+    return state
+
+
+def _fitted(tensor: Tensor, wanted: Tensor) -> Tensor:
+    """Return a tensor in the precision and memory layout that the network wants."""
+    if tensor.dtype == wanted.dtype and tensor.stride() == wanted.stride():
+        return tensor
+    fitted = torch.empty_strided(wanted.shape, wanted.stride(), dtype=wanted.dtype)
+    return fitted.copy_(tensor)
 
 
 def _check_tensors(
@@ -300,19 +207,20 @@ def _check_tensors(
             f"{path} holds the weights of another model than {spec.name!r}: {'; '.join(problems)}. "
             "Choose the model that the file belongs to, or another file."
         )
-    broken = [name for name in wanted if not torch.isfinite(state[name]).all()]
-    if broken:
+
+
+def _check_finite(name: str, tensor: Tensor, path: Path) -> None:
+    if not torch.isfinite(tensor).all():
         raise WeightsError(
-            f"{path} is damaged: {broken[0]!r} holds NaN or infinite values; get the file again."
+            f"{path} is damaged: {name!r} holds NaN or infinite values; get the file again."
         )
 
 
 def _warn_if_changed(spec: ModelSpec, path: Path) -> None:
-    """Warn when the file in the standard place is not the published one; it is used anyway."""
+    """Warn when the file in the standard place is not the one that it was; it is used anyway."""
     standard = path.parent == weights_dir() and path.name == spec.weights.file
-    if standard and spec.weights.sha256 not in (None, file_hash(path)):
+    if standard and expected_hash(spec) not in (None, file_hash(path)):
+        words = "the published file of" if spec.weights.sha256 else "the file that came first for"
         logger.warning(
-            "%s is not the published file of %s (its SHA-256 differs); it is used as it is.",
-            path,
-            spec.name,
+            "%s is not %s %s (its SHA-256 differs); it is used as it is.", path, words, spec.name
         )

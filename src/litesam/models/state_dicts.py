@@ -1,0 +1,189 @@
+"""State dicts of weights files, read without executing anything in them.
+
+Two containers are read: safetensors, and the pickle containers of PyTorch (.pt, .pth) through the
+weights-only unpickler, which builds tensors and plain containers and refuses everything else.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from litesam.errors import WeightsError
+
+#: Keys under which training programs wrap a state dict; looked for when the spec names none.
+_WRAPPERS = ("model", "state_dict")
+_SAFETENSORS = ".safetensors"
+_MAX_NAMED = 4
+#: What the reader raises for archives and pickles that end early or whose bytes were changed.
+_READER_ERRORS = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    MemoryError,
+    OverflowError,
+    zipfile.BadZipFile,
+)
+
+
+def load_state_dict(path: str | Path, container: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """Read the state dict of a weights file; nothing in the file is executed.
+
+    Parameters
+    ----------
+    path
+        A .safetensors file, or a .pt / .pth file of PyTorch.
+    container
+        Keys that lead to the state dict inside the file, outermost first; empty: the file is the
+        state dict itself or wraps it as ``{"model": …}`` or ``{"state_dict": …}``.
+
+    Returns
+    -------
+    dict
+        Tensors by name, half precision widened to float32, a ``module.`` prefix (data-parallel
+        training) removed.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, empty, damaged, unsafe or holds no state dict.
+    """
+    state = read_state_dict(path, container)
+    for name, tensor in state.items():  # one after the other: never two copies of everything
+        if tensor.is_floating_point():
+            state[name] = tensor.float()
+    return state
+
+
+def read_state_dict(
+    path: str | Path, container: tuple[str, ...] = (), *, mapped: bool = False
+) -> dict[str, Tensor]:
+    """Read the state dict of a weights file as it is, see `load_state_dict`.
+
+    With ``mapped`` the values stay in the file and are read when they are looked at: names and
+    shapes of a large file cost nothing. Such tensors must not outlive the check that needs them.
+    """
+    path = Path(path)
+    content = _read(path, mapped=mapped)
+    for key in container:
+        if not isinstance(content, Mapping) or key not in content:
+            raise WeightsError(
+                f"{path} has no entry {key!r}; it is not a file of this kind of model. "
+                "Give the original weights file."
+            )
+        content = content[key]
+    if not container:
+        content = _unwrapped(content)
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+    ):
+        raise WeightsError(
+            f"{path} holds no state dict (a table of names and tensors) but "
+            f"{_describe(content)}; give a file of weights."
+        )
+    for name, tensor in content.items():
+        # A view that repeats few values may declare any size, and would fill the memory once used.
+        if tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise WeightsError(
+                f"File {path} was refused: {name!r} declares the shape {tuple(tensor.shape)}, more "
+                "values than the file holds. Get the file again from its source."
+            )
+    return {_plain_name(name, content): tensor for name, tensor in content.items()}
+
+
+def _read(path: Path, *, mapped: bool) -> Any:
+    try:
+        if path.stat().st_size == 0:
+            raise WeightsError(f"Weights file {path} is empty (0 bytes); get it again.")
+        if _is_safetensors(path):
+            return load_file(path)
+        archive = zipfile.is_zipfile(path)  # otherwise an older file: a bare pickle
+        if archive:
+            _check_archive(path)
+        return torch.load(
+            path, map_location="cpu", weights_only=True, mmap=(mapped and archive) or None
+        )
+    except SafetensorError as error:
+        raise WeightsError(
+            f"Weights file {path} is damaged or no safetensors file ({error}); get it again."
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise WeightsError(_unpickling_message(path, error)) from error
+    except FileNotFoundError as error:
+        raise WeightsError(f"Weights file {path} does not exist; check the path.") from error
+    except OSError as error:
+        raise WeightsError(f"Weights file {path} cannot be read: {error}.") from error
+    except _READER_ERRORS as error:
+        raise WeightsError(
+            f"Weights file {path} is damaged or no PyTorch file "
+            f"({_first_line(error)}); get it again."
+        ) from error
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Tell by the name, else by the content: the length of a JSON table, then the table."""
+    if path.suffix.lower() == _SAFETENSORS:
+        return True
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse compressed records: PyTorch writes none, and a few bytes may unpack to terabytes."""
+    with zipfile.ZipFile(path) as archive:
+        for record in archive.infolist():
+            if record.compress_type != zipfile.ZIP_STORED or record.file_size > path.stat().st_size:
+                raise WeightsError(
+                    f"File {path} was refused: its record {record.filename!r} is compressed, which "
+                    "PyTorch's files never are. Get the original file."
+                )
+
+
+def _unpickling_message(path: Path, error: Exception) -> str:
+    refused = re.search(r"GLOBAL (\S+)", str(error))
+    if refused:
+        return (
+            f"File {path} was refused: it holds the Python object {refused[1]}, which could "
+            "run code when it is read. Nothing was run. Give a file of tensors only, best as "
+            ".safetensors."
+        )
+    return f"Weights file {path} is damaged or no PyTorch file of tensors; get it again."
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _unwrapped(content: Any) -> Any:
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            return content[key]
+    return content
+
+
+def _describe(content: Any) -> str:
+    if isinstance(content, Mapping):
+        names = ", ".join(repr(str(key)) for key in list(content)[:_MAX_NAMED])
+        return f"a table with {len(content)} entries ({names})" if content else "an empty table"
+    return f"an object of type {type(content).__name__}"
+
+
+def _plain_name(name: str, content: Mapping[str, Tensor]) -> str:
+    wrapped = all(key.startswith("module.") for key in content)
+    return name.removeprefix("module.") if wrapped else name
