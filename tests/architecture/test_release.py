@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 import subprocess
 import sys
 import tarfile
@@ -25,7 +26,13 @@ def read(*parts: str) -> str:
 
 
 def rows_naming(text: str, name: str) -> list[str]:
-    return [line for line in text.splitlines() if line.startswith("|") and f"`{name}`" in line]
+    """Rows of tables that name a file, as it is or by a pattern such as ``goldens/*/golden.npz``."""
+    return [
+        line
+        for line in text.splitlines()
+        if line.startswith("|")
+        and any(fnmatch(name, pattern) for pattern in re.findall(r"`([^`]+)`", line))
+    ]
 
 
 def files_of(folder: Path, besides: str) -> list[str]:
