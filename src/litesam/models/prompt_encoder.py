@@ -42,7 +42,52 @@ class RandomFourierPositions(nn.Module):
         return encoded.permute(2, 0, 1)[None]
 
 
-class PromptEncoder(nn.Module):
+class PointEncoder(nn.Module):
+    """What the prompt encoders of SAM-like networks share: positions in a square input.
+
+    Parameters
+    ----------
+    embed_dim
+        Number of channels C.
+    input_px
+        Side of the frame of the prompts, model pixels; positions are divided by it.
+    grid_side
+        Side of the image embedding.
+    """
+
+    def __init__(self, embed_dim: int, input_px: int, grid_side: int) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.input_px = input_px
+        self.grid_side = grid_side
+        self.pe_layer = RandomFourierPositions(embed_dim // 2)
+
+    @property
+    def mask_side(self) -> int:
+        """Side of low-resolution masks: four logits per embedding cell."""
+        return 4 * self.grid_side
+
+    def dense_positions(self) -> Tensor:
+        """Positional encoding of the image embedding, (1, C, grid, grid)."""
+        return self.pe_layer.grid((self.grid_side, self.grid_side))
+
+    def point_positions(self, points: Tensor) -> Tensor:
+        """Positional encoding (..., C) of (..., 2) (x, y) model pixels; integer = pixel centre."""
+        encoded: Tensor = self.pe_layer((points + 0.5) / self.input_px)
+        return encoded
+
+    def sparse_tokens(
+        self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None
+    ) -> Tensor | None:
+        """Encode points and boxes as (P, T, C) tokens."""
+        raise NotImplementedError
+
+    def dense_embedding(self, masks: Tensor | None) -> Tensor:
+        """Encode (P, 4h, 4w) mask logits, broadcastable to (P, C, h, w)."""
+        raise NotImplementedError
+
+
+class PromptEncoder(PointEncoder):
     """Points, boxes and low-resolution masks of P objects → sparse tokens and a dense embedding.
 
     Parameters
@@ -64,11 +109,7 @@ class PromptEncoder(nn.Module):
         grid_side: int = 64,
         mask_channels: int = 16,
     ) -> None:
-        super().__init__()
-        self.embed_dim = embed_dim
-        self.input_px = input_px
-        self.grid_side = grid_side
-        self.pe_layer = RandomFourierPositions(embed_dim // 2)
+        super().__init__(embed_dim, input_px, grid_side)
         # 0 background point, 1 foreground point, 2 first box corner, 3 second box corner
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, embed_dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, embed_dim)
@@ -82,15 +123,6 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(mask_channels, embed_dim, kernel_size=1),
         )
         self.no_mask_embed = nn.Embedding(1, embed_dim)
-
-    @property
-    def mask_side(self) -> int:
-        """Side of a mask prompt: four logits per embedding cell."""
-        return 4 * self.grid_side
-
-    def dense_positions(self) -> Tensor:
-        """Positional encoding of the image embedding, (1, C, grid, grid)."""
-        return self.pe_layer.grid((self.grid_side, self.grid_side))
 
     def sparse_tokens(
         self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None
@@ -127,16 +159,14 @@ class PromptEncoder(nn.Module):
         if pad:
             points = torch.cat((points, points.new_zeros((len(points), 1, 2))), dim=1)
             labels = torch.cat((labels, labels.new_full((len(labels), 1), -1)), dim=1)
-        tokens: Tensor = self.pe_layer((points + 0.5) / self.input_px)
+        tokens = self.point_positions(points)
         kinds = labels[..., None]
         tokens = torch.where(kinds == -1, self.not_a_point_embed.weight, tokens)
         tokens = torch.where(kinds == 0, tokens + self._kind(0), tokens)
         return torch.where(kinds == 1, tokens + self._kind(1), tokens)
 
     def _box_tokens(self, boxes: Tensor) -> Tensor:
-        corners: Tensor = self.pe_layer(
-            (boxes.reshape(-1, 2, 2) + 0.5) / self.input_px
-        )  # (P, 2, C)
+        corners = self.point_positions(boxes.reshape(-1, 2, 2))  # (P, 2, C)
         kinds = torch.cat((self._kind(2), self._kind(3)))
         return corners + kinds
 

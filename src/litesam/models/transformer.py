@@ -14,10 +14,14 @@ for fewer than 16 tokens; beyond that the ordinary form is used.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Attention(nn.Module):
@@ -80,17 +84,16 @@ class Attention(nn.Module):
 
 
 class TransformerMLP(nn.Module):
-    """Two linear layers; names as upstream (``lin1``, ``lin2``)."""
+    """Two linear layers with ReLU between them; names as upstream (``lin1``, ``lin2``)."""
 
-    def __init__(self, channels: int, hidden: int, activation: type[nn.Module]) -> None:
+    def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.lin1 = nn.Linear(channels, hidden)
         self.lin2 = nn.Linear(hidden, channels)
-        self.act = activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to the last axis."""
-        result: Tensor = self.lin2(self.act(self.lin1(x)))
+        result: Tensor = self.lin2(F.relu(self.lin1(x)))
         return result
 
 
@@ -101,8 +104,7 @@ class TwoWayAttentionBlock(nn.Module):
         self,
         channels: int,
         heads: int,
-        mlp_dim: int,
-        activation: type[nn.Module],
+        mlp: nn.Module,
         *,
         skip_first_layer_pe: bool,
     ) -> None:
@@ -111,7 +113,7 @@ class TwoWayAttentionBlock(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.cross_attn_token_to_image = Attention(channels, heads, downsample_rate=2)
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = TransformerMLP(channels, mlp_dim, activation)
+        self.mlp = mlp
         self.norm3 = nn.LayerNorm(channels)
         self.norm4 = nn.LayerNorm(channels)
         self.cross_attn_image_to_token = Attention(channels, heads, downsample_rate=2)
@@ -140,7 +142,17 @@ class TwoWayAttentionBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
-    """Decoder of SAM: ``depth`` two-way blocks and a final attention of the tokens to the image."""
+    """Decoder of SAM: ``depth`` two-way blocks and a final attention of the tokens to the image.
+
+    Parameters
+    ----------
+    depth, channels, heads
+        Number of blocks, width of the tokens, attention heads.
+    mlp_dim
+        Hidden width of the MLP of a block.
+    mlp
+        Makes that MLP from width and hidden width.
+    """
 
     def __init__(
         self,
@@ -148,13 +160,13 @@ class TwoWayTransformer(nn.Module):
         channels: int = 256,
         heads: int = 8,
         mlp_dim: int = 2048,
-        activation: type[nn.Module] = nn.ReLU,
+        mlp: Callable[[int, int], nn.Module] = TransformerMLP,
     ) -> None:
         super().__init__()
         self.channels = channels
         self.layers = nn.ModuleList(
             TwoWayAttentionBlock(
-                channels, heads, mlp_dim, activation, skip_first_layer_pe=index == 0
+                channels, heads, mlp(channels, mlp_dim), skip_first_layer_pe=index == 0
             )
             for index in range(depth)
         )
