@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from fnmatch import fnmatch
 import subprocess
 import sys
 import tarfile
 import tomllib
 import zipfile
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def read(*parts: str) -> str:
 
 
 def rows_naming(text: str, name: str) -> list[str]:
-    """Rows of tables that name a file, as it is or by a pattern such as ``goldens/*/golden.npz``."""
+    """Rows of tables that name a file, as it is or by a pattern (``goldens/*/golden.npz``)."""
     return [
         line
         for line in text.splitlines()
