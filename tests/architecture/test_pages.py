@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import warnings
 from pathlib import Path
@@ -52,3 +53,9 @@ def test_commands_of_the_page_are_understood(page: Path) -> None:
 def test_links_of_the_page_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{name_of(page)} links to {target}"
+
+
+def test_table_of_models_is_that_of_the_registry() -> None:
+    program = runpy.run_path(str(ROOT / "docs" / "generate_models_table.py"))
+    page = program["PAGE"].read_text(encoding="utf-8")
+    assert page == program["insert_table"](page), "run python docs/generate_models_table.py"
