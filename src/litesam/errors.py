@@ -35,6 +35,10 @@ class WeightsError(LiteSamError):
     """A weights file is missing, damaged, unsafe or made for another model."""
 
 
+class LicenceNotAccepted(WeightsError):  # noqa: N818  (a decision that is open, not a failure)
+    """The licence of weights restricts their use and nobody has accepted it yet."""
+
+
 class ModelMismatchError(LiteSamError, ValueError):
     """An embedding was made by another model or other weights than the predictor's."""
 

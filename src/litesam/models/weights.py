@@ -42,6 +42,7 @@ __all__ = [
     "holds_model",
     "load_network",
     "load_state_dict",
+    "own_state",
     "read_state_dict",
     "resolve_weights",
     "weights_dir",
@@ -95,9 +96,9 @@ def load_network(spec: ModelSpec, path: str | Path) -> nn.Module:
     path = Path(path)
     network = _empty_network(spec)
     wanted = network.state_dict()
-    _check_tensors(wanted, _state_of(spec, path, mapped=True), spec, path)
+    _check_tensors(wanted, own_state(spec, path, mapped=True), spec, path)
     _warn_if_changed(spec, path)
-    state = _state_of(spec, path)
+    state = own_state(spec, path)
     for name, tensor in wanted.items():
         state[name] = _fitted(state[name], tensor)
         _check_finite(name, state[name], path)
@@ -114,10 +115,21 @@ def check_weights(spec: ModelSpec, path: str | Path) -> None:
         As `load_network`.
     """
     path = Path(path)
-    state = _state_of(spec, path, mapped=True)
+    state = own_state(spec, path, mapped=True)
     _check_tensors(expected_tensors(spec), state, spec, path)
     for name, tensor in state.items():
         _check_finite(name, tensor, path)
+
+
+def own_state(spec: ModelSpec, path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
+    """Return the tensors of a model's file, as they are, without those that no network has.
+
+    See `read_state_dict` for ``mapped`` and errors.
+    """
+    state = read_state_dict(path, spec.weights.container, mapped=mapped)
+    for name in _TOLERATED:
+        state.pop(name, None)
+    return state
 
 
 def expected_tensors(spec: ModelSpec) -> Mapping[str, Tensor]:
@@ -166,14 +178,6 @@ def _parameters_without_memory() -> Iterator[None]:
         handle.remove()
 
 
-def _state_of(spec: ModelSpec, path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
-    """Tensors of a model's file, without those that belong to no network."""
-    state = read_state_dict(path, spec.weights.container, mapped=mapped)
-    for name in _TOLERATED:
-        state.pop(name, None)
-    return state
-
-
 def _fitted(tensor: Tensor, wanted: Tensor) -> Tensor:
     """Return a tensor in the precision and memory layout that the network wants."""
     if tensor.dtype == wanted.dtype and tensor.stride() == wanted.stride():
@@ -220,7 +224,9 @@ def _warn_if_changed(spec: ModelSpec, path: Path) -> None:
     """Warn when the file in the standard place is not the one that it was; it is used anyway."""
     standard = path.parent == weights_dir() and path.name == spec.weights.file
     if standard and expected_hash(spec) not in (None, file_hash(path)):
-        words = "the published file of" if spec.weights.sha256 else "the file that came first for"
         logger.warning(
-            "%s is not %s %s (its SHA-256 differs); it is used as it is.", path, words, spec.name
+            "%s is not the published file of %s, or was changed since it came (its SHA-256 "
+            "differs); it is used as it is.",
+            path,
+            spec.name,
         )

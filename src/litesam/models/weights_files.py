@@ -124,5 +124,9 @@ def hash_records() -> dict[str, str]:
 
 
 def expected_hash(spec: ModelSpec) -> str | None:
-    """Return the published SHA-256 of a model's file, else the one it had when it came."""
-    return spec.weights.sha256 or hash_records().get(spec.weights.file)
+    """Return the SHA-256 that a model's file should have in the user's folder, if known.
+
+    The one that it had when it came, where that was noted: no hash is published, or the user
+    imported another file for the model by name.
+    """
+    return hash_records().get(spec.weights.file, spec.weights.sha256)
