@@ -24,6 +24,9 @@ IntArray = npt.NDArray[np.int64]
 LabelArray = npt.NDArray[np.int32]
 AnyArray = npt.NDArray[Any]
 
+#: HQ off; SAM's logits and those of the HQ token, added; or those of the HQ token alone.
+HqMode = bool | Literal["only"]
+
 #: Logit of everything outside the window that a decoder looked at: "certainly not the object".
 OUTSIDE_LOGIT = -32.0
 

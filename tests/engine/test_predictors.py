@@ -193,11 +193,6 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
         litesam.load_predictor("mobile_sam", weights=path, device="cpu")
 
 
-def test_model_without_hq_weights() -> None:
-    with pytest.raises(ConfigError, match=r"'mobile_sam' has no HQ weights; .*hq=False"):
-        litesam.load_predictor("mobile_sam", hq=True)
-
-
 @pytest.mark.parametrize(
     ("cuda", "mps", "chosen"),
     [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],

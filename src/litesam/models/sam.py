@@ -5,18 +5,22 @@ Module names are those of the official checkpoints, so that these load strictly.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from litesam.models.encoders.tiny_vit import TinyViT
-from litesam.models.mask_decoder import MaskDecoder
-from litesam.models.prompt_encoder import PromptEncoder
+from litesam.models.encoders.vit import VIT_B, VIT_H, VIT_L, ViT, ViTSize
+from litesam.models.mask_decoder import MaskDecoder, TokenMaskDecoder
+from litesam.models.prompt_encoder import PointEncoder, PromptEncoder
 from litesam.models.transformer import TwoWayTransformer
 
 if TYPE_CHECKING:
     from litesam.types import ModelSpec
+
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 class Sam(nn.Module):
@@ -27,11 +31,14 @@ class Sam(nn.Module):
     image_encoder
         (B, 3, S, S) -> {"image": (B, C, h, w), …}.
     prompt_encoder, mask_decoder
-        SAM's; see their modules.
+        SAM's or another of their kind; see their modules.
     """
 
     def __init__(
-        self, image_encoder: nn.Module, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder
+        self,
+        image_encoder: nn.Module,
+        prompt_encoder: PointEncoder,
+        mask_decoder: TokenMaskDecoder,
     ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
@@ -88,13 +95,48 @@ class Sam(nn.Module):
         return logits, iou
 
 
+def _sam(spec: ModelSpec, image_encoder: nn.Module) -> Sam:
+    """Put an encoder together with SAM's prompt encoder and mask decoder."""
+    channels, grid_side, _ = spec.feature_shapes["image"]
+    return in_channels_last(
+        Sam(
+            image_encoder,
+            PromptEncoder(channels, input_px=spec.frame_px, grid_side=grid_side),
+            MaskDecoder(TwoWayTransformer(channels=channels)),
+        )
+    )
+
+
+def in_channels_last(network: NetworkT) -> NetworkT:
+    """Lay out the weights of convolutions as channels-last, in which they run on CPUs best."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            # mypy: torch declares `Module.to(memory_format=...)` without a return type.
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def build_mobile_sam(spec: ModelSpec) -> Sam:
     """Build MobileSAM with random weights: TinyViT-5M, SAM's prompt encoder and mask decoder."""
+    return _sam(spec, TinyViT(spec.feature_shapes["image"][0]))
+
+
+def build_sam_vit_b(spec: ModelSpec) -> Sam:
+    """Build SAM with ViT-B."""
+    return _sam(spec, build_vit(spec, VIT_B))
+
+
+def build_sam_vit_l(spec: ModelSpec) -> Sam:
+    """Build SAM with ViT-L."""
+    return _sam(spec, build_vit(spec, VIT_L))
+
+
+def build_sam_vit_h(spec: ModelSpec) -> Sam:
+    """Build SAM with ViT-H."""
+    return _sam(spec, build_vit(spec, VIT_H))
+
+
+def build_vit(spec: ModelSpec, size: ViTSize) -> ViT:
+    """Build SAM's vision transformer for the spec's grid."""
     channels, grid_side, _ = spec.feature_shapes["image"]
-    network = Sam(
-        TinyViT(channels),
-        PromptEncoder(channels, input_px=spec.input_px, grid_side=grid_side),
-        MaskDecoder(TwoWayTransformer(channels=channels)),
-    )
-    # mypy: torch declares `Module.to(memory_format=...)` without a return type.
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return ViT(size, grid_side, channels)

@@ -101,9 +101,7 @@ class NetworkPredictor(Generic[NetworkT]):
             features = self._network.encode(self.preprocess(rgb, frame))
             arrays = {
                 # Contiguous (C, h, w): the network works in channels-last memory.
-                name: np.ascontiguousarray(
-                    feature[0].to(_STORED_AS.get(name, torch.float32)).cpu().numpy()
-                )
+                name: np.ascontiguousarray(_stored(name, feature[0]).cpu().numpy())
                 for name, feature in features.items()
             }
         return Embedding(arrays, frame, self.spec.encoder_name, self.encoder_hash)
@@ -147,3 +145,12 @@ class NetworkPredictor(Generic[NetworkT]):
         # Arrays from a store or a caller may be read-only, which torch only accepts as a copy.
         array = array if array.flags.writeable else array.copy()
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def _stored(name: str, feature: Tensor) -> Tensor:
+    """Feature in the type that it is kept in; values beyond that type's range become its limits."""
+    dtype = _STORED_AS.get(name, torch.float32)
+    if dtype == feature.dtype:
+        return feature
+    limits = torch.finfo(dtype)
+    return feature.clamp(limits.min, limits.max).to(dtype)

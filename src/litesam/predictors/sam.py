@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from litesam.frames import Frame
     from litesam.types import Embedding, IntArray, PromptBatch, Proposals
 
 #: Prompts that go through the decoder at once; bounds the memory of large batches (about 17 MB a
@@ -65,7 +64,7 @@ class SamPredictor(NetworkPredictor[Sam]):
             image = self._image(embedding)
             for indices in plain_batches(len(prompts), _CHUNK):
                 chunk = prompts.take(indices)
-                logits, iou = self._decode_chunk(image, chunk, embedding.frame, multimask)
+                logits, iou = self._decode_chunk(embedding, image, chunk, multimask)
                 parts.append((logits.cpu().numpy(), iou.cpu().numpy()))
         return Masks(
             logits=np.concatenate([logits for logits, _ in parts]),
@@ -75,9 +74,10 @@ class SamPredictor(NetworkPredictor[Sam]):
         )
 
     def _decode_chunk(
-        self, image: Tensor, prompts: PromptBatch, frame: Frame, multimask: bool
+        self, embedding: Embedding, image: Tensor, prompts: PromptBatch, multimask: bool
     ) -> tuple[Tensor, Tensor]:
-        points, labels, boxes, masks = self._prompt_tensors(prompts, frame)
+        """Logits (P, M, 4h, 4w) and predicted IoU (P, M); ``image`` is that of the embedding."""
+        points, labels, boxes, masks = self._prompt_tensors(prompts, embedding.frame)
         return self._network.decode(
             image, self._positions, points, labels, boxes, masks, multimask=multimask
         )

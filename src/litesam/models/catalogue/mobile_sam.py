@@ -14,7 +14,7 @@ from litesam.models.catalogue.shared import (
 from litesam.types import ModelSpec, WeightsSpec
 
 #: The early feature is TinyViT's second stage after its downsampling.
-_FEATURES = {"image": SAM_FEATURE}
+_FEATURES = {"image": SAM_FEATURE, "early": (160, 64, 64)}
 
 MOBILE_SAM = (
     ModelSpec(
@@ -29,7 +29,7 @@ MOBILE_SAM = (
         feature_shapes=_FEATURES,
         prompts=SAM_PROMPTS,
         proposals=("grid",),
-        hq=None,
+        hq="sam_hq_vit_tiny",
         weights=WeightsSpec(
             file="mobile_sam.pt",
             url=f"{MOBILE_SAM_RAW}/weights/mobile_sam.pt",
@@ -51,7 +51,7 @@ MOBILE_SAM_HQ = (
         name="sam_hq_vit_tiny",
         title="Light HQ-SAM (TinyViT)",
         family="hq_sam",
-        builder="litesam.models.sam:build_hq_tiny",
+        builder="litesam.models.sam_hq:build_hq_tiny",
         input_px=1024,
         resize="longest_side",
         pixel_mean=SAM_MEAN,

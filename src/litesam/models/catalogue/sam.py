@@ -25,7 +25,7 @@ def _sam(
         name=f"sam_hq_vit_{size}" if hq else f"sam_vit_{size}",
         title=f"HQ-SAM ViT-{letter}" if hq else f"SAM ViT-{letter}",
         family="hq_sam" if hq else "sam",
-        builder=f"litesam.models.sam:build_{'hq' if hq else 'sam'}_vit_{size}",
+        builder=f"litesam.models.{'sam_hq:build_hq' if hq else 'sam:build_sam'}_vit_{size}",
         input_px=1024,
         resize="longest_side",
         pixel_mean=SAM_MEAN,

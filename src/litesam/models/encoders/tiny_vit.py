@@ -8,7 +8,7 @@ What differs from the official module, with the same results:
 
 * attention biases are looked up from the parameter at every call; the official module keeps an
   expanded copy that is stale when weights are loaded after ``eval()``;
-* in evaluation mode convolution and batch normalisation are one convolution with folded weights;
+* for inference convolution and batch normalisation become one convolution (`models.folding`);
 * fused attention; (B, H, W, C) tokens, which in channels-last memory are views of the feature maps;
 * the sizes follow the input instead of being fixed to 1024.
 """
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from litesam.models.folding import fold_conv_bn
 from litesam.models.layers import LayerNorm2d
 
 #: Widths, depths, heads and window sides of the stages of TinyViT-5M as MobileSAM uses it.
@@ -27,6 +28,8 @@ DEPTHS = (2, 2, 6, 2)
 HEADS = (2, 4, 5, 10)
 WINDOWS = (7, 7, 14, 7)
 MLP_RATIO = 4
+#: The stage whose output, patch merging included, is the early feature.
+EARLY_STAGE = 1
 #: Widths whose patch merging keeps the resolution, so that the embedding stays at stride 16.
 KEPT_RESOLUTION = (320, 448, 576)
 #: Classes of the pre-training; the classifier is in the checkpoint and is never run.
@@ -47,14 +50,12 @@ class ConvBN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve and normalise (B, C, H, W)."""
-        c, bn = self.c, self.bn
-        if self.training or bn.running_var is None or bn.running_mean is None:
-            normalised: Tensor = bn(c(x))
-            return normalised
-        scale = bn.weight * (bn.running_var + bn.eps).rsqrt()  # (C)
-        weight = c.weight * scale[:, None, None, None]
-        bias = bn.bias - bn.running_mean * scale
-        return F.conv2d(x, weight, bias, c.stride, c.padding, c.dilation, c.groups)
+        normalised: Tensor = self.bn(self.c(x))
+        return normalised
+
+    def folded(self) -> nn.Conv2d:
+        """Return the equivalent single convolution."""
+        return fold_conv_bn(self.c, self.bn)
 
 
 class PatchEmbed(nn.Module):
@@ -222,7 +223,7 @@ class AttentionStage(nn.Module):
 
 
 class TinyViT(nn.Module):
-    """TinyViT with SAM's neck: (B, 3, S, S) -> {"image": (B, 256, S/16, S/16)}."""
+    """TinyViT with SAM's neck, with ``embed_dim`` channels of the image embedding."""
 
     def __init__(self, embed_dim: int = 256) -> None:
         super().__init__()
@@ -246,9 +247,25 @@ class TinyViT(nn.Module):
         )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Encode (B, 3, S, S) normalised RGB; S is a multiple of 16."""
+        """Encode normalised RGB.
+
+        Parameters
+        ----------
+        x
+            (B, 3, S, S); S is a multiple of 16.
+
+        Returns
+        -------
+        dict
+            ``"image"`` (B, 256, S/16, S/16), and ``"early"`` (B, 160, S/16, S/16): the output of
+            the second stage with its patch merging, which the light HQ decoder takes its details
+            from.
+        """
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.patch_embed(x)
-        for stage in self.layers:
+        early = x
+        for index, stage in enumerate(self.layers):
             x = stage(x)
-        return {"image": self.neck(x)}
+            if index == EARLY_STAGE:
+                early = x
+        return {"image": self.neck(x), "early": early}
