@@ -67,7 +67,8 @@ class MaskDecoderHQ(MaskDecoder):
             (1, C/8, 4h, 4w).
         """
         deep: Tensor = self.embedding_encoder(image)
-        return deep + self.compress_vit_feat(early)
+        shallow: Tensor = self.compress_vit_feat(early)
+        return deep + shallow
 
     def decode_hq(
         self,
@@ -120,7 +121,7 @@ class MaskDecoderHQ(MaskDecoder):
         # the last convolution for the one channel that the token asks for, tap by tap
         kernels = torch.einsum("po,ocyx->pyxc", weights, last.weight).flatten(1, 2)  # (P, 9, C/4)
         taps = pixel_products(refined, kernels)  # (P, 9, 4h, 4w)
-        constant = weights @ last.bias  # (P)
+        constant = weights @ last.get_parameter("bias")  # (P)
         logits = pixel_products(details, weights[:, None]) + constant[:, None, None, None]
         height, width = logits.shape[-2:]
         for tap in range(9):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from litesam.errors import UnknownModelError
 from litesam.models.catalogue.lite_sam import LITE_SAM
-from litesam.models.catalogue.mobile_sam import MOBILE_SAM
+from litesam.models.catalogue.mobile_sam import MOBILE_SAM, MOBILE_SAM_HQ
+from litesam.models.catalogue.sam import HQ_SAM, SAM
 
 if TYPE_CHECKING:
     from litesam.types import ModelSpec
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 MODELS: tuple[ModelSpec, ...] = (
     *LITE_SAM,
     *MOBILE_SAM,
+    *MOBILE_SAM_HQ,
+    *SAM,
+    *HQ_SAM,
 )
 
 

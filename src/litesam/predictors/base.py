@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from litesam.errors import ConfigError, ImageError, ModelMismatchError, PromptError
-from litesam.models.registry import MODELS, get_spec
+from litesam.models.registry import get_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from torch import nn
 
     from litesam.frames import Frame
-    from litesam.types import Embedding, IntArray, Masks, ModelSpec, PromptBatch, Proposals
+    from litesam.types import (
+        Embedding,
+        HqMode,
+        IntArray,
+        Masks,
+        ModelSpec,
+        PromptBatch,
+        Proposals,
+    )
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +43,9 @@ RgbArray = npt.NDArray[np.uint8]
 #: Predictor class of each model family, ``"module:class"``; built as ``cls(spec, network, device,
 #: weights_hash)``.
 _FAMILIES = {
+    "edge_sam": "litesam.predictors.edge_sam:EdgeSamPredictor",
+    "hq_sam": "litesam.predictors.hq_sam:HqSamPredictor",
+    "efficient_sam": "litesam.predictors.efficient_sam:EfficientSamPredictor",
     "lite_sam": "litesam.predictors.lite_sam:LiteSamPredictor",
     "sam": "litesam.predictors.sam:SamPredictor",
 }
@@ -206,6 +217,40 @@ def check_prompts(prompts: PromptBatch, frame: Frame, low_res_yx: tuple[int, int
     return replace(prompts, boxes=_clipped_boxes(prompts.boxes, frame))
 
 
+def check_prompt_kinds(prompts: PromptBatch, spec: ModelSpec) -> None:
+    """Refuse prompts of a kind, or of a number of points, that a model does not take.
+
+    Raises
+    ------
+    PromptError
+        If there are mask prompts and the model has no input for them, or if a prompt has more
+        points than it looks at (a box counts as two of them, padding points count as none).
+    """
+    for kind, given, words in (
+        ("point", prompts.points, "points"),
+        ("box", prompts.boxes, "boxes"),
+        ("mask", prompts.low_res_masks, "an earlier mask"),
+    ):
+        if given is not None and kind not in spec.prompts:
+            raise PromptError(
+                f"{spec.title} ({spec.name!r}) does not take {words} as a prompt; it takes "
+                f"{' and '.join(spec.prompts)} prompts. Leave them out, or choose a model that "
+                "takes them, such as 'mobile_sam'."
+            )
+    if spec.max_points is None or prompts.labels is None:
+        return
+    points = np.count_nonzero(prompts.labels != -1, axis=1)
+    most = spec.max_points - (0 if prompts.boxes is None else 2)
+    wrong = np.flatnonzero(points > most)
+    if len(wrong):
+        beside = "" if prompts.boxes is None else " beside a box"
+        raise PromptError(
+            f"Prompt {int(wrong[0])} has {int(points[wrong[0]])} points{beside}; {spec.title} "
+            f"({spec.name!r}) looks at {most} at most. Remove some of them, or choose a model "
+            "without a limit, such as 'mobile_sam'."
+        )
+
+
 def _region(frame: Frame) -> str:
     """Words for the region of a frame."""
     (oy, ox), (height, width) = frame.origin_yx, frame.size_yx
@@ -298,7 +343,7 @@ def load_predictor(
     name: str = "lite_sam",
     weights: str | Path | None = None,
     device: str = "auto",
-    hq: bool = False,
+    hq: HqMode = False,
 ) -> Predictor:
     """Load a model, ready to encode and decode.
 
@@ -312,28 +357,28 @@ def load_predictor(
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` (``"cuda:1"`` …) or ``"mps"``.
     hq
-        Use the model's HQ weights.
+        True: the HQ decoder of the model's encoder (another file; ``weights`` then means that
+        file). ``"only"``: the mask of its HQ token alone, not added to SAM's.
 
     Raises
     ------
     UnknownModelError
         If no model has that name.
     ConfigError
-        If the device is not available, or the model has no HQ weights.
+        If the device is not available, or there is no HQ decoder for the model.
     WeightsError
         If the weights are missing, damaged or of another model.
     """
+    from litesam.models.hq import hq_spec
     from litesam.models.weights import encoder_hash, file_hash, load_network, resolve_weights
 
-    spec = get_spec(name)
-    if hq:
-        spec = _hq_spec(spec)
+    spec = hq_spec(get_spec(name), hq)
     target = resolve_device(device)
     path = resolve_weights(spec, weights)
     network = load_network(spec, path)
     logger.info("Loaded %s from %s on %s", spec.name, path, target)
     predictor: Predictor = make_predictor(
-        spec, network, target, file_hash(path), encoder_hash(network)
+        spec, network, target, file_hash(path), encoder_hash(network), hq_only=hq == "only"
     )
     return predictor
 
@@ -344,20 +389,15 @@ def make_predictor(
     device: str | torch.device,
     weights_hash: str,
     encoder_hash: str | None = None,
+    *,
+    hq_only: bool = False,
 ) -> Any:
     """Return the predictor of the spec's family around a network that holds its weights already.
 
     ``encoder_hash`` None: embeddings are this file's alone, not shared with other models.
+    ``hq_only`` is for HQ models: the mask of the HQ token alone.
     """
     module, _, attribute = _FAMILIES[spec.family].partition(":")
     predictor = getattr(import_module(module), attribute)
-    return predictor(spec, network, str(device), weights_hash, encoder_hash)
-
-
-def _hq_spec(spec: ModelSpec) -> ModelSpec:
-    """Spec of the HQ weights of a model."""
-    if spec.hq is not None:
-        return get_spec(spec.hq)
-    names = [repr(model.name) for model in MODELS if model.hq is not None]
-    choice = f"choose {' or '.join(names)}, or hq=False" if names else "use hq=False"
-    raise ConfigError(f"Model {spec.name!r} has no HQ weights; {choice}.")
+    options = {"hq_only": True} if hq_only else {}
+    return predictor(spec, network, str(device), weights_hash, encoder_hash, **options)
