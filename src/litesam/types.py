@@ -536,9 +536,11 @@ IsCancelled = Callable[[], bool]
 # --------------------------------------------------------------------------------------- parameters
 
 
-def option(default: Any, help_text: str, unit: str = "", **limits: Any) -> Any:
-    """Field of a config: default, help, unit, limits (``minimum``, ``maximum``, ``choices``)."""
-    return field(default=default, metadata={"help": help_text, "unit": unit, **limits})
+def option(default: Any, help_text: str, unit: str = "", **about: Any) -> Any:
+    """Field of a config: default, help, unit, limits (``minimum``, ``maximum``, ``choices``), and
+    ``advanced`` for what few people need, so that a window may fold it away.
+    """
+    return field(default=default, metadata={"help": help_text, "unit": unit, **about})
 
 
 def _check_options(config: Any) -> None:
@@ -605,7 +607,7 @@ class EverythingConfig:
     """Parameters of everything mode; None means the model's own default."""
 
     points_per_side: int = option(32, "Grid: points along each side", minimum=1, maximum=256)
-    points_per_batch: int = option(64, "Prompts decoded at once", minimum=1, maximum=1024)
+    points_per_batch: int | None = option(None, "Prompts decoded at once", minimum=1, maximum=1024)
     predicted_iou_threshold: float | None = option(
         None, "Drop masks whose predicted IoU is not above this", minimum=0.0, maximum=1.0
     )
@@ -615,11 +617,17 @@ class EverythingConfig:
     stability_offset: float = option(
         1.0, "Logit shift of the stability score", minimum=0.0, maximum=10.0
     )
-    nms_iou: float = option(
-        0.7, "Of two masks that overlap more than this the better stays", minimum=0.0, maximum=1.0
+    nms_iou: float | None = option(
+        None,
+        "Of two masks that overlap more than this the better stays; 1 keeps both",
+        minimum=0.0,
+        maximum=1.0,
     )
     confidence_threshold: float | None = option(
-        None, "AutoPPN: drop proposals below this confidence", minimum=0.0, maximum=1.0
+        None,
+        "AutoPPN and instances: drop what has a confidence below this",
+        minimum=0.0,
+        maximum=1.0,
     )
     top_n: int = option(
         512, "AutoPPN: at most this many proposals per tile", minimum=1, maximum=4096
@@ -628,6 +636,13 @@ class EverythingConfig:
         None, "AutoPPN: what goes to the decoder", choices=("point", "box", "both")
     )
     min_area_px: int = option(0, "Drop objects smaller than this", "px", minimum=0)
+    min_region_area_px: int | None = option(
+        None,
+        "Fill holes of a mask, and remove islands of it, that are smaller than this",
+        "px",
+        minimum=0,
+        advanced=True,
+    )
     nms_containment: float | None = option(
         None,
         "Of two masks the better stays if more than this share of the smaller lies in the other; "
@@ -646,6 +661,35 @@ class EverythingConfig:
         minimum=0.0,
         maximum=1.0,
     )
+    crop_layers: int = option(
+        0,
+        "Grid: layers of crops that are looked at as well; layer i cuts a tile into 2^i x 2^i",
+        minimum=0,
+        maximum=4,
+        advanced=True,
+    )
+    crop_overlap_ratio: float = option(
+        512 / 1500,
+        "Grid: overlap of the crops of layer 1, share of the shorter side; half of it in layer 2 …",
+        minimum=0.0,
+        maximum=0.9,
+        advanced=True,
+    )
+    crop_points_downscale: int = option(
+        1,
+        "Grid: points along each side of a crop are divided by this once per layer",
+        minimum=1,
+        maximum=16,
+        advanced=True,
+    )
+    crop_nms_iou: float = option(
+        0.7,
+        "Grid: of two masks of different crops whose boxes overlap more than this that of the "
+        "smaller crop stays",
+        minimum=0.0,
+        maximum=1.0,
+        advanced=True,
+    )
 
     def __post_init__(self) -> None:
         _check_options(self)
@@ -653,6 +697,11 @@ class EverythingConfig:
 
 # ------------------------------------------------------------------------------------------- models
 
+
+#: Ways in which everything mode knows what to ask the decoder: a regular grid of points; places and
+#: boxes of AutoPPN; boxes alone, of AutoPPN or of the caller; or nothing is asked, because the
+#: network finds instances by itself.
+PROPOSALS = ("grid", "auto_ppn", "boxes", "instances")
 
 #: Licences whose weights are fetched without a question.
 PERMISSIVE_LICENCES = frozenset({"Apache-2.0", "BSD-3-Clause", "MIT"})
@@ -733,7 +782,7 @@ class ModelSpec:
     prompts
         Prompts that the decoder takes: ``"point"``, ``"box"``, ``"mask"``.
     proposals
-        Ways of everything mode, the default first.
+        Ways of everything mode (`PROPOSALS`), the default first.
     hq
         Name of the model to use with the HQ toggle on, or None.
     weights
@@ -743,7 +792,7 @@ class ModelSpec:
     paper
         Citation.
     everything
-        Its own defaults of everything mode.
+        Its own defaults of everything mode, see `litesam.everything.resolve_config`.
     encoder
         Name of the encoder. Models of the same encoder share embeddings while its weights are the
         same. Empty: the name of the model.
@@ -753,6 +802,8 @@ class ModelSpec:
         Most points (a box counts as two) of one prompt; None: no limit.
     memory_bytes
         Resident memory that loading and encoding need, about.
+    proposer
+        Name of the model whose AutoPPN says where objects are; None: its own.
     """
 
     name: str
@@ -775,6 +826,7 @@ class ModelSpec:
     prompt_px: int | None = None
     max_points: int | None = None
     memory_bytes: int = 500_000_000
+    proposer: str | None = "lite_sam"
 
     @property
     def encoder_name(self) -> str:

@@ -54,7 +54,7 @@ class ThresholdPredictor:
             name="threshold",
             input_px=INPUT_PX,
             feature_shapes={"image": (1, INPUT_PX, INPUT_PX)},
-            proposals=("auto_ppn", "grid") if proposes else ("grid",),
+            proposals=("auto_ppn", "grid", "boxes") if proposes else ("grid",),
             everything={},
         )
         self.device = "cpu"

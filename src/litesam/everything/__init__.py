@@ -1,19 +1,21 @@
 """Everything mode: labels for a whole plane without a person.
 
-``proposals`` says where objects may be (a grid of points, or the model's own AutoPPN),
-``generator`` decodes, filters and merges.
+``proposals`` says what the decoder is asked (a grid of points, places of AutoPPN, boxes), with
+``crops`` of the grid and the ``sources`` of proposals that are not the model's own; ``defaults``
+are per model; ``decoding`` filters masks and suppresses duplicates; ``tile`` does one tile,
+``generator`` a plane.
 """
 
-from litesam.everything.generator import (
-    generate,
-    label_plane,
-    resolve_config,
-    segment_everything,
-)
+from litesam.everything.crops import crop_boxes
+from litesam.everything.defaults import resolve_config
+from litesam.everything.generator import find_objects, label_plane, segment_everything
 from litesam.everything.proposals import choose_proposals, grid_points
+from litesam.everything.tile import generate
 
 __all__ = [
     "choose_proposals",
+    "crop_boxes",
+    "find_objects",
     "generate",
     "grid_points",
     "label_plane",

@@ -1,9 +1,9 @@
-"""Where everything mode asks the decoder: a regular grid, or the places that AutoPPN finds.
+"""What everything mode asks the decoder: a grid of points, places that AutoPPN finds, boxes.
 
 Sources: the grid is that of SAM's automatic mask generator (Kirillov et al. 2023, "Segment
 Anything", Sec. 5); AutoPPN is that of Lite-SAM (Fu et al. 2024, arXiv:2407.08965): points and boxes
 of the proposal network, thinned by Point-NMS and cut to the best N inside the network, go to one
-decoder pass.
+decoder pass; boxes alone are the prompts of MobileSAMv2 (Zhang et al. 2023, arXiv:2312.09579).
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ import numpy as np
 
 from litesam.errors import ConfigError
 from litesam.frames import FloatArray
-from litesam.types import Box, PromptBatch
+from litesam.models.registry import MODELS
+from litesam.types import PROPOSALS, Box, PromptBatch
 
 if TYPE_CHECKING:
-    from litesam.predictors import Predictor
-    from litesam.types import BoolArray, Embedding, EverythingConfig, ModelSpec, Tile
-
-#: Ways to propose prompts.
-PROPOSALS = ("auto_ppn", "grid")
+    from litesam.types import BoolArray, ModelSpec, Proposals, Tile
 
 #: How far outside its core a tile still decodes proposals, pixels. Places further out are the
 #: neighbour's; the margin is there because the two do not place a proposal on the very same pixel.
@@ -41,38 +38,59 @@ class ProposedPrompts:
     prompts
         The batch.
     points
-        (P, 2) float, (y, x) image pixels: the place of each prompt.
+        (P, 2) float, (y, x) image pixels: the place of each prompt; None for boxes of the caller.
     confidence
-        (P,) confidence of the proposal network, or None for a grid.
+        (P,) confidence of the proposal network, or None where there is none.
     multimask
         Whether to ask for three candidates per prompt (a point alone is ambiguous, a box is not).
     """
 
     prompts: PromptBatch
-    points: FloatArray
+    points: FloatArray | None
     confidence: FloatArray | None
     multimask: bool
 
 
-def choose_proposals(spec: ModelSpec, proposals: str | None = None) -> str:
+def choose_proposals(
+    spec: ModelSpec, proposals: str | None = None, *, with_boxes: bool = False
+) -> str:
     """Return the way to propose prompts: the given one, or the model's default.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    proposals
+        One of `PROPOSALS`, or None.
+    with_boxes
+        The caller gives boxes: the default is then ``"boxes"``, and nothing else is possible.
 
     Raises
     ------
     ConfigError
-        If the name is unknown or the model cannot propose in this way.
+        If the name is unknown, the model cannot propose in this way, or it does not use the boxes.
     """
     if proposals is None:
-        return spec.proposals[0]
+        proposals = "boxes" if with_boxes else spec.proposals[0]
     if proposals not in spec.proposals:
         possible = " or ".join(map(repr, spec.proposals))
-        if proposals in PROPOSALS:
-            raise ConfigError(
-                f"Model {spec.name!r} cannot propose prompts with {proposals!r}; use "
-                f"proposals={possible} or a model that has it, such as 'lite_sam'."
-            )
-        raise ConfigError(f"Proposals {proposals!r} are not known; use proposals={possible}.")
+        if proposals not in PROPOSALS:
+            raise ConfigError(f"Proposals {proposals!r} are not known; use proposals={possible}.")
+        others = [repr(model.name) for model in MODELS if proposals in model.proposals]
+        hint = f" or a model that has it, such as {others[0]}" if others else ""
+        raise ConfigError(
+            f"Model {spec.name!r} cannot propose prompts with {proposals!r}; use "
+            f"proposals={possible}{hint}."
+        )
+    if with_boxes and proposals != "boxes":
+        raise ConfigError(
+            f"Boxes were given, but proposals={proposals!r} do not use them; use "
+            "proposals='boxes' or leave the boxes out."
+        )
     return proposals
+
+
+# -------------------------------------------------------------------------------------- the prompts
 
 
 def grid_points(region: Box, points_per_side: int) -> FloatArray:
@@ -89,75 +107,63 @@ def grid_points(region: Box, points_per_side: int) -> FloatArray:
     return np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
 
 
-def propose(
-    predictor: Predictor,
-    embedding: Embedding,
-    tile: Tile,
-    proposals: str,
-    config: EverythingConfig,
-) -> ProposedPrompts | None:
-    """Return the prompts for one tile, or None if there is nothing to ask.
+def grid_prompts(view: Box, tile: Tile, points_per_side: int) -> ProposedPrompts | None:
+    """Points of a grid over a view (the tile or a crop of it), or None if there are none.
 
-    Only places in the tile's core or within `CORE_MARGIN_PX` of it, and large objects that reach
-    into the core: those in the rest of the halo are the neighbours'.
+    Only those in the tile's core or within `CORE_MARGIN_PX` of it; the rest of the halo is the
+    neighbours'.
     """
-    if proposals == "grid":
-        return _from_grid(embedding, tile, config)
-    return _from_network(predictor, embedding, tile, config)
-
-
-def _from_grid(
-    embedding: Embedding, tile: Tile, config: EverythingConfig
-) -> ProposedPrompts | None:
-    region = _region(embedding)
-    points = grid_points(region, config.points_per_side)
-    points = points[_near_core(points, tile)]
+    points = grid_points(view, points_per_side)
+    points = points[near_core(points, tile)]
     if len(points) == 0:
         return None
     return ProposedPrompts(_point_batch(points), points, confidence=None, multimask=True)
 
 
-def _from_network(
-    predictor: Predictor, embedding: Embedding, tile: Tile, config: EverythingConfig
-) -> ProposedPrompts | None:
-    found = predictor.propose(
-        embedding,
-        top_n=config.top_n,
-        confidence_threshold=config.confidence_threshold or 0.0,
-    )
-    if found is None:
-        raise ConfigError(
-            f"Model {predictor.spec.name!r} proposes nothing itself; use proposals='grid'."
-        )
-    mine = _near_core(found.points, tile) | _through_core(found.boxes, tile)
+def network_prompts(found: Proposals, tile: Tile, kind: str) -> ProposedPrompts | None:
+    """Prompts from AutoPPN's places and boxes, or None if there are none for this tile.
+
+    Parameters
+    ----------
+    found
+        Proposals for the tile, in image pixels.
+    tile
+        Places in its core or within `CORE_MARGIN_PX` of it stay, and large objects that reach into
+        the core: those in the rest of the halo are the neighbours'.
+    kind
+        What goes to the decoder: ``"point"``, ``"box"`` or ``"both"``.
+    """
+    mine = near_core(found.points, tile) | through_core(found.boxes, tile)
     if not mine.any():
         return None
-    points = _inside(found.points[mine], _region(embedding))
+    points = _inside(found.points[mine], tile.padded)
     boxes = _at_least_a_pixel(found.boxes[mine], points)
     prompts = {
         "point": lambda: _point_batch(points),
         "box": lambda: PromptBatch(boxes=boxes),
         "both": lambda: _point_batch(points, boxes),
-    }[config.prompt_kind or "both"]()
-    return ProposedPrompts(
-        prompts, points, found.confidence[mine], multimask=config.prompt_kind == "point"
-    )
+    }[kind]()
+    return ProposedPrompts(prompts, points, found.confidence[mine], multimask=kind == "point")
 
 
-def _region(embedding: Embedding) -> Box:
-    """Region of the image that the embedding describes."""
-    (y, x), (height, width) = embedding.frame.origin_yx, embedding.frame.size_yx
-    return Box(y, x, y + height, x + width)
+def box_prompts(boxes: FloatArray) -> ProposedPrompts | None:
+    """Prompts from the caller's boxes of one tile, (P, 4) image pixels; None if there are none."""
+    if len(boxes) == 0:
+        return None
+    return ProposedPrompts(PromptBatch(boxes=boxes), None, None, multimask=False)
 
 
-def _near_core(points: FloatArray, tile: Tile) -> BoolArray:
+# ----------------------------------------------------------------------------------- whose are they
+
+
+def near_core(points: FloatArray, tile: Tile) -> BoolArray:
     """Which points lie in the tile's core or within the margin of it."""
     low = np.array([tile.core.y0, tile.core.x0]) - CORE_MARGIN_PX - 0.5
     high = np.array([tile.core.y1, tile.core.x1]) + CORE_MARGIN_PX - 0.5
     return np.asarray(((points >= low) & (points <= high)).all(axis=1))
 
 
-def _through_core(boxes: FloatArray, tile: Tile) -> BoolArray:
+def through_core(boxes: FloatArray, tile: Tile) -> BoolArray:
     """Which boxes reach from the core to the border of the tile.
 
     Of an object larger than the halo every tile sees another part and places its proposal in the

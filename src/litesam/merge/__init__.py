@@ -8,12 +8,14 @@ costs.
 from litesam.merge.label_image import OVERLAP_POLICIES, paint_labels
 from litesam.merge.nms import box_nms, containment, intersection, mask_iou, mask_nms
 from litesam.merge.records import record_from_masks
+from litesam.merge.regions import clean_records, remove_small_regions
 from litesam.merge.scores import fuse_scores, stability_score
 from litesam.merge.stitch import near_inner_edge, stitch_tiles
 
 __all__ = [
     "OVERLAP_POLICIES",
     "box_nms",
+    "clean_records",
     "containment",
     "fuse_scores",
     "intersection",
@@ -22,6 +24,7 @@ __all__ = [
     "near_inner_edge",
     "paint_labels",
     "record_from_masks",
+    "remove_small_regions",
     "stability_score",
     "stitch_tiles",
 ]

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from litesam.models.catalogue.shared import (
     HUGGING_FACE,
-    SAM_EVERYTHING,
     SAM_FEATURE,
+    SAM_PROPOSALS,
 )
 from litesam.types import ModelSpec, WeightsSpec
 
 #: Statistics of ImageNet, given by the authors on the 0–1 scale.
 _MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 _STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+#: Thresholds of the authors' notebook (it keeps the best of three masks of a point).
+_EVERYTHING = {
+    "grid": {
+        "predicted_iou_threshold": 0.7,
+        "stability_threshold": 0.9,
+        "min_region_area_px": 100,
+    }
+}
 _RAW = "https://github.com/yformer/EfficientSAM/raw/d525f622e6f640acf5a0fc37c7ca1f243da5bde0"
 
 
@@ -29,13 +37,13 @@ def _efficient_sam(
         pixel_std=_STD,
         feature_shapes={"image": SAM_FEATURE},
         prompts=("point", "box"),
-        proposals=("grid",),
+        proposals=SAM_PROPOSALS,
         hq=None,
         weights=weights,
         parameters=parameters,
         paper="Xiong et al. 2023, EfficientSAM: Leveraged Masked Image Pretraining for Efficient "
         "Segment Anything, arXiv:2312.00863",
-        everything=SAM_EVERYTHING,
+        everything=_EVERYTHING,
         max_points=6,
         memory_bytes=memory_bytes,
     )

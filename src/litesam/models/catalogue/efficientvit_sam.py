@@ -8,6 +8,7 @@ from litesam.models.catalogue.shared import (
     SAM_FEATURE,
     SAM_MEAN,
     SAM_PROMPTS,
+    SAM_PROPOSALS,
     SAM_STD,
 )
 from litesam.types import ModelSpec, WeightsSpec
@@ -28,7 +29,7 @@ def _efficientvit_sam(
         pixel_std=SAM_STD,
         feature_shapes={"image": SAM_FEATURE},
         prompts=SAM_PROMPTS,
-        proposals=("grid",),
+        proposals=SAM_PROPOSALS,
         hq=None,
         weights=WeightsSpec(
             file=file,

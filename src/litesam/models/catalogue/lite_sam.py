@@ -17,7 +17,7 @@ LITE_SAM = (
         pixel_std=SAM_STD,
         feature_shapes={"image": SAM_FEATURE},
         prompts=SAM_PROMPTS,
-        proposals=("auto_ppn", "grid"),
+        proposals=("auto_ppn", "grid", "boxes"),
         hq=None,
         weights=WeightsSpec(
             file="lite_sam.safetensors",
@@ -29,13 +29,16 @@ LITE_SAM = (
         parameters=4_276_088,
         paper="After Fu et al. 2024, Lite-SAM Is Actually What You Need for Segment Everything, "
         "arXiv:2407.08965; unspecified parts and weights are our own",
-        # Its predicted IoU is lower than SAM's; chosen on training images of nuclei.
+        # Its predicted IoU is lower than SAM's. The grid's thresholds were chosen on training
+        # images of nuclei, AutoPPN's on those of four data sets, see docs/model-card-lite-sam.md.
         everything={
+            "auto_ppn": {"predicted_iou_threshold": 0.4, "stability_threshold": 0.0},
             "grid": {
                 "predicted_iou_threshold": 0.6,
                 "stability_threshold": 0.6,
                 "min_visible": 0.5,
             },
         },
+        proposer=None,
     ),
 )

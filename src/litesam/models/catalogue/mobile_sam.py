@@ -9,6 +9,7 @@ from litesam.models.catalogue.shared import (
     SAM_FEATURE,
     SAM_MEAN,
     SAM_PROMPTS,
+    SAM_PROPOSALS,
     SAM_STD,
 )
 from litesam.types import ModelSpec, WeightsSpec
@@ -28,7 +29,7 @@ MOBILE_SAM = (
         pixel_std=SAM_STD,
         feature_shapes=_FEATURES,
         prompts=SAM_PROMPTS,
-        proposals=("grid",),
+        proposals=SAM_PROPOSALS,
         hq="sam_hq_vit_tiny",
         weights=WeightsSpec(
             file="mobile_sam.pt",
@@ -58,7 +59,7 @@ MOBILE_SAM_HQ = (
         pixel_std=SAM_STD,
         feature_shapes=_FEATURES,
         prompts=SAM_PROMPTS,
-        proposals=("grid",),
+        proposals=SAM_PROPOSALS,
         hq="sam_hq_vit_tiny",
         weights=WeightsSpec(
             file="sam_hq_vit_tiny.pth",

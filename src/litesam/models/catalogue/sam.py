@@ -8,6 +8,7 @@ from litesam.models.catalogue.shared import (
     SAM_FEATURE,
     SAM_MEAN,
     SAM_PROMPTS,
+    SAM_PROPOSALS,
     SAM_STD,
 )
 from litesam.types import ModelSpec, WeightsSpec
@@ -33,7 +34,7 @@ def _sam(
         # The early feature is the output of the first block with global attention.
         feature_shapes={"image": SAM_FEATURE, "early": (width, 64, 64)},
         prompts=SAM_PROMPTS,
-        proposals=("grid",),
+        proposals=SAM_PROPOSALS,
         hq=f"sam_hq_vit_{size}",
         weights=weights,
         parameters=parameters,

@@ -8,8 +8,11 @@ SAM_STD = (58.395, 57.12, 57.375)
 SAM_PROMPTS = ("point", "box", "mask")
 SAM_FEATURE = (256, 64, 64)
 
+#: Everything mode of SAM-like models: the grid of SAM's automatic mask generator; places and boxes
+#: of Lite-SAM's AutoPPN; boxes as in MobileSAMv2.
+SAM_PROPOSALS = ("grid", "auto_ppn", "boxes")
 #: Thresholds of SAM's automatic mask generator.
-SAM_EVERYTHING = {"predicted_iou_threshold": 0.88, "stability_threshold": 0.95}
+SAM_EVERYTHING = {"grid": {"predicted_iou_threshold": 0.88, "stability_threshold": 0.95}}
 
 #: MobileSAM's repository at a pinned commit: its master branch may change.
 MOBILE_SAM_RAW = (

@@ -1,0 +1,79 @@
+"""What None in an `EverythingConfig` means: per way of proposing, then per model."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from litesam.types import PROPOSALS, EverythingConfig
+
+if TYPE_CHECKING:
+    from litesam.types import ModelSpec
+
+#: For all ways of proposing.
+_COMMON: dict[str, Any] = {
+    "points_per_batch": 64,
+    "predicted_iou_threshold": 0.0,
+    "stability_threshold": 0.0,
+    "confidence_threshold": 0.0,
+    "prompt_kind": "both",
+    "nms_iou": 0.7,
+    "nms_containment": 1.0,
+    "min_region_area_px": 0,
+    "overlap_policy": "score",
+    "min_visible": 0.5,
+}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    # those of SAM's automatic mask generator
+    "grid": {
+        "predicted_iou_threshold": 0.88,
+        "stability_threshold": 0.95,
+        "prompt_kind": "point",
+        "min_visible": 0.25,
+    },
+    # Proposals hold few places without an object, so the filters are milder than a grid's; between
+    # those of EfficientSAM's notebook and none. A model that was measured has its own.
+    "auto_ppn": {
+        "predicted_iou_threshold": 0.7,
+        "stability_threshold": 0.8,
+        "confidence_threshold": 0.4,
+    },
+    # those of MobileSAMv2 (Zhang et al. 2023, arXiv:2312.09579): no filter and no suppression of
+    # masks, the largest is painted first
+    "boxes": {
+        "points_per_batch": 320,
+        "confidence_threshold": 0.4,
+        "prompt_kind": "box",
+        "nms_iou": 1.0,
+        "overlap_policy": "largest_first",
+        "min_visible": 0.0,
+    },
+    # The network has filtered and suppressed already.
+    "instances": {"nms_iou": 1.0, "overlap_policy": "largest_first", "min_visible": 0.0},
+}
+
+
+def resolve_config(
+    spec: ModelSpec, proposals: str, config: EverythingConfig | None = None
+) -> EverythingConfig:
+    """Return the config with every None replaced by the model's default.
+
+    ``spec.everything`` may hold defaults by option name, for all ways of proposing, and, with
+    precedence, under the name of the proposals:
+    ``{"min_visible": 0.5, "grid": {"stability_threshold": 0.95}}``.
+
+    Raises
+    ------
+    ConfigError
+        If ``spec.everything`` holds a value outside the option's limits.
+    """
+    config = EverythingConfig() if config is None else config
+    own = {name: value for name, value in spec.everything.items() if name not in PROPOSALS}
+    of_proposals = spec.everything.get(proposals, {})
+    defaults = {**_COMMON, **_DEFAULTS[proposals], **own, **of_proposals}
+    missing = {
+        option.name: defaults[option.name]
+        for option in fields(config)
+        if getattr(config, option.name) is None
+    }
+    return replace(config, **missing)
