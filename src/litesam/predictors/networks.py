@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from litesam.frames import Frame, fit_longest_side, fit_squash
+from litesam.models.folding import fold
 from litesam.predictors.base import RgbArray, check_rgb
 from litesam.preprocess.resize import resize_rgb
 from litesam.types import Embedding
@@ -37,7 +38,8 @@ class NetworkPredictor(Generic[NetworkT]):
     spec
         The model.
     network
-        Its network with weights; moved to ``device`` and switched to evaluation mode.
+        Its network with weights; folded for inference (`litesam.models.folding`) and moved to
+        ``device``, so it is the predictor's from here on.
     device
         Torch device.
     weights_hash
@@ -58,7 +60,7 @@ class NetworkPredictor(Generic[NetworkT]):
         self.device = device
         self.weights_hash = weights_hash
         self.encoder_hash = weights_hash if encoder_hash is None else encoder_hash
-        network.to(device).eval().requires_grad_(False)
+        fold(network).to(device).requires_grad_(False)
         self._network = network
         with torch.inference_mode():
             self._positions = self._network.prompt_encoder.dense_positions()  # (1, C, h, w)
