@@ -1,7 +1,8 @@
 """State dicts of weights files, read without executing anything in them.
 
 Two containers are read: safetensors, and the pickle containers of PyTorch (.pt, .pth) through the
-weights-only unpickler, which builds tensors and plain containers and refuses everything else.
+weights-only unpickler, which builds tensors and plain containers and refuses everything else. Files
+that hold a whole pickled network go to `litesam.models.checkpoints`, which runs nothing either.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from litesam.errors import WeightsError
+from litesam.models.checkpoints import UnsafeFileError, read_module_tensors
 
 #: Keys under which training programs wrap a state dict; looked for when the spec names none.
 _WRAPPERS = ("model", "state_dict")
@@ -123,7 +125,7 @@ def _read(path: Path, *, mapped: bool) -> Any:
             f"Weights file {path} is damaged or no safetensors file ({error}); get it again."
         ) from error
     except pickle.UnpicklingError as error:
-        raise WeightsError(_unpickling_message(path, error)) from error
+        return _read_network(path, error)
     except FileNotFoundError as error:
         raise WeightsError(f"Weights file {path} does not exist; check the path.") from error
     except OSError as error:
@@ -153,6 +155,16 @@ def _check_archive(path: Path) -> None:
                     f"File {path} was refused: its record {record.filename!r} is compressed, which "
                     "PyTorch's files never are. Get the original file."
                 )
+
+
+def _read_network(path: Path, error: pickle.UnpicklingError) -> Any:
+    """State dict of a whole pickled network; if the file is none, what the first reader said."""
+    try:
+        return read_module_tensors(path)
+    except UnsafeFileError:
+        raise
+    except WeightsError:
+        raise WeightsError(_unpickling_message(path, error)) from error
 
 
 def _unpickling_message(path: Path, error: Exception) -> str:
