@@ -102,7 +102,7 @@ class Hands:
                 and controller._interactive.idle
                 and controller._long.idle
             ),
-            timeout=20_000,
+            timeout=60_000,  # a cold disk takes its time over importing torch
         )
 
     @property

@@ -1,0 +1,78 @@
+"""Which controls cannot be used now, and why: sentences for their tooltips. No Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_litesam.requests import NotReady, PlaneRequest, channel_choices
+
+if TYPE_CHECKING:
+    from napari_litesam.state import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the controller knows beside the settings.
+
+    Attributes
+    ----------
+    plane
+        The plane shown, or why there is none.
+    computing
+        A computation that was started by a button runs.
+    decoding
+        A prompt is being answered.
+    shown
+        An object is in the preview.
+    asked
+        There are prompts that the model was asked about.
+    can_undo, has_prompts
+        Whether there are steps to undo, and prompts to clear.
+    """
+
+    plane: PlaneRequest | NotReady
+    computing: bool = False
+    decoding: bool = False
+    shown: bool = False
+    asked: bool = False
+    can_undo: bool = False
+    has_prompts: bool = False
+
+
+def disabled_reasons(settings: Settings, situation: Situation) -> dict[str, str]:
+    """Return the reason by name of each control that cannot be used now."""
+    plane = situation.plane
+    reasons: dict[str, str] = {}
+    if isinstance(plane, NotReady):
+        for name in ("embed", "everything", "positive", "negative", "box"):
+            reasons[name] = plane.reason
+    elif situation.computing:
+        for name in ("embed", "everything"):
+            reasons[name] = "A computation is running; wait or cancel it."
+    if not (situation.computing or situation.decoding):
+        reasons["cancel"] = "Nothing is running."
+    if len(channel_choices(settings.image)) < 2:
+        reasons["channel"] = (
+            "The image has no channel axis; the sliders choose the plane."
+            if settings.image is not None
+            else "There is no image."
+        )
+    if isinstance(plane, NotReady) or not plane.source.planes:
+        reasons["all_planes"] = "The image has one plane."
+    if not situation.can_undo:
+        reasons["undo"] = "There is nothing to undo."
+    if not situation.has_prompts:
+        reasons["clear"] = "There are no prompts."
+    if not situation.shown and not situation.decoding:
+        reasons["commit"] = commit_reason(situation.asked)
+    if settings.image is None:
+        reasons["target"] = "There is no image."
+    return reasons
+
+
+def commit_reason(asked: bool) -> str:
+    """Why there is nothing to commit."""
+    if not asked:
+        return "There is no object to commit: click on one, or draw a box around it."
+    return "There is no mask for these prompts; change them."

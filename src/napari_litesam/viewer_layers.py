@@ -1,0 +1,282 @@
+"""Layers of one panel in one viewer: added, kept in order, and taken out again.
+
+Prompt layers and preview of the chosen image live here. Layers are held as objects and never
+looked up by name. No Qt.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari.layers import Image, Labels
+from psygnal import Signal
+
+from napari_litesam import label_layer
+from napari_litesam.prompt_layers import PromptLayers, placement
+from napari_litesam.requests import plane_axes
+from napari_litesam.state import Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from litesam.types import BoolArray, PointLabel
+
+_TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine")
+
+#: What `ViewerLayers.tend` found: the prompt layers are as before, there anew, or not there.
+Tended = Literal["kept", "new", "none"]
+
+
+class ViewerLayers:
+    """The layers that a panel adds to its viewer.
+
+    Parameters
+    ----------
+    viewer
+        The viewer itself, not napari's proxy: identity of layers matters.
+    keys
+        What keys do on the prompt layers, by name of the key; those of ``point_keys`` on the points
+        alone.
+
+    Attributes
+    ----------
+    prompts_changed
+        The user changed a prompt.
+    pixels_changed, transform_changed
+        The chosen image got another array, or another place in the world.
+    prompts
+        The prompt layers of the chosen image.
+    preview
+        The layer that shows the current object before it is committed.
+    own_changes
+        Whether layers are being changed by the panel and not by the user.
+    removed_by_user
+        The user took the prompt layers out; they come back when a tool is chosen.
+    """
+
+    prompts_changed = Signal()
+    pixels_changed = Signal()
+    transform_changed = Signal()
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        keys: Mapping[str, Callable[[], None]],
+        point_keys: Mapping[str, Callable[[], None]],
+    ) -> None:
+        self._viewer = viewer
+        self._keys = dict(keys)
+        self._point_keys = dict(point_keys)
+        self.prompts: PromptLayers | None = None
+        self.preview: Labels | None = None
+        self.own_changes = False
+        self.removed_by_user = False
+        self._orphans: list[Layer] = []
+        self._watched: Image | None = None
+        self._closed = False
+
+    # -------------------------------------------------------------------------------------- reading
+
+    def images(self) -> list[Image]:
+        """Image layers of the viewer, bottom to top."""
+        return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+
+    def targets(self, image: Image, channel: int | None) -> list[Labels]:
+        """Labels layers that can take objects of an image."""
+        axes = plane_axes(image, channel)
+        return [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, Labels)
+            and layer is not self.preview
+            and label_layer.fits(layer, image, axes)
+        ]
+
+    # ------------------------------------------------------------------------------------ lifetime
+
+    def tend(self, image: Image | None, sign: PointLabel) -> Tended:
+        """Remove our layers of another image, add those that are missing."""
+        self._remove_orphans()
+        prompts = self.prompts
+        if prompts is not None and prompts.image is not image:
+            if image is not None and image.ndim == prompts.points.ndim:
+                # The layers move over instead of being replaced: with software rendering, the
+                # paint after a layer's OpenGL objects were freed can end the process (napari 0.9,
+                # with or without plugins), so no layer is removed that need not be.
+                self._remove_preview()
+                prompts.move_to(image)
+                self._raise_prompts()
+                return "new"
+            self.forget_prompts()
+        if self.prompts is not None:
+            return "kept"
+        self._remove_orphans()
+        self._remove_preview()
+        if image is None or image not in self._viewer.layers or self.removed_by_user:
+            return "none"
+        self._add_prompts(image, sign)
+        return "new"
+
+    def note_removed(self, layer: Layer) -> None:
+        """Take note that a layer left the viewer; nothing is changed in the viewer here."""
+        if layer is self.preview:
+            self.preview = None
+        if self.prompts is not None and layer in (self.prompts.points, self.prompts.boxes):
+            if not self.own_changes:
+                self.removed_by_user = True
+            self.forget_prompts()
+
+    def forget_prompts(self) -> None:
+        """Let go of the prompt layers; `tend` takes them out of the viewer."""
+        if self.prompts is None:
+            return
+        self.prompts.disconnect()
+        self.prompts.changed.disconnect(self._on_prompts)
+        self._orphans = [self.prompts.points, self.prompts.boxes]
+        self.prompts = None
+
+    def close(self, *, tidy: bool) -> None:
+        """Let go of all layers; ``tidy`` takes the prompts and the preview out of the viewer."""
+        self._closed = True
+        self.watch(None)
+        self.forget_prompts()
+        if tidy:
+            self._remove([*self._orphans, *([] if self.preview is None else [self.preview])])
+        self._orphans = []
+        self.preview = None
+
+    # --------------------------------------------------------------------------------------- image
+
+    def watch(self, image: Image | None) -> None:
+        """Listen to the chosen image layer."""
+        if self._watched is not None:
+            self._watched.events.data.disconnect(self._on_pixels)
+            for name in _TRANSFORMS:
+                getattr(self._watched.events, name).disconnect(self._on_transform)
+        self._watched = image
+        if image is not None:
+            image.events.data.connect(self._on_pixels)
+            for name in _TRANSFORMS:
+                getattr(image.events, name).connect(self._on_transform)
+
+    def _on_pixels(self, _event: Any = None) -> None:
+        self.pixels_changed.emit()
+
+    def _on_transform(self, _event: Any = None) -> None:
+        """Keep the preview on the image; prompts stay where they are in the world."""
+        if self._watched is not None and self.preview is not None:
+            for name, value in placement(self._watched, 2).items():
+                if name in _TRANSFORMS:
+                    setattr(self.preview, name, value)
+        self.transform_changed.emit()
+
+    # ------------------------------------------------------------------------------------- prompts
+
+    def activate(self, image: Image, tool: Tool, sign: PointLabel) -> None:
+        """Make a tool the one that the next click uses; bring the prompt layers back if need be."""
+        self.removed_by_user = False
+        prompts = self.prompts or self._add_prompts(image, sign)
+        with self._own():
+            if tool is Tool.BOX:
+                self._viewer.layers.selection.active = prompts.boxes
+                prompts.boxes.mode = "add_rectangle"
+            else:
+                self._viewer.layers.selection.active = prompts.points
+                prompts.points.mode = "add"
+
+    def _add_prompts(self, image: Image, sign: PointLabel) -> PromptLayers:
+        prompts = PromptLayers(image)
+        prompts.set_sign(sign)
+        self.prompts = prompts
+        prompts.changed.connect(self._on_prompts)
+        for layer in (prompts.points, prompts.boxes):
+            for key, intent in self._keys.items():
+                layer.bind_key(key, self._key(intent))
+        for key, intent in self._point_keys.items():
+            prompts.points.bind_key(key, self._key(intent))
+        with self._own():
+            self._viewer.layers.append(prompts.boxes)
+            self._viewer.layers.append(prompts.points)
+        return prompts
+
+    def _on_prompts(self) -> None:
+        self.prompts_changed.emit()
+
+    def _key(self, intent: Callable[[], None]) -> Callable[[Layer], None]:
+        """Key binding of a layer that follows an intent while the panel lives."""
+
+        def pressed(_layer: Layer) -> None:
+            if not self._closed:
+                intent()
+
+        return pressed
+
+    def _raise_prompts(self) -> None:
+        """Move the prompt layers to the top of the layer list."""
+        if self.prompts is not None:
+            layers = self._viewer.layers
+            with self._own():
+                for layer in (self.prompts.boxes, self.prompts.points):
+                    layers.move(layers.index(layer), len(layers))
+
+    # ------------------------------------------------------------------------------------- objects
+
+    def show_preview(self, image: Image, mask: BoolArray) -> None:
+        """Show a (H, W) mask over the image."""
+        if self.preview is None:
+            self.preview = label_layer.new_preview(image)
+            self._insert(self.preview)
+        label_layer.show_preview(self.preview, mask)
+
+    def hide_preview(self) -> None:
+        """Empty the preview."""
+        if self.preview is not None:
+            label_layer.show_preview(self.preview, None)
+
+    def add_objects(self, image: Image, channel: int | None) -> Labels:
+        """Add a Labels layer for the objects of an image."""
+        layer = label_layer.new_objects_layer(image, plane_axes(image, channel))
+        self._insert(layer)
+        return layer
+
+    def _insert(self, layer: Layer) -> None:
+        """Add a layer below the prompts (and a preview above other labels), without changing the
+        active layer.
+        """
+        anchors = [] if self.prompts is None else [self.prompts.boxes, self.prompts.points]
+        if layer is not self.preview and self.preview is not None:
+            anchors.append(self.preview)
+        layers = self._viewer.layers
+        present = [layers.index(anchor) for anchor in anchors if anchor in layers]
+        active = layers.selection.active
+        with self._own():
+            layers.insert(min(present, default=len(layers)), layer)
+            layers.selection.active = active
+
+    def _remove_preview(self) -> None:
+        if self.preview is not None:
+            self._remove([self.preview])
+            self.preview = None
+
+    def _remove_orphans(self) -> None:
+        self._remove(self._orphans)
+        self._orphans = []
+
+    def _remove(self, layers: list[Any]) -> None:
+        with self._own():
+            for layer in layers:
+                if layer in self._viewer.layers:
+                    self._viewer.layers.remove(layer)
+
+    @contextmanager
+    def _own(self) -> Iterator[None]:
+        """Changes of layers made inside are our own and not the user's."""
+        before, self.own_changes = self.own_changes, True
+        try:
+            yield
+        finally:
+            self.own_changes = before
