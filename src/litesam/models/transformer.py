@@ -123,12 +123,7 @@ class TwoWayAttentionBlock(nn.Module):
         self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Update (P, T, C) tokens and (P or 1, N, C) image tokens."""
-        if self.skip_first_layer_pe:
-            tokens = self.self_attn(tokens, tokens, tokens)
-        else:
-            q = tokens + token_pe
-            tokens = tokens + self.self_attn(q, q, tokens)
-        tokens = self.norm1(tokens)
+        tokens = self.norm1(self.attend_tokens(tokens, token_pe))
         placed = image + image_pe
         tokens = tokens + self.cross_attn_token_to_image.tokens_from_image(
             tokens + token_pe, placed, image
@@ -139,6 +134,14 @@ class TwoWayAttentionBlock(nn.Module):
             placed, tokens + token_pe, tokens
         )
         return tokens, self.norm4(image)
+
+    def attend_tokens(self, tokens: Tensor, token_pe: Tensor) -> Tensor:
+        """Let the tokens (P, T, C) attend to each other."""
+        if self.skip_first_layer_pe:  # the tokens are their own positions, and are replaced
+            result: Tensor = self.self_attn(tokens, tokens, tokens)
+            return result
+        q = tokens + token_pe
+        return tokens + self.self_attn(q, q, tokens)
 
 
 class TwoWayTransformer(nn.Module):
@@ -152,6 +155,8 @@ class TwoWayTransformer(nn.Module):
         Hidden width of the MLP of a block.
     mlp
         Makes that MLP from width and hidden width.
+    block
+        Class of the blocks.
     """
 
     def __init__(
@@ -161,13 +166,12 @@ class TwoWayTransformer(nn.Module):
         heads: int = 8,
         mlp_dim: int = 2048,
         mlp: Callable[[int, int], nn.Module] = TransformerMLP,
+        block: type[TwoWayAttentionBlock] = TwoWayAttentionBlock,
     ) -> None:
         super().__init__()
         self.channels = channels
         self.layers = nn.ModuleList(
-            TwoWayAttentionBlock(
-                channels, heads, mlp(channels, mlp_dim), skip_first_layer_pe=index == 0
-            )
+            block(channels, heads, mlp(channels, mlp_dim), skip_first_layer_pe=index == 0)
             for index in range(depth)
         )
         self.final_attn_token_to_image = Attention(channels, heads, downsample_rate=2)
