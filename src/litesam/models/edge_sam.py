@@ -8,25 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from litesam.models.encoders.rep_vit import RepViT
-from litesam.models.mask_decoder import MaskDecoder
-from litesam.models.prompt_encoder import PromptEncoder
-from litesam.models.sam import Sam
-from litesam.models.transformer import TwoWayTransformer
+from litesam.models.sam import assemble
 
 if TYPE_CHECKING:
+    from litesam.models.sam import Sam
     from litesam.types import ModelSpec
 
 
 def build(spec: ModelSpec) -> Sam:
     """Build EdgeSAM with random weights."""
-    channels, grid_side, _ = spec.feature_shapes["image"]
-    network = Sam(
-        RepViT(channels),
-        PromptEncoder(channels, input_px=spec.input_px, grid_side=grid_side),
-        MaskDecoder(TwoWayTransformer(channels=channels)),
-    )
-    # mypy: torch declares `Module.to(memory_format=...)` without a return type.
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return assemble(spec, RepViT(spec.feature_shapes["image"][0]))

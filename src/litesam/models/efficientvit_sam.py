@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from litesam.models.encoders.efficient_vit import CONFIGS, NORM_EPS, EfficientViT
-from litesam.models.mask_decoder import MaskDecoder
-from litesam.models.prompt_encoder import PromptEncoder
-from litesam.models.sam import Sam
-from litesam.models.transformer import TwoWayTransformer
+from litesam.models.sam import assemble
 
 if TYPE_CHECKING:
+    from litesam.models.sam import Sam
     from litesam.types import ModelSpec
 
 
@@ -49,14 +46,9 @@ def build_xl1(spec: ModelSpec) -> Sam:
 
 def _build(spec: ModelSpec, size: str) -> Sam:
     channels, grid_side, _ = spec.feature_shapes["image"]
-    network = Sam(
-        EfficientViT(CONFIGS[size], channels, grid_side),
-        PromptEncoder(channels, input_px=spec.frame_px, grid_side=grid_side),
-        MaskDecoder(TwoWayTransformer(channels=channels)),
-    )
+    network = assemble(spec, EfficientViT(CONFIGS[size], channels, grid_side))
     # SAM's decoder has 1e-5; this family was trained with one value everywhere.
     for module in network.modules():
         if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
             module.eps = NORM_EPS
-    # mypy: torch declares `Module.to(memory_format=...)` without a return type.
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network

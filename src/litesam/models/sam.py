@@ -95,7 +95,7 @@ class Sam(nn.Module):
         return logits, iou
 
 
-def _sam(spec: ModelSpec, image_encoder: nn.Module) -> Sam:
+def assemble(spec: ModelSpec, image_encoder: nn.Module) -> Sam:
     """Put an encoder together with SAM's prompt encoder and mask decoder."""
     channels, grid_side, _ = spec.feature_shapes["image"]
     return in_channels_last(
@@ -118,22 +118,22 @@ def in_channels_last(network: NetworkT) -> NetworkT:
 
 def build_mobile_sam(spec: ModelSpec) -> Sam:
     """Build MobileSAM with random weights: TinyViT-5M, SAM's prompt encoder and mask decoder."""
-    return _sam(spec, TinyViT(spec.feature_shapes["image"][0]))
+    return assemble(spec, TinyViT(spec.feature_shapes["image"][0]))
 
 
 def build_sam_vit_b(spec: ModelSpec) -> Sam:
     """Build SAM with ViT-B."""
-    return _sam(spec, build_vit(spec, VIT_B))
+    return assemble(spec, build_vit(spec, VIT_B))
 
 
 def build_sam_vit_l(spec: ModelSpec) -> Sam:
     """Build SAM with ViT-L."""
-    return _sam(spec, build_vit(spec, VIT_L))
+    return assemble(spec, build_vit(spec, VIT_L))
 
 
 def build_sam_vit_h(spec: ModelSpec) -> Sam:
     """Build SAM with ViT-H."""
-    return _sam(spec, build_vit(spec, VIT_H))
+    return assemble(spec, build_vit(spec, VIT_H))
 
 
 def build_vit(spec: ModelSpec, size: ViTSize) -> ViT:

@@ -21,7 +21,7 @@ def _edge_sam(name: str, title: str, sha256: str) -> ModelSpec:
         name=name,
         title=title,
         family="edge_sam",
-        builder="litesam.models.sam:build_edge_sam",
+        builder="litesam.models.edge_sam:build",
         input_px=1024,
         resize="longest_side",
         pixel_mean=SAM_MEAN,

@@ -22,7 +22,7 @@ def _efficientvit_sam(
         name=f"efficientvit_sam_{size}",
         title=f"EfficientViT-SAM-{size.upper()}",
         family="sam",
-        builder=f"litesam.models.sam:build_efficientvit_{size}",
+        builder=f"litesam.models.efficientvit_sam:build_{size}",
         input_px=input_px,
         resize="longest_side",
         pixel_mean=SAM_MEAN,
