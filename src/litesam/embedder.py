@@ -234,7 +234,7 @@ def _frame(fields: Mapping[str, Any]) -> Frame:
         y, x = fields.get(name, (0, 0)) if name == "content_origin_yx" else fields[name]
         pairs[name] = (int(y), int(x))
     upsampling = fields.get("upsampling", "two_step")
-    if upsampling not in ("two_step", "bicubic"):
+    if upsampling not in ("two_step", "bicubic", "direct"):
         raise ValueError(upsampling)
     return Frame(**pairs, upsampling=upsampling)
 

@@ -47,8 +47,10 @@ class Frame:
         Model pixel of the content's top-left pixel; (0, 0) where all padding is right and bottom.
     upsampling
         How logits become image pixels: ``"two_step"`` as SAM does (bilinear to the model frame,
-        cut to the content, bilinear to the region) or ``"bicubic"`` as EfficientSAM does (straight
-        to the region; only where the content fills the frame).
+        cut to the content, bilinear to the region), ``"bicubic"`` as EfficientSAM does (straight
+        to the region; only where the content fills the frame) or ``"direct"`` as FastSAM does (cut
+        to whole cells of the content, bilinear to the region). With ``"direct"`` logits of the
+        region's own size stay as they are.
     """
 
     origin_yx: tuple[int, int]
@@ -56,7 +58,7 @@ class Frame:
     content_yx: tuple[int, int]
     input_yx: tuple[int, int]
     content_origin_yx: tuple[int, int] = (0, 0)
-    upsampling: Literal["two_step", "bicubic"] = "two_step"
+    upsampling: Literal["two_step", "bicubic", "direct"] = "two_step"
 
     @property
     def scale_yx(self) -> tuple[float, float]:
@@ -111,19 +113,18 @@ class Frame:
         tuple
             ``rows`` (H, h) and ``columns`` (W, w), float32, read-only.
         """
-        rows, columns = (
-            _bicubic(low_res_yx[axis], self.size_yx[axis])
-            if self.upsampling == "bicubic"
-            else _two_step(
-                low_res_yx[axis],
-                self.input_yx[axis],
-                self.content_origin_yx[axis],
-                self.content_yx[axis],
-                self.size_yx[axis],
-            )
-            for axis in (0, 1)
-        )
+        if self.upsampling == "direct" and tuple(low_res_yx) == self.size_yx:
+            return _identity(self.size_yx[0]), _identity(self.size_yx[1])
+        rows, columns = (self._resampling(low_res_yx[axis], axis) for axis in (0, 1))
         return rows, columns
+
+    def _resampling(self, low_res: int, axis: int) -> FloatArray:
+        size, content, padded = self.size_yx[axis], self.content_yx[axis], self.input_yx[axis]
+        if self.upsampling == "bicubic":
+            return _bicubic(low_res, size)
+        if self.upsampling == "direct":
+            return _direct(low_res, padded, content, size)
+        return _two_step(low_res, padded, self.content_origin_yx[axis], content, size)
 
 
 def fit_longest_side(
@@ -178,6 +179,7 @@ def fit_letterbox(
         (content[0], content[1]),
         (content[0] + padding[0], content[1] + padding[1]),
         (before[0], before[1]),
+        "direct",
     )
 
 
@@ -193,6 +195,29 @@ def _bilinear(source: int, target: int) -> FloatArray:
     matrix[rows, lower] = 1.0 - fraction
     matrix[rows, np.minimum(lower + 1, source - 1)] += fraction
     result = matrix.astype(np.float32)
+    result.setflags(write=False)
+    return result
+
+
+@lru_cache(maxsize=16)
+def _identity(size: int) -> FloatArray:
+    result = np.eye(size, dtype=np.float32)
+    result.setflags(write=False)
+    return result
+
+
+@lru_cache(maxsize=64)
+def _direct(low_res: int, padded: int, content: int, size: int) -> FloatArray:
+    """(size, low_res) matrix: cut off the cells of the centred padding, bilinear to ``size``.
+
+    Where the padding is no whole number of cells the first cut is rounded down and the second up, a
+    convention of FastSAM's network family.
+    """
+    before = (padded - content) / 2 * (low_res / padded)
+    start = int(before)
+    stop = max(int(low_res - before), start + 1)
+    result = np.zeros((size, low_res), dtype=np.float32)
+    result[:, start:stop] = _bilinear(stop - start, size)
     result.setflags(write=False)
     return result
 

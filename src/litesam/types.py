@@ -334,6 +334,10 @@ class Masks:
     origins
         (P, 2) top-left (y, x) of each prompt's window in the low-resolution frame; None: the whole
         frame.
+    limits
+        (P, M, 4) boxes (y0, x0, y1, x1) in image pixels that each mask is cut to once it has the
+        resolution of the image (pixel centres in the half-open box stay), or None. Instances of
+        FastSAM end exactly at their boxes.
     """
 
     logits: FloatArray
@@ -341,6 +345,7 @@ class Masks:
     frame: Frame
     low_res_yx: tuple[int, int]
     origins: IntArray | None = None
+    limits: FloatArray | None = None
 
     def __len__(self) -> int:
         return int(self.logits.shape[0])
@@ -353,7 +358,7 @@ class Masks:
         full = np.full((count, candidates, *self.low_res_yx), OUTSIDE_LOGIT, dtype=np.float32)
         for p, (y, x) in enumerate(self.origins):
             full[p, :, y : y + height, x : x + width] = self.logits[p]
-        return Masks(full, self.predicted_iou, self.frame, self.low_res_yx)
+        return Masks(full, self.predicted_iou, self.frame, self.low_res_yx, limits=self.limits)
 
     def take(self, indices: npt.ArrayLike) -> Masks:
         """Return the masks of some prompts."""
@@ -364,6 +369,7 @@ class Masks:
             self.frame,
             self.low_res_yx,
             None if self.origins is None else self.origins[index],
+            None if self.limits is None else self.limits[index],
         )
 
     def best(self) -> Masks:
@@ -376,6 +382,7 @@ class Masks:
             self.frame,
             self.low_res_yx,
             self.origins,
+            None if self.limits is None else self.limits[rows, columns][:, None],
         )
 
     def to_image(self, threshold: float = 0.0) -> BoolArray:
@@ -392,7 +399,21 @@ class Masks:
         for p in range(len(self)):
             for m in range(masks.logits.shape[1]):
                 result[p, m] = (rows @ masks.logits[p, m] @ columns.T) > threshold
+                if self.limits is not None:
+                    self._cut(result[p, m], p, m, self.frame.origin_yx, False)
         return result
+
+    def _cut(
+        self, values: AnyArray, prompt: int, candidate: int, origin: tuple[int, int], outside: Any
+    ) -> None:
+        """Overwrite values at image pixel ``origin`` and on that lie outside the mask's limits."""
+        if self.limits is None:
+            return
+        y0, x0, y1, x1 = (float(limit) for limit in self.limits[prompt, candidate])
+        y = np.arange(values.shape[0]) + origin[0]
+        x = np.arange(values.shape[1]) + origin[1]
+        values[(y < y0) | (y >= y1), :] = outside
+        values[:, (x < x0) | (x >= x1)] = outside
 
     def crop_logits(
         self, prompt: int, candidate: int = 0, threshold: float = 0.0
@@ -428,7 +449,9 @@ class Masks:
         r0, rows = _window_rows(rows, y0, y1 - y0, partial=True)
         c0, columns = _window_rows(columns, x0, x1 - x0, partial=True)
         values = rows @ (logits[y0:y1, x0:x1] - np.float32(threshold)) @ columns.T
-        return (oy + r0, ox + c0), values + np.float32(threshold)
+        values = values + np.float32(threshold)
+        self._cut(values, prompt, candidate, (oy + r0, ox + c0), OUTSIDE_LOGIT)
+        return (oy + r0, ox + c0), values
 
     def crop(
         self, prompt: int, candidate: int = 0, threshold: float = 0.0
@@ -832,6 +855,11 @@ class ModelSpec:
     def encoder_name(self) -> str:
         """Name under which embeddings are kept."""
         return self.encoder or self.name
+
+    @property
+    def selects(self) -> bool:
+        """Whether prompts choose among instances that the network finds once, at encoding."""
+        return "instances" in self.proposals
 
     @property
     def frame_px(self) -> int:
