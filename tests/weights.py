@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 import torch
 
 import litesam
 from litesam.errors import WeightsError
-from litesam.models.registry import get_spec
+from litesam.models.registry import MODELS, get_spec
 from litesam.predictors import make_predictor
 from parity.fill import fill_tensor
 
@@ -26,6 +27,23 @@ if TYPE_CHECKING:
     from litesam.predictors import Predictor
     from litesam.predictors.lite_sam import LiteSamPredictor
     from litesam.types import ModelSpec
+
+
+#: Models with more parameters than this are tested in the slow run only: gigabytes, and seconds for
+#: each image.
+SLOW_ABOVE = 100_000_000
+
+
+def model_cases(slow_above: int = SLOW_ABOVE) -> list[pytest.ParameterSet]:
+    """Names of all models, to parametrise tests with; large ones are marked slow."""
+    return [
+        pytest.param(
+            spec.name,
+            id=spec.name,
+            marks=[pytest.mark.slow] if spec.parameters > slow_above else [],
+        )
+        for spec in MODELS
+    ]
 
 
 def build_network(spec: ModelSpec) -> nn.Module:

@@ -13,7 +13,6 @@ import pytest
 
 from litesam.errors import ConfigError
 from litesam.everything import segment_everything
-from litesam.models.registry import MODELS
 from litesam.segmenter import Segmenter
 from litesam.types import (
     BoxPrompt,
@@ -23,7 +22,7 @@ from litesam.types import (
     Prompts,
     TilingConfig,
 )
-from weights import usable_predictor
+from weights import model_cases, usable_predictor
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,7 +41,7 @@ CONFIG = EverythingConfig(
 TILING = TilingConfig(tile_px=128, halo_px=24, single_up_to_px=128)
 
 
-@pytest.fixture(scope="module", params=[spec.name for spec in MODELS])
+@pytest.fixture(scope="module", params=model_cases(60_000_000))
 def predictor(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Predictor:
