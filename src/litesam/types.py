@@ -755,6 +755,9 @@ class WeightsSpec:
         About this size, where ``size_bytes`` is not known.
     licence_url, licence_note
         Where the licence can be read, and what it means for the user, in one sentence.
+    other_parts
+        Whether the official file may hold tensors of parts that the network does not have (the
+        first word of their names); they are left out.
     """
 
     file: str
@@ -767,6 +770,7 @@ class WeightsSpec:
     approx_bytes: int | None = None
     licence_url: str | None = None
     licence_note: str | None = None
+    other_parts: bool = False
 
     @property
     def bundled(self) -> bool:
