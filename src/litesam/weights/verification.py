@@ -67,8 +67,8 @@ def verify_weights(model: str | ModelSpec) -> WeightsReport:
     path = status.path
     if path is None or not status.present:
         names = ", ".join(file.target.name for file in status.missing)
-        problem = f"Missing: {names}. Get it with `litesam models download {spec.name}`."
-        return WeightsReport(spec, path, False, "unknown", False, False, problem)
+        advice = f"Missing: {names}. Get it with `litesam models download {spec.name}`."
+        return WeightsReport(spec, path, False, "unknown", False, False, advice)
     readable = matches = False
     state: HashState = "unknown"
     problem: str | None = None
