@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from litesam.errors import UnknownModelError
+from litesam.models.catalogue.edge_sam import EDGE_SAM
+from litesam.models.catalogue.efficientvit_sam import EFFICIENTVIT_SAM
 from litesam.models.catalogue.lite_sam import LITE_SAM
 from litesam.models.catalogue.mobile_sam import MOBILE_SAM, MOBILE_SAM_HQ
 from litesam.models.catalogue.sam import HQ_SAM, SAM
@@ -23,6 +25,8 @@ MODELS: tuple[ModelSpec, ...] = (
     *MOBILE_SAM_HQ,
     *SAM,
     *HQ_SAM,
+    *EDGE_SAM,
+    *EFFICIENTVIT_SAM,
 )
 
 

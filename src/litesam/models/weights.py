@@ -127,9 +127,7 @@ def own_state(spec: ModelSpec, path: Path, *, mapped: bool = False) -> dict[str,
     See `read_state_dict` for ``mapped`` and errors.
     """
     state = read_state_dict(path, spec.weights.container, mapped=mapped)
-    for name in _TOLERATED:
-        state.pop(name, None)
-    return state
+    return {name: state[name] for name in _own_names(spec, state)}
 
 
 def expected_tensors(spec: ModelSpec) -> Mapping[str, Tensor]:
@@ -144,8 +142,19 @@ def expected_tensors(spec: ModelSpec) -> Mapping[str, Tensor]:
 def holds_model(spec: ModelSpec, state: Mapping[str, Tensor]) -> bool:
     """Whether names and shapes of a state dict are exactly those of a model."""
     wanted = expected_tensors(spec)
-    names = set(state).difference(_TOLERATED)
-    return names == set(wanted) and all(state[name].shape == wanted[name].shape for name in names)
+    names = _own_names(spec, state)
+    return set(names) == set(wanted) and all(
+        state[name].shape == wanted[name].shape for name in names
+    )
+
+
+def _own_names(spec: ModelSpec, state: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors of a file that have to be a model's."""
+    names = [name for name in state if name not in _TOLERATED]
+    if spec.weights.other_parts:
+        parts = {name.partition(".")[0] for name in expected_tensors(spec)}
+        names = [name for name in names if name.partition(".")[0] in parts]
+    return names
 
 
 def _empty_network(spec: ModelSpec) -> nn.Module:

@@ -39,6 +39,7 @@ def _edge_sam(name: str, title: str, sha256: str) -> ModelSpec:
             licence="NTU S-Lab License 1.0",
             licence_url="https://github.com/chongzhou96/EdgeSAM/blob/master/LICENSE",
             licence_note="Non-commercial use only; other use needs the permission of the authors.",
+            other_parts=True,
         ),
         parameters=9_582_112,
         paper="Zhou et al. 2023, EdgeSAM: Prompt-In-the-Loop Distillation for On-Device "
