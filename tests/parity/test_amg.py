@@ -8,6 +8,7 @@ last pixel, (x, y, width, height) with width = x1 - x0.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,17 @@ import torch
 from PIL import Image
 
 import litesam
-from litesam.everything import generate, grid_points
-from litesam.merge import box_nms, near_inner_edge, record_from_masks, stability_score
+from litesam.embedder import Embedder
+from litesam.errors import ConfigError
+from litesam.everything import crop_boxes, find_objects, generate, grid_points
+from litesam.merge import (
+    box_nms,
+    near_inner_edge,
+    record_from_masks,
+    remove_small_regions,
+    stability_score,
+)
+from litesam.preprocess import Plane
 from litesam.tiling import make_tiles
 from litesam.types import Box, EverythingConfig, PromptBatch
 from parity.fill import fill_state_dict
@@ -55,9 +65,14 @@ def amg_predictor(index: dict[str, Any], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def embedding(amg_predictor: Predictor, index: dict[str, Any]) -> Embedding:
+def image(index: dict[str, Any]) -> Array:
     with Image.open(KIT / "images" / index["image"]["file"]) as file:
-        return amg_predictor.encode(np.asarray(file.convert("RGB")))
+        return np.asarray(file.convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def embedding(amg_predictor: Predictor, image: Array) -> Embedding:
+    return amg_predictor.encode(image)
 
 
 @pytest.fixture(scope="module")
@@ -91,25 +106,44 @@ def test_candidates_are_the_same(candidates: list[MaskRecord], arrays: dict[str,
     assert same.mean() > 0.95
 
 
-@pytest.mark.parametrize("run", ["default_points8", "nms_0.9"])
-def test_records_are_the_same(
-    run: str,
-    amg_predictor: Predictor,
-    embedding: Embedding,
-    arrays: dict[str, Array],
-    index: dict[str, Any],
-) -> None:
-    settings, expected = (index["runs"][run][key] for key in ("settings", "records"))
-    config = EverythingConfig(
+@pytest.fixture(scope="module")
+def embedder(amg_predictor: Predictor) -> Embedder:
+    return Embedder(amg_predictor)
+
+
+def _config(settings: dict[str, Any]) -> EverythingConfig:
+    """SAM's parameters in our names; those that a run does not name have SAM's defaults."""
+    return EverythingConfig(
         points_per_side=settings["points_per_side"],
         points_per_batch=settings["points_per_batch"],
         predicted_iou_threshold=settings["pred_iou_thresh"],
         stability_threshold=settings["stability_score_thresh"],
         stability_offset=settings["stability_score_offset"],
         nms_iou=settings["box_nms_thresh"],
+        crop_layers=settings["crop_n_layers"],
+        crop_points_downscale=settings.get("crop_n_points_downscale_factor", 1),
+        min_region_area_px=settings["min_mask_region_area"],
     )
-    (tile,) = make_tiles(embedding.frame.size_yx)
-    records = generate(amg_predictor, embedding, tile, "grid", config)
+
+
+@pytest.mark.parametrize("run", ["default_points8", "nms_0.9", "min_region", "crops"])
+def test_records_are_the_same(
+    run: str,
+    embedder: Embedder,
+    image: Array,
+    arrays: dict[str, Array],
+    index: dict[str, Any],
+) -> None:
+    settings, expected = (index["runs"][run][key] for key in ("settings", "records"))
+    plane = Plane(image, "as it is")
+    records = find_objects(
+        embedder.predictor,
+        embedder,
+        plane,
+        make_tiles(plane.shape_yx),
+        "grid",
+        _config(settings),
+    )
 
     assert len(records) == len(expected)
     shape = tuple(index["arrays"][f"{run}.masks"]["full_shape"])
@@ -119,8 +153,49 @@ def test_records_are_the_same(
         assert record.point == (y, x)
         assert record.predicted_iou == pytest.approx(reference["predicted_iou"], abs=1e-3)
         assert record.stability == pytest.approx(reference["stability_score"], abs=0.02)
+        x0, y0, width, height = reference["bbox"]
+        box = record.box
+        np.testing.assert_allclose(
+            (box.x0, box.y0, box.x1 - 1 - box.x0, box.y1 - 1 - box.y0),
+            (x0, y0, width, height),
+            atol=2,  # a logit next to 0 may flip
+        )
         ours = record.mask(mask.shape)
         assert (ours & mask).sum() / (ours | mask).sum() >= 0.99
+
+
+def test_crops_need_the_pixels(amg_predictor: Predictor, embedding: Embedding) -> None:
+    (tile,) = make_tiles(embedding.frame.size_yx)
+    with pytest.raises(ConfigError, match="Crops need the pixels"):
+        generate(amg_predictor, embedding, tile, "grid", EverythingConfig(crop_layers=1))
+
+
+def test_crops_are_the_same(index: dict[str, Any]) -> None:
+    for name, case in index["helpers"]["generate_crop_boxes"].items():
+        height, width, layers = (int(n) for n in re.findall(r"(?:h|w|layers)(\d+)", name))
+        found = crop_boxes(Box(0, 0, height, width), layers, case["overlap_ratio"])
+        assert [layer for layer, _ in found] == case["layers"]
+        assert [[b.x0, b.y0, b.x1, b.y1] for _, b in found] == case["boxes_xyxy"]
+
+
+@pytest.mark.parametrize("kind", ["holes", "islands"])
+@pytest.mark.parametrize("least", [20, 60])
+def test_small_regions_are_the_same(
+    kind: str, least: int, arrays: dict[str, Array], index: dict[str, Any]
+) -> None:
+    shape = index["arrays"]["helper.regions.masks"]["full_shape"]
+
+    def stored(name: str) -> Array:
+        flat = np.unpackbits(arrays[f"helper.regions.{name}"])[: np.prod(shape)]
+        return flat.reshape(shape).astype(bool)
+
+    changes = index["helpers"]["remove_small_regions"][f"{kind}{least}_changed"]
+    for mask, expected, changed in zip(
+        stored("masks"), stored(f"{kind}{least}"), changes, strict=True
+    ):
+        ours, is_changed = remove_small_regions(mask, least, kind)  # type: ignore[arg-type]
+        assert is_changed == changed
+        assert np.array_equal(ours, expected)
 
 
 @pytest.mark.parametrize("offset", [0.5, 1.0, 3.0])
