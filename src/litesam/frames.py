@@ -20,7 +20,7 @@ matrices.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Literal
 
 import numpy as np
@@ -117,6 +117,35 @@ class Frame:
             return _identity(self.size_yx[0]), _identity(self.size_yx[1])
         rows, columns = (self._resampling(low_res_yx[axis], axis) for axis in (0, 1))
         return rows, columns
+
+    def reach(self, logits: FloatArray, threshold: float) -> tuple[slice, slice] | None:
+        """Return the logits that image pixels above ``threshold`` can be mixed from.
+
+        Parameters
+        ----------
+        logits
+            (h, w) of the whole input or of a window of it.
+        threshold
+            Every image pixel above it is mixed from logits in the result only.
+
+        Returns
+        -------
+        tuple or None
+            Rows and columns; None if no pixel can exceed the threshold.
+        """
+        if self.upsampling == "bicubic":
+            above, margin, length = _bicubic_above(logits, threshold), 0, _TAPS
+        else:
+            # A pixel mixes at most three neighbours of each axis, with positive weights of sum 1.
+            above, margin, length = logits > threshold, 2, 1
+        spans = []
+        for axis in (0, 1):
+            where = np.flatnonzero(above.any(axis=1 - axis))
+            if where.size == 0:
+                return None
+            start, stop = int(where[0]) - margin, int(where[-1]) + length + margin
+            spans.append(slice(max(start, 0), min(stop, logits.shape[axis])))
+        return spans[0], spans[1]
 
     def _resampling(self, low_res: int, axis: int) -> FloatArray:
         size, content, padded = self.size_yx[axis], self.content_yx[axis], self.input_yx[axis]
@@ -243,6 +272,36 @@ def _bicubic(source: int, target: int) -> FloatArray:
     result = matrix.astype(np.float32)
     result.setflags(write=False)
     return result
+
+
+#: Neighbours of each axis that a bicubic pixel is mixed from.
+_TAPS = 4
+#: At most this share of a bicubic pixel's weights is negative: half way between its neighbours they
+#: are -3/32, 19/32, 19/32, -3/32 on each axis, so 2 (6/32) (38/32) = 0.4453 on both. Rounded up.
+_NEGATIVE_SHARE = 0.446
+
+
+def _bicubic_above(logits: FloatArray, threshold: float) -> npt.NDArray[np.bool_]:
+    """Tell which 4x4 neighbourhoods (named by their first pixel) can make a pixel above threshold.
+
+    Negative weights can lift a pixel beside a steep edge above all of its neighbours. With N the
+    sum of negative weights, the others sum up to 1 + N, so a pixel is at most
+    ``(1 + N) highest - N lowest`` of its neighbourhood.
+    """
+    highest, lowest = (_over_taps(logits, join) for join in (np.maximum, np.minimum))
+    bound: npt.NDArray[np.bool_] = highest + _NEGATIVE_SHARE * (highest - lowest) > threshold
+    return bound
+
+
+def _over_taps(values: FloatArray, join: np.ufunc) -> FloatArray:
+    """Join values over 4x4 neighbourhoods, less where the array is smaller: (h - 3, w - 3)."""
+    for axis in (0, 1):
+        count = max(values.shape[axis] - _TAPS + 1, 1)
+        taps = min(_TAPS, values.shape[axis])
+        moved = np.moveaxis(values, axis, 0)
+        parts = [moved[tap : tap + count] for tap in range(taps)]
+        values = np.moveaxis(np.asarray(reduce(join, parts)), 0, axis)
+    return values
 
 
 @lru_cache(maxsize=64)

@@ -388,8 +388,9 @@ class Masks:
     def to_image(self, threshold: float = 0.0) -> BoolArray:
         """Return (P, M, H, W) bool masks of the frame's region, in image pixels.
 
-        The logits are resampled bilinearly as SAM does (low resolution → input → region), then
-        compared with ``threshold``.
+        The logits are resampled as the frame says (`Frame.resampling`), then compared with
+        ``threshold``. A logit equal to it is outside, also for EfficientSAM, whose reference
+        implementation counts it in: with real weights no logit is exactly 0.
         """
         masks = self.whole()
         rows, columns = self.frame.resampling(self.low_res_yx)
@@ -428,9 +429,11 @@ class Masks:
             Image pixel (y, x) of the top-left value and (h, w) float32 logits; exact where they
             exceed ``threshold``, at most ``threshold`` elsewhere. (0, 0) values if none exceeds it.
         """
+        if self.origins is not None and self.frame.upsampling == "bicubic":
+            return self.take([prompt]).whole().crop_logits(0, candidate, threshold)
         logits = self.logits[prompt, candidate]
-        positive = logits > threshold
-        if not positive.any():
+        reach = self.frame.reach(logits, threshold)
+        if reach is None:
             return self.frame.origin_yx, np.zeros((0, 0), dtype=np.float32)
         rows, columns = self.frame.resampling(self.low_res_yx)
         oy, ox = self.frame.origin_yx
@@ -439,16 +442,11 @@ class Masks:
             y_image, rows = _window_rows(rows, y, logits.shape[0])
             x_image, columns = _window_rows(columns, x, logits.shape[1])
             oy, ox = oy + y_image, ox + x_image
-        # An image pixel mixes at most three neighbouring logits of each axis, with weights of sum
-        # 1: beyond two logits from the last positive one nothing can be positive. What is cut off
-        # counts as the threshold itself, hence the subtraction.
-        y0, y1 = _span(positive.any(axis=1))
-        x0, x1 = _span(positive.any(axis=0))
-        y0, y1 = max(y0 - 2, 0), min(y1 + 2, logits.shape[0])
-        x0, x1 = max(x0 - 2, 0), min(x1 + 2, logits.shape[1])
-        r0, rows = _window_rows(rows, y0, y1 - y0, partial=True)
-        c0, columns = _window_rows(columns, x0, x1 - x0, partial=True)
-        values = rows @ (logits[y0:y1, x0:x1] - np.float32(threshold)) @ columns.T
+        part = _inner_rows if self.frame.upsampling == "bicubic" else _partial_rows
+        r0, rows = part(rows, reach[0])
+        c0, columns = part(columns, reach[1])
+        # What is cut off counts as the threshold itself, hence the subtraction.
+        values = rows @ (logits[reach] - np.float32(threshold)) @ columns.T
         values = values + np.float32(threshold)
         self._cut(values, prompt, candidate, (oy + r0, ox + c0), OUTSIDE_LOGIT)
         return (oy + r0, ox + c0), values
@@ -476,27 +474,40 @@ def _span(flags: npt.ArrayLike) -> tuple[int, int]:
     return int(where[0]), int(where[-1]) + 1
 
 
-def _window_rows(
-    matrix: FloatArray, start: int, length: int, partial: bool = False
-) -> tuple[int, FloatArray]:
+def _window_rows(matrix: FloatArray, start: int, length: int) -> tuple[int, FloatArray]:
     """Return the part of a resampling matrix for source pixels ``start : start + length``.
 
-    The result is (first target pixel, matrix). Without ``partial`` all target pixels that touch the
-    window stay and weights that leave it are clamped to the window's edge (so that a window behaves
-    like an image of its own); with it, weights outside are dropped.
+    The result is (first target pixel, matrix). All target pixels that touch the window stay, and
+    weights that leave it are clamped to the window's edge: a window behaves like an image of its
+    own.
     """
-    window = matrix[:, start : start + length]
+    first, window = _partial_rows(matrix, slice(start, start + length))
+    outside = matrix[first : first + len(window)]
+    missing = 1.0 - window.sum(axis=1)
+    left = outside[:, :start].sum(axis=1)
+    window[:, 0] += np.minimum(left, missing)
+    window[:, -1] += np.maximum(missing - left, 0.0)
+    return first, window
+
+
+def _partial_rows(matrix: FloatArray, part: slice) -> tuple[int, FloatArray]:
+    """Return the target pixels that touch some source pixels; other weights are dropped."""
+    window = matrix[:, part]
     touched = np.flatnonzero(window.any(axis=1))
     if touched.size == 0:
-        return 0, np.zeros((0, length), dtype=np.float32)
+        return 0, np.zeros((0, window.shape[1]), dtype=np.float32)
     first, last = int(touched[0]), int(touched[-1]) + 1
-    window = np.array(window[first:last])
-    if not partial:
-        missing = 1.0 - window.sum(axis=1)
-        left = matrix[first:last, :start].sum(axis=1)
-        window[:, 0] += np.minimum(left, missing)
-        window[:, -1] += np.maximum(missing - left, 0.0)
-    return first, window
+    return first, np.array(window[first:last])
+
+
+def _inner_rows(matrix: FloatArray, part: slice) -> tuple[int, FloatArray]:
+    """Return the target pixels that are mixed from some source pixels alone."""
+    outside = matrix[:, : part.start].any(axis=1) | matrix[:, part.stop :].any(axis=1)
+    inner = np.flatnonzero(~outside)
+    if inner.size == 0:
+        return 0, np.zeros((0, part.stop - part.start), dtype=np.float32)
+    first, last = int(inner[0]), int(inner[-1]) + 1
+    return first, matrix[first:last, part]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
