@@ -750,7 +750,7 @@ class WeightsSpec:
     file
         File name in the package (bundled) or of the official checkpoint.
     url
-        Download address, or None for bundled weights.
+        Download address; None for bundled weights and for files that no program can fetch.
     sha256
         Expected hash; None where no trustworthy one is known.
     size_bytes
@@ -766,6 +766,11 @@ class WeightsSpec:
         About this size, where ``size_bytes`` is not known.
     licence_url, licence_note
         Where the licence can be read, and what it means for the user, in one sentence.
+    page
+        Web page of a file that has no download address: the user gets it there by hand.
+    parts
+        For a file of several state dicts: the name of each and the prefix that its tensors have in
+        the network.
     other_parts
         Whether the official file may hold tensors of parts that the network does not have (the
         first word of their names); they are left out.
@@ -782,11 +787,13 @@ class WeightsSpec:
     licence_url: str | None = None
     licence_note: str | None = None
     other_parts: bool = False
+    page: str | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bundled(self) -> bool:
         """Whether the file is part of the installed package."""
-        return self.url is None
+        return self.url is None and self.page is None
 
     @property
     def permissive(self) -> bool:
@@ -842,6 +849,10 @@ class ModelSpec:
         Resident memory that loading and encoding need, about.
     proposer
         Name of the model whose AutoPPN says where objects are; None: its own.
+    encoder_from
+        Name of the model, or of the encoder (`litesam.models.registry.ENCODERS`), whose weights
+        file gives the image encoder; the model's own file then holds the other parts. None: the
+        own file holds everything.
     """
 
     name: str
@@ -865,6 +876,7 @@ class ModelSpec:
     max_points: int | None = None
     memory_bytes: int = 500_000_000
     proposer: str | None = "lite_sam"
+    encoder_from: str | None = None
 
     @property
     def encoder_name(self) -> str:
