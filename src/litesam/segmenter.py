@@ -15,7 +15,7 @@ import numpy as np
 
 from litesam.embedder import Embedder
 from litesam.errors import ImageError, PromptError
-from litesam.everything import label_plane
+from litesam.everything import find_objects, label_plane
 from litesam.merge import record_from_masks
 from litesam.predictors import load_predictor
 from litesam.preprocess import Plane, extract_plane, guess_axes, to_rgb
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from litesam.everything import BoxSource
     from litesam.predictors import Predictor
     from litesam.store import EmbeddingStore
     from litesam.types import (
@@ -328,6 +329,8 @@ class Segmenter:
         *,
         proposals: str | None = None,
         config: EverythingConfig | None = None,
+        boxes: BoxSource | None = None,
+        proposer: Predictor | None = None,
         on_progress: OnProgress | None = None,
         cancelled: IsCancelled | None = None,
     ) -> tuple[LabelArray, tuple[MaskRecord, ...]]:
@@ -344,6 +347,8 @@ class Segmenter:
             If the model cannot propose in this way.
         ImageError
             If the index does not choose one plane.
+        PromptError
+            If ``boxes`` are no boxes or one lies outside the plane.
         Cancelled
             If ``cancelled`` said so.
         """
@@ -354,6 +359,37 @@ class Segmenter:
             self.tiles,
             proposals,
             config,
+            boxes=boxes,
+            proposer=proposer,
+            on_progress=on_progress,
+            cancelled=cancelled,
+        )
+
+    def find_objects(
+        self,
+        index: Index = None,
+        *,
+        proposals: str | None = None,
+        config: EverythingConfig | None = None,
+        boxes: BoxSource | None = None,
+        proposer: Predictor | None = None,
+        on_progress: OnProgress | None = None,
+        cancelled: IsCancelled | None = None,
+    ) -> list[MaskRecord]:
+        """Find every object of one plane; unlike in `everything` the masks may overlap.
+
+        So the parts of an object are there as well as the whole, to choose from with a click. For
+        parameters and errors see `everything`.
+        """
+        return find_objects(
+            self.predictor,
+            self._embedder,
+            self.plane(index),
+            self.tiles,
+            proposals,
+            config,
+            boxes=boxes,
+            proposer=proposer,
             on_progress=on_progress,
             cancelled=cancelled,
         )

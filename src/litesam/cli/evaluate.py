@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from litesam.cli.options import add_command, add_model_options, add_output_options, load_model
 from litesam.cli.terminal import progress_bars, say, say_json
+from litesam.types import PROPOSALS
 
 if TYPE_CHECKING:
     import argparse
@@ -52,7 +53,7 @@ def add_parser(commands: Any) -> None:
         metavar="LIST",
         help="what to measure, of click, box, everything, baseline (default: all)",
     )
-    parser.add_argument("--proposals", choices=("auto_ppn", "grid"), help="of everything mode")
+    parser.add_argument("--proposals", choices=PROPOSALS, help="of everything mode")
     add_model_options(parser)
     add_output_options(parser)
     parser.set_defaults(run=run)

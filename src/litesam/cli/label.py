@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from litesam.cli.options import (
     add_command,
@@ -19,7 +19,7 @@ from litesam.cli.options import (
 )
 from litesam.cli.terminal import Bars, UsageError, complain, progress_bars, say, say_json
 from litesam.errors import Cancelled, ImageError, LiteSamError, PromptError, WriteError
-from litesam.types import EverythingConfig
+from litesam.types import PROPOSALS, EverythingConfig
 
 if TYPE_CHECKING:
     import argparse
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from litesam.types import LabelArray, Prompts
 
     PlanePrompts = dict[tuple[int, ...], list[Prompts]]
+    PlaneBoxes = dict[tuple[int, ...], list[tuple[float, float, float, float]]]
 
 _EXAMPLES = """\
   litesam label cells.tif -o labels.tif --overlay
@@ -37,6 +38,8 @@ _EXAMPLES = """\
   litesam label plate/*.tif -o results/ --format ome.zarr --json
   litesam label stack.tif -o labels.tif --axes ZYX --limits 100 4000
   litesam label stack.tif -o slice12.tif --index 12
+  litesam label cells.tif -o labels.tif --model mobile_sam --proposals auto_ppn
+  litesam label cells.tif -o labels.tif --boxes detections.csv
   litesam label cells.tif -o labels.tif --prompts clicks.csv
 
 prompts file: a CSV with a header; one row per point or box, rows of the same object belong
@@ -47,6 +50,8 @@ together:
   b,box,,,,10,20,35,48
 label: 1 on the object, 0 beside it. For stacks add a column z (and t) with the slice, from 0.
 """
+T = TypeVar("T")
+
 _FORMATS = ("tif", "ome.tif", "png", "ome.zarr")
 _OUTPUT_ENDINGS = (".tif", ".tiff", ".png", ".zarr")
 
@@ -90,9 +95,16 @@ def add_parser(commands: Any) -> None:
     how = parser.add_argument_group("what is segmented")
     how.add_argument(
         "--proposals",
-        choices=("auto_ppn", "grid"),
-        help="everything: places that the network finds, or a grid of points "
-        "(default: the model's own)",
+        choices=PROPOSALS,
+        help="everything: a grid of points, places and boxes that AutoPPN finds, boxes alone, or "
+        "the instances of the network (default: the model's own, see litesam models)",
+    )
+    how.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="CSV",
+        help="everything: one object for each box of this file, such as those of a detector; "
+        "columns y0, x0, y1, x1, and z, t for stacks",
     )
     how.add_argument("--prompts", type=Path, metavar="CSV", help="only the objects of this file")
     cache = parser.add_argument_group("embeddings").add_mutually_exclusive_group()
@@ -125,19 +137,25 @@ class _Tools(NamedTuple):
     store: EmbeddingStore | None
     config: EverythingConfig
     prompts: PlanePrompts | None
+    boxes: PlaneBoxes | None
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from litesam.io import read_prompts_csv
 
-    if args.prompts is not None and (args.proposals is not None or len(args.images) > 1):
-        raise UsageError("--prompts goes with one image and without --proposals.")
+    if args.prompts is not None and (
+        args.proposals is not None or args.boxes is not None or len(args.images) > 1
+    ):
+        raise UsageError("--prompts goes with one image and without --proposals and --boxes.")
+    if args.boxes is not None and len(args.images) > 1:
+        raise UsageError("--boxes goes with one image.")
     config = config_from(args, EverythingConfig)
     jobs = _plan(args)
     prompts = None if args.prompts is None else read_prompts_csv(args.prompts)
+    boxes = None if args.boxes is None else _read_boxes(args.boxes)
     store = open_store(args.store) if args.store or args.cache else None
-    tools = _Tools(load_model(args), store, config, prompts)
+    tools = _Tools(load_model(args), store, config, prompts, boxes)
     results = []
     with progress_bars(quiet=args.quiet) as bars:
         for job in jobs:
@@ -273,7 +291,8 @@ def _label_planes(
     """Labels of all chosen planes, numbered on, and the number of objects of each plane."""
     import numpy as np
 
-    wanted = None if tools.prompts is None else _prompts_by_plane(tools.prompts, planes, args)
+    wanted = None if tools.prompts is None else _by_plane(tools.prompts, planes, args.prompts)
+    boxes = None if tools.boxes is None else _by_plane(tools.boxes, planes, args.boxes)
     result = np.zeros(planes.shape, dtype=np.int32)
     counts: list[int] = []
     bars.begin(title, len(planes.indices))
@@ -283,6 +302,7 @@ def _label_planes(
                 index or None,
                 proposals=args.proposals,
                 config=tools.config,
+                boxes=None if boxes is None else boxes.get(index, []),
                 on_progress=bars.part(number),
             )
             count = len(records)
@@ -310,30 +330,46 @@ def _from_prompts(
     return labels, len(painted)
 
 
-def _prompts_by_plane(
-    prompts: PlanePrompts, planes: Planes, args: argparse.Namespace
-) -> PlanePrompts:
-    """Prompts under the index of their plane."""
-    if list(prompts) == [()] and len(planes.indices) == 1:
-        return {planes.indices[0]: prompts[()]}
+def _read_boxes(path: Path) -> PlaneBoxes:
+    """Boxes of a prompts file, for each plane."""
+    from litesam.io import read_prompts_csv
+
+    found: PlaneBoxes = {}
+    for index, prompts in read_prompts_csv(path).items():
+        boxes = found.setdefault(index, [])
+        for one in prompts:
+            if one.box is None or one.points:
+                raise PromptError(
+                    f"{path} has points; --boxes takes boxes alone (y0, x0, y1, x1). Points are "
+                    "for --prompts."
+                )
+            boxes.append((one.box.y0, one.box.x0, one.box.y1, one.box.x1))
+    return found
+
+
+def _by_plane(
+    given: dict[tuple[int, ...], T], planes: Planes, path: Path
+) -> dict[tuple[int, ...], T]:
+    """What a file says, under the index of its plane."""
+    if list(given) == [()] and len(planes.indices) == 1:
+        return {planes.indices[0]: given[()]}
     known = set(planes.indices)
     leading = planes.leading
-    for index in prompts:
+    for index in given:
         if len(index) != len(leading):
             columns = " and ".join(leading.lower()) or "neither z nor t"
             raise PromptError(
-                f"{args.prompts}: an image with the axes {planes.axes} needs the columns {columns} "
-                f"beside "
+                f"{path}: an image with the axes {planes.axes} needs the columns {columns} beside "
                 "the coordinates."
             )
         if index not in known and planes.chosen is None:
             raise PromptError(
-                f"{args.prompts}: there is no plane {', '.join(map(str, index))}; the stack has "
+                f"{path}: there is no plane {', '.join(map(str, index))}; the stack has "
                 f"{' × '.join(map(str, planes.shape[:-2]))} planes, counted from 0."
             )
-    if not known & set(prompts):
-        raise PromptError(f"{args.prompts} has no prompts for the plane {planes.chosen}.")
-    return prompts
+    if not known & set(given):
+        raise PromptError(f"{path} has no prompts for the plane {planes.chosen}.")
+    return given
 
 
 def _say_results(results: list[dict[str, Any]]) -> None:

@@ -10,9 +10,11 @@ from litesam.everything.crops import crop_boxes
 from litesam.everything.defaults import resolve_config
 from litesam.everything.generator import find_objects, label_plane, segment_everything
 from litesam.everything.proposals import choose_proposals, grid_points
+from litesam.everything.sources import BoxSource
 from litesam.everything.tile import generate
 
 __all__ = [
+    "BoxSource",
     "choose_proposals",
     "crop_boxes",
     "find_objects",

@@ -219,6 +219,7 @@ def segment_everything(
     tiling: TilingConfig | None = None,
     store: EmbeddingStore | None = None,
     device: str = "auto",
+    hq: HqMode = False,
     on_progress: OnProgress | None = None,
     cancelled: IsCancelled | None = None,
 ) -> tuple[LabelArray, tuple[MaskRecord, ...]]:
@@ -281,7 +282,7 @@ def segment_everything(
     >>> labels.max() == len(records)  # doctest: +SKIP
     True
     """
-    predictor = load_predictor(model, device=device) if isinstance(model, str) else model
+    predictor = load_predictor(model, device=device, hq=hq) if isinstance(model, str) else model
     # fail before the image is read
     choose_proposals(predictor.spec, proposals, with_boxes=boxes is not None)
     raw = extract_plane(image, axes=axes, index=index, channel=channel)
