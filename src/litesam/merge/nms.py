@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from litesam.types import Box, IntArray, MaskRecord
 
 
-def box_nms(boxes: npt.ArrayLike, scores: npt.ArrayLike, iou: float) -> IntArray:
+def box_nms(
+    boxes: npt.ArrayLike, scores: npt.ArrayLike, iou: float, *, most: int | None = None
+) -> IntArray:
     """Indices of the boxes that stay, best first.
 
     Parameters
@@ -28,6 +30,8 @@ def box_nms(boxes: npt.ArrayLike, scores: npt.ArrayLike, iou: float) -> IntArray
         (N,) scores, higher is better; equal scores keep their order.
     iou
         A box is dropped if its IoU with a better one that stays is above this.
+    most
+        At most this many stay; None: no limit.
 
     Returns
     -------
@@ -43,9 +47,14 @@ def box_nms(boxes: npt.ArrayLike, scores: npt.ArrayLike, iou: float) -> IntArray
     corners = corners[order]
     areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
     alive = np.ones(len(order), dtype=np.bool_)
+    kept = 0
     for i in range(len(order)):
         if not alive[i]:
             continue
+        kept += 1
+        if kept == most:
+            alive[i + 1 :] = False
+            break
         rest = corners[i + 1 :]
         low = np.maximum(corners[i, :2], rest[:, :2])
         high = np.minimum(corners[i, 2:], rest[:, 2:])

@@ -46,6 +46,7 @@ _FAMILIES = {
     "edge_sam": "litesam.predictors.edge_sam:EdgeSamPredictor",
     "hq_sam": "litesam.predictors.hq_sam:HqSamPredictor",
     "efficient_sam": "litesam.predictors.efficient_sam:EfficientSamPredictor",
+    "fast_sam": "litesam.predictors.fast_sam:FastSamPredictor",
     "lite_sam": "litesam.predictors.lite_sam:LiteSamPredictor",
     "sam": "litesam.predictors.sam:SamPredictor",
 }
