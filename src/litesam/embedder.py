@@ -6,6 +6,7 @@ never a result.
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections import OrderedDict
@@ -55,6 +56,29 @@ class Embedder:
         self._recent_lock = threading.Lock()
         self._encode_lock = threading.Lock()
         self._store_failing = False
+
+    def with_predictor(self, predictor: Predictor) -> Embedder:
+        """Return an embedder for another model on the same store and memory.
+
+        Models of the same encoder with the same encoder weights share embeddings: what was encoded
+        for one is not encoded again for the other. Otherwise every tile is encoded anew.
+        """
+        own = self.predictor
+        other = copy.copy(self)
+        other.predictor = predictor
+        if predictor.spec.encoder_name != own.spec.encoder_name:
+            reason = "another encoder"
+        elif predictor.encoder_hash != own.encoder_hash:
+            reason = "other weights of the encoder"
+        else:
+            return other
+        logger.info(
+            "%s has %s than %s; images are encoded again for it.",
+            predictor.spec.title,
+            reason,
+            own.spec.title,
+        )
+        return other
 
     def embed(self, plane: Plane, tile: Tile) -> Embedding:
         """Return the embedding of one tile.
@@ -192,7 +216,15 @@ class Embedder:
         except StoreError as error:
             self._note_failure(error)
             return None
-        return None if entry is None else _from_entry(entry, key)
+        embedding = None if entry is None else _from_entry(entry, key)
+        if embedding is not None and not self._serves(embedding):
+            logger.debug("A stored embedding lacks features that the model needs; computing it.")
+            return None
+        return embedding
+
+    def _serves(self, embedding: Embedding) -> bool:
+        """Whether it has all features of the model: earlier versions kept fewer."""
+        return self.predictor.spec.feature_shapes.keys() <= embedding.features.keys()
 
     def _write(self, key: EmbeddingKey, embedding: Embedding) -> None:
         """Store an embedding; a store that fails is tried again with the next one."""

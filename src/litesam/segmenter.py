@@ -6,9 +6,10 @@ needed, picks the tile that serves a prompt, decodes, and gives masks in pixels 
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from litesam.embedder import Embedder
 from litesam.errors import ImageError, PromptError
 from litesam.everything import find_objects, label_plane
 from litesam.merge import record_from_masks
-from litesam.predictors import load_predictor
+from litesam.predictors import as_predictor
 from litesam.preprocess import Plane, extract_plane, guess_axes, to_rgb
-from litesam.tiling import make_tiles, tile_for_prompts
+from litesam.tiling import make_tiles, tile_for_prompts, without_far_background
 from litesam.types import (
     BoolArray,
     MaskRecord,
@@ -41,10 +42,10 @@ if TYPE_CHECKING:
     from litesam.types import (
         Embedding,
         EverythingConfig,
+        HqMode,
         IsCancelled,
         LabelArray,
         OnProgress,
-        PointPrompt,
         Prompts,
     )
 
@@ -124,8 +125,9 @@ class Segmenter:
         of slices should stay comparable.
     tiling
         How large planes are cut.
-    device, weights
-        For a model given by name: torch device, and a weights file instead of its own.
+    device, weights, hq
+        For a model given by name: torch device, a weights file instead of its own, and the HQ
+        mode, see `litesam.load_predictor`.
 
     Attributes
     ----------
@@ -163,19 +165,48 @@ class Segmenter:
         tiling: TilingConfig | None = None,
         device: str = "auto",
         weights: str | Path | None = None,
+        hq: HqMode = False,
     ) -> None:
         self.image = image if hasattr(image, "shape") else np.asarray(image)
         self.axes = _used_axes(self.image, axes)
         self.channel = channel
         self.plane_shape = _plane_shape(self.image, self.axes)
         self.tiles = make_tiles(self.plane_shape, tiling or TilingConfig())
-        self.predictor: Predictor = (
-            load_predictor(model, weights, device) if isinstance(model, str) else model
-        )
+        self.predictor: Predictor = as_predictor(model, weights, device, hq)
         self._normalize = normalize or NormalizeConfig()
         self._embedder = Embedder(self.predictor, store)
         self._planes: OrderedDict[tuple[int, ...], _PlaneSlot] = OrderedDict()
         self._planes_lock = threading.Lock()
+
+    def with_model(
+        self,
+        model: str | Predictor,
+        *,
+        device: str = "auto",
+        weights: str | Path | None = None,
+        hq: HqMode = False,
+    ) -> Segmenter:
+        """Return a segmenter of the same image with another model, such as one with HQ.
+
+        Planes and embeddings are shared: models of the same encoder with the same encoder weights,
+        as SAM and HQ-SAM of one size, answer at once about what was embedded; for others the tiles
+        are embedded again when they are needed.
+
+        Parameters
+        ----------
+        model, device, weights, hq
+            As for a new segmenter.
+
+        Raises
+        ------
+        UnknownModelError, WeightsError, ConfigError
+            If the model cannot be loaded.
+        """
+        other = copy.copy(self)
+        other.predictor = as_predictor(model, weights, device, hq)
+        # ruff takes our own attribute for that of a stranger.
+        other._embedder = self._embedder.with_predictor(other.predictor)  # noqa: SLF001
+        return other
 
     # ---------------------------------------------------------------------------------- embeddings
 
@@ -268,7 +299,7 @@ class Segmenter:
             If the index does not choose one plane.
         """
         tile = tile_for_prompts(self.tiles, prompts) if tile is None else tile
-        prompts = _without_far_background(prompts, tile)
+        prompts = without_far_background(prompts, tile)
         masks = self.predictor.decode(
             self._embedder.embed(self.plane(index), tile),
             prompts.to_batch(),
@@ -300,7 +331,7 @@ class Segmenter:
                 tile = tile_for_prompts(self.tiles, given)
             except PromptError as error:
                 raise PromptError(f"Prompt {number}: {error}") from error
-            one = _without_far_background(given, tile)
+            one = without_far_background(given, tile)
             kind = (len(one.points), one.box is not None, *_shape_of(one.low_res_mask))
             groups[(tile.index, *kind)].append((number, one))
         plane = self.plane(index)
@@ -440,19 +471,6 @@ def _first_foreground(prompts: Prompts) -> tuple[float, float] | None:
         if point.label == PointLabel.FOREGROUND:
             return (point.y, point.x)
     return None
-
-
-def _without_far_background(prompts: Prompts, tile: Tile) -> Prompts:
-    """Prompts without the background points that the tile does not show: they say nothing there."""
-    box = tile.padded
-
-    def stays(point: PointPrompt) -> bool:
-        return point.label != PointLabel.BACKGROUND or (
-            box.y0 - 0.5 <= point.y <= box.y1 - 0.5 and box.x0 - 0.5 <= point.x <= box.x1 - 0.5
-        )
-
-    points = tuple(filter(stays, prompts.points))
-    return prompts if len(points) == len(prompts.points) else replace(prompts, points=points)
 
 
 def _shape_of(array: Any) -> tuple[int, ...]:

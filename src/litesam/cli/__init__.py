@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from litesam.cli import cache, demo, embed, evaluate, label, models, train
+from litesam.cli.options import separate_hq
 from litesam.cli.terminal import UsageError, complain
 from litesam.errors import Cancelled, LiteSamError
 
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     try:
-        args = parser.parse_args(argv)
+        args = parser.parse_args(separate_hq(sys.argv[1:] if argv is None else argv))
     except SystemExit as stop:  # --help (0) or wrong usage (2), already explained
         return stop.code if isinstance(stop.code, int) else 2
     if args.version:

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 from litesam.cli.terminal import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from litesam.predictors import Predictor
     from litesam.store import EmbeddingStore
+    from litesam.types import HqMode
 
 Config = TypeVar("Config")
 
@@ -91,7 +94,16 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="auto, cpu, cuda or mps (default: auto)",
     )
-    group.add_argument("--hq", action="store_true", help="use the model's HQ weights")
+    group.add_argument(
+        "--hq",
+        nargs="?",
+        const=True,
+        default=False,
+        type=_parse_hq,
+        metavar="only",
+        help="refine masks with the HQ decoder of the model's encoder, another weights file; "
+        "--hq only: the masks of its HQ token alone",
+    )
 
 
 def load_model(args: argparse.Namespace) -> Predictor:
@@ -118,6 +130,24 @@ def parse_index(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no index; write 12 or, for two leading axes, 0,12"
         ) from None
+
+
+def separate_hq(argv: Sequence[str]) -> list[str]:
+    """Let ``--hq FILE`` mean what it says: only ``only`` belongs to ``--hq``."""
+    following = [*argv, ""][1:]
+    return [
+        "--hq=on" if word == "--hq" and after != "only" else word
+        for word, after in zip(argv, following, strict=True)
+    ]
+
+
+def _parse_hq(text: str) -> HqMode:
+    """Read the HQ mode: "on" or "only"."""
+    if text == "only":
+        return "only"
+    if text == "on":
+        return True
+    raise argparse.ArgumentTypeError(f"{text!r} is no HQ mode; write --hq or --hq only")
 
 
 def parse_size(text: str) -> int:

@@ -17,7 +17,7 @@ from litesam.everything.proposals import choose_proposals
 from litesam.everything.sources import find_boxes, share_boxes, shared_proposer
 from litesam.everything.tile import Sight, ask, find_in_tile, largest_first
 from litesam.merge import paint_labels, stitch_tiles
-from litesam.predictors import load_predictor
+from litesam.predictors import as_predictor
 from litesam.preprocess import extract_plane, to_rgb
 from litesam.tiling import make_tiles
 from litesam.types import NormalizeConfig, Progress, Tile, TilingConfig
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Box,
         Embedding,
         EverythingConfig,
+        HqMode,
         IsCancelled,
         LabelArray,
         MaskRecord,
@@ -253,8 +254,8 @@ def segment_everything(
         How a large plane is cut; None: defaults.
     store
         Where embeddings are kept; None: in memory for this call.
-    device
-        Torch device for a model given by name.
+    device, hq
+        Torch device and HQ mode of a model given by name, see `litesam.load_predictor`.
     on_progress, cancelled
         Callbacks, see `find_objects`.
 
@@ -282,7 +283,7 @@ def segment_everything(
     >>> labels.max() == len(records)  # doctest: +SKIP
     True
     """
-    predictor = load_predictor(model, device=device, hq=hq) if isinstance(model, str) else model
+    predictor = as_predictor(model, device=device, hq=hq)
     # fail before the image is read
     choose_proposals(predictor.spec, proposals, with_boxes=boxes is not None)
     raw = extract_plane(image, axes=axes, index=index, channel=channel)

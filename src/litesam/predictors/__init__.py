@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from litesam.predictors.base import Predictor, load_predictor, make_predictor
+from litesam.predictors.base import Predictor, as_predictor, load_predictor, make_predictor
 
-__all__ = ["Predictor", "load_predictor", "make_predictor"]
+__all__ = ["Predictor", "as_predictor", "load_predictor", "make_predictor"]

@@ -345,6 +345,8 @@ def load_predictor(
     weights: str | Path | None = None,
     device: str = "auto",
     hq: HqMode = False,
+    *,
+    encoder_weights: str | Path | None = None,
 ) -> Predictor:
     """Load a model, ready to encode and decode.
 
@@ -360,28 +362,75 @@ def load_predictor(
     hq
         True: the HQ decoder of the model's encoder (another file; ``weights`` then means that
         file). ``"only"``: the mask of its HQ token alone, not added to SAM's.
+    encoder_weights
+        For models whose image encoder comes from another file than their decoder (MobileSAMv2):
+        that file; None: the one of the encoder's own model.
 
     Raises
     ------
     UnknownModelError
         If no model has that name.
     ConfigError
-        If the device is not available, or there is no HQ decoder for the model.
+        If the device is not available, there is no HQ decoder for the model, the name is that of
+        an encoder alone, or a file is given for the encoder of a model with a single file.
     WeightsError
         If the weights are missing, damaged or of another model.
     """
     from litesam.models.hq import hq_spec
-    from litesam.models.weights import encoder_hash, file_hash, load_network, resolve_weights
+    from litesam.models.weights import encoder_hash, load_network, resolve_weights
+    from litesam.models.weights_files import files_hash
 
     spec = hq_spec(get_spec(name), hq)
+    _check_loadable(spec, encoder_weights)
     target = resolve_device(device)
-    path = resolve_weights(spec, weights)
-    network = load_network(spec, path)
-    logger.info("Loaded %s from %s on %s", spec.name, path, target)
+    paths = [resolve_weights(spec, weights)]
+    if spec.encoder_from is not None:
+        paths.append(resolve_weights(get_spec(spec.encoder_from), encoder_weights))
+    network = load_network(spec, *paths)
+    logger.info("Loaded %s from %s on %s", spec.name, " and ".join(map(str, paths)), target)
     predictor: Predictor = make_predictor(
-        spec, network, target, file_hash(path), encoder_hash(network), hq_only=hq == "only"
+        spec, network, target, files_hash(paths), encoder_hash(network), hq_only=hq == "only"
     )
     return predictor
+
+
+def _check_loadable(spec: ModelSpec, encoder_weights: str | Path | None) -> None:
+    if spec.family not in _FAMILIES:
+        users = [repr(model.name) for model in MODELS if model.encoder_from == spec.name]
+        raise ConfigError(
+            f"{spec.name!r} is an encoder without a decoder; load {' or '.join(users)}, which uses "
+            "it."
+        )
+    if encoder_weights is not None and spec.encoder_from is None:
+        raise ConfigError(
+            f"encoder_weights={str(encoder_weights)!r} was given, but {spec.name!r} has its encoder "
+            "in the same file as its decoder; give that file as weights."
+        )
+
+
+def as_predictor(
+    model: str | Predictor,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    hq: HqMode = False,
+    *,
+    encoder_weights: str | Path | None = None,
+) -> Predictor:
+    """Return a loaded model as it is, or load the one of that name; see `load_predictor`.
+
+    Raises
+    ------
+    ConfigError
+        If ``hq`` is given for a model that is loaded already; and as `load_predictor` does.
+    """
+    if isinstance(model, str):
+        return load_predictor(model, weights, device, hq)
+    if hq:
+        raise ConfigError(
+            f"hq={hq!r} is for a model given by name; this one ({model.spec.name!r}) is loaded "
+            "already. Give its name, or the result of load_predictor(..., hq=...)."
+        )
+    return model
 
 
 def make_predictor(

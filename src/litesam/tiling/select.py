@@ -8,6 +8,7 @@ plane's border do not count, because no other tile sees further there.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from litesam.errors import ConfigError, PromptError
@@ -66,6 +67,19 @@ def tile_for_prompts(tiles: Sequence[Tile], prompts: Prompts) -> Tile:
         if _margin(best.padded, extent, plane) >= 0:
             return best
     return max(tiles, key=lambda tile: _margin(tile.core, (*centre, *centre), plane))
+
+
+def without_far_background(prompts: Prompts, tile: Tile) -> Prompts:
+    """Leave out the background points that the tile does not show: they say nothing there."""
+    box = tile.padded
+
+    def stays(point: PointPrompt) -> bool:
+        return point.label != PointLabel.BACKGROUND or (
+            box.y0 - 0.5 <= point.y <= box.y1 - 0.5 and box.x0 - 0.5 <= point.x <= box.x1 - 0.5
+        )
+
+    points = tuple(filter(stays, prompts.points))
+    return prompts if len(points) == len(prompts.points) else replace(prompts, points=points)
 
 
 def _plane_of(tiles: Sequence[Tile]) -> Box:
