@@ -130,7 +130,10 @@ def test_batch_without_prompts() -> None:
 
 def _embedding(**changes: Any) -> Embedding:
     fields: dict[str, Any] = {
-        "features": {"image": np.zeros((256, 64, 64), np.float32)},
+        "features": {
+            "image": np.zeros((256, 64, 64), np.float32),
+            "early": np.zeros((160, 64, 64), np.float16),
+        },
         "frame": FRAME,
         "model": "mobile_sam",
         "weights": "abc",

@@ -34,7 +34,7 @@ def test_spec_is_complete(spec: ModelSpec) -> None:
     assert spec.paper
     assert spec.weights.licence
     assert spec.proposals
-    assert set(spec.proposals) <= {"auto_ppn", "grid"}
+    assert set(spec.proposals) <= {"auto_ppn", "boxes", "grid", "instances"}
     assert set(spec.prompts) <= {"point", "box", "mask"}
     assert "image" in spec.feature_shapes
     # A file comes with the package or has an address and a hash.
