@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 from litesam.errors import UnknownModelError
 from litesam.models.catalogue.edge_sam import EDGE_SAM
+from litesam.models.catalogue.efficient_sam import EFFICIENT_SAM
 from litesam.models.catalogue.efficientvit_sam import EFFICIENTVIT_SAM
+from litesam.models.catalogue.fast_sam import FAST_SAM
 from litesam.models.catalogue.lite_sam import LITE_SAM
 from litesam.models.catalogue.mobile_sam import MOBILE_SAM, MOBILE_SAM_HQ
+from litesam.models.catalogue.mobilesam_v2 import MOBILE_SAM_V2, MOBILE_SAM_V2_ENCODERS
 from litesam.models.catalogue.sam import HQ_SAM, SAM
 
 if TYPE_CHECKING:
@@ -23,11 +26,17 @@ MODELS: tuple[ModelSpec, ...] = (
     *LITE_SAM,
     *MOBILE_SAM,
     *MOBILE_SAM_HQ,
+    *MOBILE_SAM_V2,
     *SAM,
     *HQ_SAM,
+    *EFFICIENT_SAM,
     *EDGE_SAM,
     *EFFICIENTVIT_SAM,
+    *FAST_SAM,
 )
+
+#: Image encoders with a file of their own, of models with ``encoder_from``; no models themselves.
+ENCODERS: tuple[ModelSpec, ...] = MOBILE_SAM_V2_ENCODERS
 
 
 def list_models() -> tuple[ModelSpec, ...]:
@@ -36,14 +45,14 @@ def list_models() -> tuple[ModelSpec, ...]:
 
 
 def get_spec(name: str) -> ModelSpec:
-    """Return the spec of one model.
+    """Return the spec of one model, or of one of `ENCODERS`.
 
     Raises
     ------
     UnknownModelError
         If no model has that name; the message lists close matches.
     """
-    for spec in MODELS:
+    for spec in (*MODELS, *ENCODERS):
         if spec.name == name:
             return spec
     names = [spec.name for spec in MODELS]

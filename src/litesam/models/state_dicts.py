@@ -108,6 +108,14 @@ def read_state_dict(
     return {_plain_name(name, content): tensor for name, tensor in content.items()}
 
 
+def can_be_mapped(path: Path) -> bool:
+    """Whether ``mapped`` of `read_state_dict` has an effect: not for files of old PyTorch."""
+    try:
+        return _is_safetensors(path) or zipfile.is_zipfile(path)
+    except OSError:
+        return False
+
+
 def _read(path: Path, *, mapped: bool) -> Any:
     try:
         if path.stat().st_size == 0:

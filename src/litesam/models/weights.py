@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from litesam.errors import WeightsError
-from litesam.models.state_dicts import load_state_dict, read_state_dict
+from litesam.models.state_dicts import can_be_mapped, load_state_dict, read_state_dict
 from litesam.models.weights_files import (
     bundled_dir,
     expected_hash,
@@ -29,7 +29,7 @@ from litesam.models.weights_files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from litesam.types import ModelSpec
 
@@ -37,6 +37,7 @@ __all__ = [
     "bundled_dir",
     "check_weights",
     "encoder_hash",
+    "encoder_state",
     "expected_tensors",
     "file_hash",
     "holds_model",
@@ -52,9 +53,13 @@ logger = logging.getLogger(__name__)
 
 #: Buffers that re-saved SAM files may hold; they are constants of the spec.
 _TOLERATED = ("pixel_mean", "pixel_std")
+#: Prefix of the image encoder's tensors.
+_ENCODER = "image_encoder."
 #: Tensors of official files that no computation uses: TinyViT's classifier.
 _UNUSED = re.compile(r"image_encoder\.(norm_head|head)\.")
 _MAX_NAMED = 4
+#: Tensors that are copied from one mapping of a file.
+_GROUP_BYTES = 64_000_000
 #: Names and shapes of models, by name and builder.
 _EXPECTED: dict[tuple[str, str], Mapping[str, Tensor]] = {}
 
@@ -70,7 +75,7 @@ def encoder_hash(network: nn.Module) -> str:
     own = {
         name: tensor
         for name, tensor in state.items()
-        if name.startswith("image_encoder.") and not _UNUSED.match(name)
+        if name.startswith(_ENCODER) and not _UNUSED.match(name)
     }
     digest = hashlib.sha256()
     for name, tensor in sorted((own or state).items()):
@@ -79,8 +84,20 @@ def encoder_hash(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def load_network(spec: ModelSpec, path: str | Path) -> nn.Module:
+def load_network(
+    spec: ModelSpec, path: str | Path, encoder_path: str | Path | None = None
+) -> nn.Module:
     """Build a model's network and load a weights file into it, strictly.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    path
+        Its own file.
+    encoder_path
+        The file of the image encoder for a model with ``spec.encoder_from``: of a whole model with
+        that encoder, or of the encoder alone.
 
     Raises
     ------
@@ -89,19 +106,31 @@ def load_network(spec: ModelSpec, path: str | Path) -> nn.Module:
 
     Notes
     -----
-    The tensors of the file become those of the network; only what the network wants in another
-    precision or memory layout is copied, one tensor at a time. So the peak is about one copy of
-    the file. The file is closed afterwards and may be changed or removed.
+    The network is built without memory for its parameters, and the values are copied from the file
+    in groups, each from a mapping of its own. So the peak is little more than the network itself.
+    Afterwards the file may be changed or removed.
     """
     path = Path(path)
     network = _empty_network(spec)
     wanted = network.state_dict()
-    _check_tensors(wanted, own_state(spec, path, mapped=True), spec, path)
+    own, encoder = _own_part(spec, wanted), _encoder_part(wanted)
+    sources: list[tuple[Path, Callable[[], dict[str, Tensor]], Mapping[str, Tensor]]] = [
+        (path, lambda: own_state(spec, path, mapped=True), own)
+    ]
+    if encoder_path is not None:
+        file = Path(encoder_path)
+        sources.append((file, lambda: encoder_state(file, encoder, mapped=True), encoder))
+    for file_path, read, part in sources:
+        _check_tensors(part, read(), spec, file_path)
     _warn_if_changed(spec, path)
-    state = own_state(spec, path)
-    for name, tensor in wanted.items():
-        state[name] = _fitted(state[name], tensor)
-        _check_finite(name, state[name], path)
+    state: dict[str, Tensor] = {}
+    for file_path, read, part in sources:
+        for names in _groups(part, _GROUP_BYTES if can_be_mapped(file_path) else None):
+            mapped = read()
+            for name in names:
+                state[name] = _copied(mapped[name], part[name])
+                _check_finite(name, state[name], file_path)
+            del mapped  # pages of a mapping count until it goes
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval()
 
@@ -126,15 +155,66 @@ def own_state(spec: ModelSpec, path: Path, *, mapped: bool = False) -> dict[str,
 
     See `read_state_dict` for ``mapped`` and errors.
     """
+    if spec.family == "encoder":
+        return encoder_state(path, expected_tensors(spec), mapped=mapped)
+    if spec.weights.parts:
+        return {
+            prefix + name: tensor
+            for part, prefix in spec.weights.parts.items()
+            for name, tensor in read_state_dict(path, (part,), mapped=mapped).items()
+        }
     state = read_state_dict(path, spec.weights.container, mapped=mapped)
     return {name: state[name] for name in _own_names(spec, state)}
 
 
+def encoder_state(
+    path: Path, wanted: Mapping[str, Tensor], *, mapped: bool = False
+) -> dict[str, Tensor]:
+    """Return the tensors of the image encoder in a file, under their names in a whole network.
+
+    Parameters
+    ----------
+    path
+        A file of a whole model, of which the encoder's tensors are taken, or of an encoder alone,
+        with or without the prefix ``image_encoder.``.
+    wanted
+        The encoder's tensors, named as in a whole network. Those that no computation uses may be
+        missing in the file.
+
+    See `read_state_dict` for ``mapped`` and errors.
+    """
+    state = read_state_dict(path, mapped=mapped)
+    marked = {
+        _ENCODER + name.partition(_ENCODER)[2]: tensor
+        for name, tensor in state.items()
+        if _ENCODER in name
+    }
+    found = marked or {_ENCODER + name: tensor for name, tensor in state.items()}
+    for name, tensor in wanted.items():
+        if name not in found and _UNUSED.match(name):
+            found[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
+    return found
+
+
+def _encoder_part(wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in wanted.items() if name.startswith(_ENCODER)}
+
+
+def _own_part(spec: ModelSpec, wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Tensors of a network that come from the model's own file."""
+    if spec.encoder_from is None:
+        return wanted
+    return {name: tensor for name, tensor in wanted.items() if not name.startswith(_ENCODER)}
+
+
 def expected_tensors(spec: ModelSpec) -> Mapping[str, Tensor]:
-    """Return names and shapes of a model's tensors; they have no values (device ``"meta"``)."""
+    """Return names and shapes of the tensors of a model's own file.
+
+    They have no values (device ``"meta"``).
+    """
     key = (spec.name, spec.builder)
     if key not in _EXPECTED:
-        state = _empty_network(spec).state_dict()
+        state = _own_part(spec, _empty_network(spec).state_dict())
         _EXPECTED[key] = {name: tensor.to("meta") for name, tensor in state.items()}
     return _EXPECTED[key]
 
@@ -187,12 +267,24 @@ def _parameters_without_memory() -> Iterator[None]:
         handle.remove()
 
 
-def _fitted(tensor: Tensor, wanted: Tensor) -> Tensor:
-    """Return a tensor in the precision and memory layout that the network wants."""
-    if tensor.dtype == wanted.dtype and tensor.stride() == wanted.stride():
-        return tensor
-    fitted = torch.empty_strided(wanted.shape, wanted.stride(), dtype=wanted.dtype)
-    return fitted.copy_(tensor)
+def _groups(wanted: Mapping[str, Tensor], limit_bytes: int | None) -> Iterator[list[str]]:
+    """Cut the names of tensors into groups of about so many bytes; None: one group."""
+    names: list[str] = []
+    size = 0
+    for name, tensor in wanted.items():
+        names.append(name)
+        size += tensor.nbytes
+        if limit_bytes is not None and size >= limit_bytes:
+            yield names
+            names, size = [], 0
+    if names:
+        yield names
+
+
+def _copied(tensor: Tensor, wanted: Tensor) -> Tensor:
+    """Return a copy in the precision and memory layout that the network wants."""
+    copy = torch.empty_strided(wanted.shape, wanted.stride(), dtype=wanted.dtype)
+    return copy.copy_(tensor)
 
 
 def _check_tensors(
@@ -223,7 +315,12 @@ def _check_tensors(
 
 
 def _check_finite(name: str, tensor: Tensor, path: Path) -> None:
-    if not torch.isfinite(tensor).all():
+    if not tensor.is_floating_point() or not tensor.numel():
+        return
+    low, high = torch.aminmax(
+        tensor
+    )  # NaN if any value is; needs no memory, unlike isfinite(tensor)
+    if not (torch.isfinite(low) and torch.isfinite(high)):
         raise WeightsError(
             f"{path} is damaged: {name!r} holds NaN or infinite values; get the file again."
         )

@@ -14,6 +14,8 @@ from platformdirs import user_data_path
 from litesam.errors import WeightsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from litesam.types import ModelSpec
 
 
@@ -70,6 +72,13 @@ def resolve_weights(spec: ModelSpec, weights: str | Path | None = None) -> Path:
     found = find_weights(spec)
     if found is not None:
         return found
+    if spec.weights.page is not None:
+        raise WeightsError(
+            f"{spec.weights.file}, {spec.title} ({_size(spec)}licence {spec.weights.licence}), is "
+            f"not on this computer and cannot be downloaded by a program. Get it by hand, see "
+            f"{spec.weights.page}, and put it into {weights_dir()} under that name, or give its "
+            "path."
+        )
     if spec.weights.url is None:
         raise WeightsError(
             f"The weights of {spec.name!r} are missing: {spec.weights.file} should be in "
@@ -91,6 +100,12 @@ def _size(spec: ModelSpec) -> str:
 
 
 # ------------------------------------------------------------------------------------------- hashes
+
+
+def files_hash(paths: Sequence[str | Path]) -> str:
+    """Return one SHA-256 for the files that a model is put together from, see `file_hash`."""
+    hashes = [file_hash(path) for path in paths]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def file_hash(path: str | Path) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from litesam.errors import ConfigError, ImageError, ModelMismatchError, PromptError
-from litesam.models.registry import get_spec
+from litesam.models.registry import get_spec, list_models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -396,15 +396,15 @@ def load_predictor(
 
 def _check_loadable(spec: ModelSpec, encoder_weights: str | Path | None) -> None:
     if spec.family not in _FAMILIES:
-        users = [repr(model.name) for model in MODELS if model.encoder_from == spec.name]
+        users = [repr(model.name) for model in list_models() if model.encoder_from == spec.name]
         raise ConfigError(
             f"{spec.name!r} is an encoder without a decoder; load {' or '.join(users)}, which uses "
             "it."
         )
     if encoder_weights is not None and spec.encoder_from is None:
         raise ConfigError(
-            f"encoder_weights={str(encoder_weights)!r} was given, but {spec.name!r} has its encoder "
-            "in the same file as its decoder; give that file as weights."
+            f"encoder_weights={str(encoder_weights)!r} was given, but {spec.name!r} has its "
+            "encoder in the same file as its decoder; give that file as weights."
         )
 
 
@@ -413,8 +413,6 @@ def as_predictor(
     weights: str | Path | None = None,
     device: str = "auto",
     hq: HqMode = False,
-    *,
-    encoder_weights: str | Path | None = None,
 ) -> Predictor:
     """Return a loaded model as it is, or load the one of that name; see `load_predictor`.
 

@@ -167,7 +167,11 @@ class _Readings:
         """Return the tensors as a model would read them, None if it cannot."""
         from litesam.models.weights import own_state
 
-        key = (spec.weights.container, spec.family == "fast_sam")
+        key = (
+            spec.weights.container,
+            tuple(spec.weights.parts),
+            spec.family if spec.family in ("fast_sam", "encoder") else None,
+        )
         if key not in self._states:
             try:
                 self._states[key] = own_state(spec, self._path, mapped=True)
