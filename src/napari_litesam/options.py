@@ -15,21 +15,33 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
     QSpinBox,
+    QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 _AUTOMATIC = "auto"
 _STEPS = 100
+#: Ways of everything mode that heed an option, by the word that its help begins with.
+_HEEDED_BY = {
+    "Grid": {"grid"},
+    "AutoPPN": {"auto_ppn", "boxes"},
+    "AutoPPN and instances": {"auto_ppn", "boxes", "instances"},
+}
 _SPELLED = {"iou": "IoU", "nms": "NMS"}
 
 
 class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
     """A form with one control per field of a frozen config; None is offered as *auto*.
 
+    Fields that are marked ``advanced`` lie in a section that is folded at first.
+
     Attributes
     ----------
     changed
         The new config, after the user changed a control.
+    advanced
+        The folded section.
     """
 
     changed = Signal(object)
@@ -38,26 +50,52 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
         super().__init__(parent)
         self._config = config
         self.controls: dict[str, QWidget] = {}
-        form = QGridLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setVerticalSpacing(2)
-        form.setColumnStretch(0, 1)
+        self._rows: list[tuple[str, QWidget, QWidget]] = []
+        usual, advanced = QWidget(self), QWidget(self)
+        forms = {False: _grid(usual), True: _grid(advanced)}
         hints = get_type_hints(type(config))
         for item in fields(config):
             control = self._control(item, hints[item.name])
-            if control is None:
-                continue
-            control.setObjectName(item.name)
-            control.setToolTip(_help(item))
-            self.controls[item.name] = control
-            # Room for the longest text beside the buttons; the label takes what is left and wraps.
-            control.setFixedWidth(control.fontMetrics().horizontalAdvance(_AUTOMATIC) + 64)
-            label = QLabel(_title(item.name), self)
-            label.setWordWrap(True)
-            label.setToolTip(control.toolTip())
-            row = form.rowCount()
-            form.addWidget(label, row, 0)
-            form.addWidget(control, row, 1)
+            if control is not None:
+                self._add_row(forms[bool(item.metadata.get("advanced"))], item, control)
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(2)
+        rows.addWidget(usual)
+        self.advanced = QCollapsible("More", self, "▾", "▸")
+        self.advanced.setObjectName("advanced_options")
+        self.advanced.layout().setContentsMargins(0, 0, 0, 0)
+        self.advanced.content().layout().setContentsMargins(0, 4, 0, 0)
+        self.advanced.addWidget(advanced)
+        self.advanced.setVisible(forms[True].count() > 0)
+        rows.addWidget(self.advanced)
+
+    def _add_row(self, form: QGridLayout, item: Field[Any], control: QWidget) -> None:
+        control.setObjectName(item.name)
+        control.setToolTip(_help(item))
+        self.controls[item.name] = control
+        # Room for the longest text beside the buttons; the label takes what is left and wraps.
+        control.setFixedWidth(control.fontMetrics().horizontalAdvance(_AUTOMATIC) + 64)
+        label = QLabel(_title(item.name), self)
+        label.setWordWrap(True)
+        label.setToolTip(control.toolTip())
+        row = form.rowCount()
+        form.addWidget(label, row, 0)
+        form.addWidget(control, row, 1)
+        self._rows.append((item.metadata.get("help", "").partition(":")[0], label, control))
+
+    def show_for(self, proposals: str) -> None:
+        """Show the options that one way of everything mode heeds; the others keep their values.
+
+        The help of an option that not all ways heed begins with their names and a colon.
+        """
+        for only, label, control in self._rows:
+            shown = proposals in _HEEDED_BY.get(only, {proposals})
+            label.setVisible(shown)
+            control.setVisible(shown)
+        self.advanced.setVisible(
+            any(not c.isHidden() for _, _, c in self._rows if self.advanced.isAncestorOf(c))
+        )
 
     @property
     def config(self) -> Any:
@@ -116,6 +154,15 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
     def _set(self, name: str, value: Any) -> None:
         self._config = replace(self._config, **{name: value})
         self.changed.emit(self._config)
+
+
+def _grid(parent: QWidget) -> QGridLayout:
+    """Layout of a label and a control in each row."""
+    form = QGridLayout(parent)
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setVerticalSpacing(2)
+    form.setColumnStretch(0, 1)
+    return form
 
 
 def _title(name: str) -> str:

@@ -36,3 +36,18 @@ def test_controls_change_the_config_and_automatic_is_none(qtbot) -> None:
     assert told[-1].prompt_kind == "box"
     form.controls["top_n"].setValue(10**9)
     assert told[-1].top_n == 4096
+
+
+def test_what_few_people_need_is_folded_away(qtbot) -> None:
+    form = OptionsForm(EverythingConfig())
+    qtbot.addWidget(form)
+    assert not form.advanced.isExpanded()
+    folded = {
+        name for name, control in form.controls.items() if form.advanced.isAncestorOf(control)
+    }
+    assert folded == {
+        item.name for item in fields(EverythingConfig) if item.metadata.get("advanced")
+    }
+    assert "crop_layers" in folded
+    form.controls["crop_layers"].setValue(1)
+    assert form.config.crop_layers == 1
