@@ -825,7 +825,8 @@ class ModelSpec:
     feature_shapes
         Shape of each named feature for one input; empty where it depends on the image.
     prompts
-        Prompts that the decoder takes: ``"point"``, ``"box"``, ``"mask"``.
+        Prompts that the model takes: ``"point"``, ``"box"``, ``"mask"``, ``"text"`` (with the extra
+        of that name).
     proposals
         Ways of everything mode (`PROPOSALS`), the default first.
     hq

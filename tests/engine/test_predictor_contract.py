@@ -120,7 +120,10 @@ def test_encode_is_deterministic_sees_the_image_and_leaves_it_alone(
     np.testing.assert_array_equal(rgb, before)
     for name, feature in embedding.features.items():
         np.testing.assert_array_equal(again.features[name], feature)
-        assert not np.allclose(other.features[name], feature, atol=1e-2)
+        # A model that finds instances at encoding finds another number of them.
+        assert other.features[name].shape != feature.shape or not np.allclose(
+            other.features[name], feature, atol=1e-2
+        )
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700)])

@@ -10,10 +10,14 @@ import pytest
 
 import litesam
 from litesam.errors import LiteSamError, UnknownModelError
-from litesam.models.registry import MODELS, get_spec
+from litesam.models.registry import ENCODERS, MODELS, get_spec
 
 if TYPE_CHECKING:
     from litesam.types import ModelSpec
+
+
+#: No trustworthy hash of these files is published; they are checked by their tensors.
+WITHOUT_HASH = {"FastSAM-s.pt", "Prompt_guided_Mask_Decoder.pt"}
 
 
 def test_default_model_is_first() -> None:
@@ -35,11 +39,25 @@ def test_spec_is_complete(spec: ModelSpec) -> None:
     assert spec.weights.licence
     assert spec.proposals
     assert set(spec.proposals) <= {"auto_ppn", "boxes", "grid", "instances"}
-    assert set(spec.prompts) <= {"point", "box", "mask"}
-    assert "image" in spec.feature_shapes
+    assert set(spec.prompts) <= {"point", "box", "mask", "text"}
+    # Instances have features of another size for every image.
+    assert spec.selects or "image" in spec.feature_shapes
     # A file comes with the package or has an address and a hash.
-    assert spec.weights.bundled or (spec.weights.url.startswith("https://") and spec.weights.sha256)
+    assert spec.weights.bundled or spec.weights.url.startswith("https://")
+    assert spec.weights.bundled or spec.weights.sha256 or spec.weights.file in WITHOUT_HASH
     assert spec.hq is None or get_spec(spec.hq)
+
+
+def test_foreign_encoders_are_known_and_alone() -> None:
+    users = [spec for spec in MODELS if spec.encoder_from is not None]
+    assert users
+    for spec in users:
+        encoder = get_spec(spec.encoder_from)
+        assert encoder.encoder_name == spec.encoder_name
+        assert encoder.encoder_from is None
+    for encoder in ENCODERS:
+        assert encoder not in MODELS
+        assert encoder.weights.bundled or encoder.weights.page or encoder.weights.url
 
 
 @pytest.mark.parametrize(

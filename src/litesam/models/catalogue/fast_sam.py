@@ -20,7 +20,7 @@ def _fast_sam(
         pixel_mean=(0.0, 0.0, 0.0),
         pixel_std=(255.0, 255.0, 255.0),
         feature_shapes={},  # they follow the aspect ratio and the number of instances
-        prompts=("point", "box"),
+        prompts=("point", "box", "text"),
         proposals=("instances",),
         hq=None,
         weights=WeightsSpec(
