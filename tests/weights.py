@@ -7,7 +7,7 @@ with given numbers take `filled_predictor`, whose weights never change.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -65,16 +65,43 @@ def fill_network(network: nn.Module) -> nn.Module:
     return network
 
 
+def official_content(spec: ModelSpec, state: dict[str, torch.Tensor]) -> Any:
+    """A state dict in the containers of the model's official file; without a foreign encoder."""
+    content: Any = state
+    if spec.weights.parts:
+        content = {
+            part: {
+                name.removeprefix(prefix): tensor
+                for name, tensor in state.items()
+                if name.startswith(prefix)
+            }
+            for part, prefix in spec.weights.parts.items()
+        }
+    for key in reversed(spec.weights.container):
+        content = {key: content}
+    return content
+
+
 def filled_weights(name: str, folder: Path) -> Path:
-    """A file of deterministic weights of a model."""
-    path = folder / f"{name}.pt"
-    torch.save(fill_network(build_network(get_spec(name))).state_dict(), path)
+    """A file of deterministic weights of a model; beside it that of a foreign encoder."""
+    spec, path = get_spec(name), folder / f"{name}.pt"
+    state = fill_network(build_network(spec)).state_dict()
+    torch.save(official_content(spec, state), path)
+    if spec.encoder_from is not None:
+        encoder = {n: t for n, t in state.items() if n.startswith("image_encoder.")}
+        torch.save(encoder, _encoder_file(path))
     return path
+
+
+def _encoder_file(path: Path) -> Path:
+    return path.with_name("encoder.pt")
 
 
 def filled_predictor(name: str, folder: Path) -> Predictor:
     """A model with deterministic weights, on the CPU."""
-    return litesam.load_predictor(name, weights=filled_weights(name, folder), device="cpu")
+    path = filled_weights(name, folder)
+    encoder = None if get_spec(name).encoder_from is None else _encoder_file(path)
+    return litesam.load_predictor(name, weights=path, encoder_weights=encoder, device="cpu")
 
 
 def usable_predictor(name: str, folder: Path) -> Predictor:
