@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from litesam.errors import WeightsError
+from litesam.models.weights_files import resolve_weights
 from litesam.types import Progress
 from litesam.weights.licences import accept_licence as remember_licence
 from litesam.weights.licences import check_licence
@@ -97,6 +98,8 @@ def download_weights(
     """
     status = weights_status(find_spec(model))
     for file in status.missing:
+        if file.spec.weights.url is None:  # part of the package, or to be fetched by hand
+            resolve_weights(file.spec)  # says what to do
         if accept_licence and not file.spec.weights.permissive:
             remember_licence(file.spec.weights.licence)
         check_licence(file.spec.weights, file.spec.title)
@@ -147,11 +150,6 @@ class _Report:
 def _download_file(file: WeightsFile, progress: _Report, cancelled: IsCancelled) -> None:
     """Download one file, or wait for another process that does."""
     spec, target = file.spec, file.target
-    if spec.weights.url is None:
-        raise WeightsError(
-            f"The weights of {spec.name!r} are part of the package and missing; install the "
-            "package again."
-        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(target.with_name(f".{target.name}.lock"))

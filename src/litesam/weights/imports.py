@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from litesam.errors import WeightsError
-from litesam.models.registry import list_models
+from litesam.models.registry import ENCODERS, list_models
 from litesam.models.weights_files import bundled_dir, file_hash
 from litesam.weights.places import WeightsStatus, find_spec, record_hash, weights_status
 from litesam.weights.transport import check_room, writing_failed
@@ -39,8 +39,9 @@ def recognise_weights(path: str | Path) -> tuple[str, ...]:
     Returns
     -------
     tuple
-        Usually one name. Several for models of the same architecture; then one, if the file's
-        SHA-256 is the published one of it. Empty for readable weights of no model here.
+        Usually one name. Several for models of the same architecture, or that use the same file;
+        then fewer, if the file's SHA-256 is the published one of them. Empty for readable weights
+        of no model here.
 
     Raises
     ------
@@ -108,9 +109,9 @@ def import_weights(path: str | Path, model: str | None = None) -> WeightsStatus:
 
 
 def _recognised(path: Path) -> ModelSpec:
-    """The one model that a file belongs to."""
+    """The model that a file belongs to; of several that use the same file the first."""
     names = recognise_weights(path)
-    if len(names) > 1:
+    if len({find_spec(name).weights.file for name in names}) > 1:
         raise WeightsError(
             f"{path} can be the file of {' or '.join(map(repr, names))}, and its SHA-256 is the "
             "published one of none of them; say which (model=, --as)."
@@ -125,14 +126,17 @@ def _matching(path: Path) -> list[ModelSpec]:
     from litesam.models.weights import holds_model
 
     readings = _Readings(path)
-    found = []
-    for spec in list_models():
-        state = readings.state(spec)
-        if state is not None and holds_model(spec, state):
-            found.append(spec)
-    if not found:
-        readings.raise_if_unreadable()
-    return found
+    # Encoders last: every file of a whole model holds an encoder, too.
+    for specs in (list_models(), ENCODERS):
+        found = []
+        for spec in specs:
+            state = readings.state(spec)
+            if state is not None and holds_model(spec, state):
+                found.append(spec)
+        if found:
+            return found
+    readings.raise_if_unreadable()
+    return []
 
 
 def _nearest(path: Path) -> str:
@@ -167,11 +171,9 @@ class _Readings:
         """Return the tensors as a model would read them, None if it cannot."""
         from litesam.models.weights import own_state
 
-        key = (
-            spec.weights.container,
-            tuple(spec.weights.parts),
-            spec.family if spec.family in ("fast_sam", "encoder") else None,
-        )
+        weights = spec.weights
+        special = weights.other_parts or spec.family == "encoder"  # depends on the network
+        key = (weights.container, tuple(weights.parts.items()), spec.name if special else None)
         if key not in self._states:
             try:
                 self._states[key] = own_state(spec, self._path, mapped=True)

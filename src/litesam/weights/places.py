@@ -101,8 +101,7 @@ def find_spec(model: str | ModelSpec) -> ModelSpec:
 
 def needed_specs(spec: ModelSpec) -> tuple[ModelSpec, ...]:
     """Return the models whose files a model needs, itself first."""
-    other = getattr(spec, "encoder_from", None)
-    return (spec,) if other is None else (spec, *needed_specs(get_spec(other)))
+    return (spec,) if spec.encoder_from is None else (spec, get_spec(spec.encoder_from))
 
 
 def weights_status(model: str | ModelSpec) -> WeightsStatus:
@@ -165,6 +164,8 @@ def record_hash(target: Path, sha256: str | None) -> None:
 
 def remove_weights(model: str | ModelSpec) -> tuple[Path, ...]:
     """Remove a model's own file, and what is left of unfinished downloads, from the user's folder.
+
+    Other models may use the same file, as those of MobileSAMv2 do; they miss it then, too.
 
     Returns
     -------

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from litesam.errors import WeightsError
 from litesam.models.weights_files import file_hash, hash_records
 from litesam.types import ModelSpec
-from litesam.weights.places import find_spec, weights_status
+from litesam.weights.places import WeightsFile, find_spec, weights_status
 
 HashState = Literal["ok", "unchanged", "differs", "unknown"]
 
@@ -53,22 +53,38 @@ class WeightsReport:
 
 
 def verify_weights(model: str | ModelSpec) -> WeightsReport:
-    """Read a model's file completely and compare it with what is known of it.
+    """Read a model's files completely and compare them with what is known of them.
+
+    Returns
+    -------
+    WeightsReport
+        Of the model's own file; a problem of another file that it needs is told, too.
 
     Raises
     ------
     UnknownModelError
         If no model has that name.
     """
-    from litesam.models.weights import check_weights, own_state
-
     spec = find_spec(model)
     status = weights_status(spec)
-    path = status.path
-    if path is None or not status.present:
+    if not status.present:
         names = ", ".join(file.target.name for file in status.missing)
         advice = f"Missing: {names}. Get it with `litesam models download {spec.name}`."
-        return WeightsReport(spec, path, False, "unknown", False, False, advice)
+        return WeightsReport(spec, status.path, False, "unknown", False, False, advice)
+    own, *others = (_verify_file(file) for file in status.files)
+    for other in others:
+        if own.problem is None and other.problem is not None:
+            own = replace(own, problem=other.problem)
+    return own
+
+
+def _verify_file(file: WeightsFile) -> WeightsReport:
+    """Check one file that is there."""
+    from litesam.models.weights import check_weights, own_state
+
+    spec, path = file.spec, file.path
+    if path is None:
+        raise WeightsError(f"{file.target} was removed while it was being checked; try again.")
     readable = matches = False
     state: HashState = "unknown"
     problem: str | None = None
@@ -82,8 +98,9 @@ def verify_weights(model: str | ModelSpec) -> WeightsReport:
         problem = str(error)
     if problem is None and state == "differs":
         problem = (
-            f"{path} is not the published file of {spec.name!r}: its SHA-256 differs, it was "
-            f"changed. Remove it with `litesam models remove {spec.name}` and download it again."
+            f"{path} is not the file that it should be: its SHA-256 differs, it was changed. If "
+            f"you did not mean that, remove it with `litesam models remove {spec.name}` and get it "
+            "again."
         )
     return WeightsReport(spec, path, True, state, readable, matches, problem)
 
