@@ -164,7 +164,8 @@ def own_state(spec: ModelSpec, path: Path, *, mapped: bool = False) -> dict[str,
             for name, tensor in read_state_dict(path, (part,), mapped=mapped).items()
         }
     state = read_state_dict(path, spec.weights.container, mapped=mapped)
-    return {name: state[name] for name in _own_names(spec, state)}
+    own = {name: state[name] for name in _own_names(spec, state)}
+    return _with_unused(own, expected_tensors(spec))
 
 
 def encoder_state(
@@ -190,10 +191,20 @@ def encoder_state(
         if _ENCODER in name
     }
     found = marked or {_ENCODER + name: tensor for name, tensor in state.items()}
-    for name, tensor in wanted.items():
-        if name not in found and _UNUSED.match(name):
-            found[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
-    return found
+    return _with_unused(found, wanted)
+
+
+def _with_unused(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add zeros for the tensors that no computation uses, where the file leaves them out.
+
+    The reference implementations of HQ-SAM and MobileSAMv2 do not ask for them either.
+    """
+    missing = {
+        name: torch.zeros(tensor.shape, dtype=tensor.dtype)
+        for name, tensor in wanted.items()
+        if name not in state and _UNUSED.match(name)
+    }
+    return {**state, **missing}
 
 
 def _encoder_part(wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -223,7 +234,8 @@ def holds_model(spec: ModelSpec, state: Mapping[str, Tensor]) -> bool:
     """Whether names and shapes of a state dict are exactly those of a model."""
     wanted = expected_tensors(spec)
     names = _own_names(spec, state)
-    return set(names) == set(wanted) and all(
+    needed = {name for name in wanted if not _UNUSED.match(name)}
+    return needed <= set(names) <= set(wanted) and all(
         state[name].shape == wanted[name].shape for name in names
     )
 
