@@ -9,17 +9,18 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from litesam.embedder import Embedder
-from litesam.errors import ImageError, PromptError
+from litesam.errors import PromptError
 from litesam.everything import find_objects, label_plane
-from litesam.merge import record_from_masks
+from litesam.merge import record_from_masks, select_by_text
 from litesam.predictors import as_predictor
-from litesam.preprocess import Plane, extract_plane, guess_axes, to_rgb
+from litesam.preprocess import Plane, extract_plane, to_rgb
+from litesam.preprocess.axes import plane_key, plane_shape, used_axes
 from litesam.tiling import make_tiles, tile_for_prompts, without_far_background
 from litesam.types import (
     BoolArray,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from litesam.everything import BoxSource
+    from litesam.merge import TextScorer
     from litesam.predictors import Predictor
     from litesam.store import EmbeddingStore
     from litesam.types import (
@@ -168,9 +170,9 @@ class Segmenter:
         hq: HqMode = False,
     ) -> None:
         self.image = image if hasattr(image, "shape") else np.asarray(image)
-        self.axes = _used_axes(self.image, axes)
+        self.axes = used_axes(self.image, axes)
         self.channel = channel
-        self.plane_shape = _plane_shape(self.image, self.axes)
+        self.plane_shape = plane_shape(self.image, self.axes)
         self.tiles = make_tiles(self.plane_shape, tiling or TilingConfig())
         self.predictor: Predictor = as_predictor(model, weights, device, hq)
         self._normalize = normalize or NormalizeConfig()
@@ -218,7 +220,7 @@ class Segmenter:
         ImageError
             If the index does not choose one plane.
         """
-        key = _plane_key(index)
+        key = plane_key(index)
         with self._planes_lock:
             slot = self._planes.setdefault(key, _PlaneSlot())
             self._planes.move_to_end(key)
@@ -354,6 +356,37 @@ class Segmenter:
             for row, (number, one) in enumerate(members)
         }
 
+    def segment_text(
+        self, text: str, index: Index = None, *, scorer: TextScorer
+    ) -> MaskRecord | None:
+        """Segment the object of a plane that fits the words best.
+
+        Parameters
+        ----------
+        text, index
+            What is looked for, such as ``"a large dark nucleus"``, and the plane.
+        scorer
+            See `litesam.predictors.load_text_scorer`.
+
+        Returns
+        -------
+        MaskRecord or None
+            Its ``score`` is its share, in [0, 1], of the fit of all; None where nothing was found.
+
+        Raises
+        ------
+        PromptError, ImageError
+            If the text is empty or the model takes none; if the index does not choose one plane.
+        """
+        if "text" not in self.predictor.spec.prompts:
+            raise PromptError(
+                f"Model {self.predictor.spec.name!r} takes no text prompts; choose 'fastsam_s' or "
+                "'fastsam_x', or use litesam.merge.select_by_text on the objects of any model."
+            )
+        records = self.find_objects(index)
+        match = select_by_text(records, self.plane(index).rgb, text, scorer)
+        return None if match is None else replace(records[match.index], score=match.share)
+
     def everything(
         self,
         index: Index = None,
@@ -424,38 +457,6 @@ class Segmenter:
             on_progress=on_progress,
             cancelled=cancelled,
         )
-
-
-# --------------------------------------------------------------------------------------- the image
-
-
-def _used_axes(image: Any, axes: str | None) -> str:
-    """One capital letter per axis."""
-    shape = tuple(int(size) for size in image.shape)
-    if axes is None:
-        return guess_axes(shape, image.dtype)
-    letters = str(axes).upper()
-    if len(letters) != len(shape) or "Y" not in letters or "X" not in letters:
-        raise ImageError(
-            f"axes={axes!r} does not fit the image of shape {shape}; give one letter per axis, Y "
-            "and X among them, such as 'YX', 'YXC' or 'ZYX'."
-        )
-    return letters
-
-
-def _plane_shape(image: Any, axes: str) -> tuple[int, int]:
-    return (int(image.shape[axes.index("Y")]), int(image.shape[axes.index("X")]))
-
-
-def _plane_key(index: Index) -> tuple[int, ...]:
-    """Index as a tuple."""
-    if index is None:
-        return ()
-    parts = tuple(index) if hasattr(index, "__iter__") else (index,)
-    try:
-        return tuple(part.__index__() for part in parts)
-    except AttributeError:
-        raise ImageError(f"index={index!r} is no whole number; give (z,) or (t, z).") from None
 
 
 # ------------------------------------------------------------------------------------- the prompts

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import argparse
 
     from litesam.cli.stack import Planes
+    from litesam.merge import TextScorer
     from litesam.predictors import Predictor
     from litesam.store import EmbeddingStore
     from litesam.types import LabelArray, Prompts
@@ -41,6 +42,7 @@ _EXAMPLES = """\
   litesam label cells.tif -o labels.tif --model mobile_sam --proposals auto_ppn
   litesam label cells.tif -o labels.tif --boxes detections.csv
   litesam label cells.tif -o labels.tif --prompts clicks.csv
+  litesam label cells.tif -o labels.tif --model fastsam_s --text "a large dark nucleus"
 
 prompts file: a CSV with a header; one row per point or box, rows of the same object belong
 together:
@@ -107,6 +109,17 @@ def add_parser(commands: Any) -> None:
         "columns y0, x0, y1, x1, and z, t for stacks",
     )
     how.add_argument("--prompts", type=Path, metavar="CSV", help="only the objects of this file")
+    how.add_argument(
+        "--text",
+        metavar="WORDS",
+        help="only the object of each plane that fits the words best; for models that find "
+        "instances (fastsam_s, fastsam_x), with the extra napari-litesam[text]",
+    )
+    how.add_argument(
+        "--text-model",
+        metavar="CLIP",
+        help="folder with a CLIP, or its name on huggingface.co, which is then downloaded",
+    )
     cache = parser.add_argument_group("embeddings").add_mutually_exclusive_group()
     cache.add_argument(
         "--cache", action="store_true", help="use and fill the user's embedding cache"
@@ -138,6 +151,7 @@ class _Tools(NamedTuple):
     config: EverythingConfig
     prompts: PlanePrompts | None
     boxes: PlaneBoxes | None
+    scorer: TextScorer | None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -148,6 +162,8 @@ def run(args: argparse.Namespace) -> int:
         args.proposals is not None or args.boxes is not None or len(args.images) > 1
     ):
         raise UsageError("--prompts goes with one image and without --proposals and --boxes.")
+    if args.text is not None and (args.prompts or args.boxes or args.proposals):
+        raise UsageError("--text goes without --prompts, --boxes and --proposals.")
     if args.boxes is not None and len(args.images) > 1:
         raise UsageError("--boxes goes with one image.")
     config = config_from(args, EverythingConfig)
@@ -155,7 +171,9 @@ def run(args: argparse.Namespace) -> int:
     prompts = None if args.prompts is None else read_prompts_csv(args.prompts)
     boxes = None if args.boxes is None else _read_boxes(args.boxes)
     store = open_store(args.store) if args.store or args.cache else None
-    tools = _Tools(load_model(args), store, config, prompts, boxes)
+    predictor = load_model(args)
+    scorer = None if args.text is None else _text_scorer(args, predictor)
+    tools = _Tools(predictor, store, config, prompts, boxes, scorer)
     results = []
     with progress_bars(quiet=args.quiet) as bars:
         for job in jobs:
@@ -297,7 +315,9 @@ def _label_planes(
     counts: list[int] = []
     bars.begin(title, len(planes.indices))
     for number, index in enumerate(planes.indices):
-        if wanted is None:
+        if tools.scorer is not None:
+            labels, count = _from_text(planes, index, args.text, tools.scorer)
+        elif wanted is None:
             labels, records = planes.segmenter.everything(
                 index or None,
                 proposals=args.proposals,
@@ -327,6 +347,32 @@ def _from_prompts(
         config.overlap_policy or "score",
         min_area_px=config.min_area_px,
     )
+    return labels, len(painted)
+
+
+def _text_scorer(args: argparse.Namespace, predictor: Predictor) -> TextScorer:
+    """Load a CLIP, if the model can be asked with words at all."""
+    from litesam.models.registry import MODELS
+    from litesam.predictors import load_text_scorer
+
+    if "text" not in predictor.spec.prompts:
+        names = ", ".join(spec.name for spec in MODELS if "text" in spec.prompts)
+        raise UsageError(
+            f"--text is for models that find instances by themselves ({names}), not for "
+            f"{predictor.spec.name}."
+        )
+    return load_text_scorer(args.text_model, predictor.device)
+
+
+def _from_text(
+    planes: Planes, index: tuple[int, ...], text: str, scorer: TextScorer
+) -> tuple[LabelArray, int]:
+    """Labels of the one object of a plane that fits the words best."""
+    from litesam.merge import paint_labels
+
+    record = planes.segmenter.segment_text(text, index or None, scorer=scorer)
+    found = [] if record is None else [record]
+    labels, painted = paint_labels(found, planes.segmenter.plane_shape)
     return labels, len(painted)
 
 

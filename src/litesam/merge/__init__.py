@@ -1,4 +1,5 @@
-"""Masks → labels: scores, suppression of duplicates, the label image and the seams between tiles.
+"""Masks → labels: scores, suppression of duplicates, selection by points, boxes and words, the
+label image and the seams between tiles.
 
 The last room of the pipe; numpy and scipy.ndimage only. Masks travel as `MaskRecord`, a bounding
 box and the bool pixels inside it, so every step costs what the objects cost and not what the image
@@ -10,10 +11,22 @@ from litesam.merge.nms import box_nms, containment, intersection, mask_iou, mask
 from litesam.merge.records import record_from_masks
 from litesam.merge.regions import clean_records, remove_small_regions
 from litesam.merge.scores import fuse_scores, stability_score
+from litesam.merge.selection import (
+    TextMatch,
+    TextScorer,
+    picture_of,
+    records_at,
+    select_by_box,
+    select_by_boxes,
+    select_by_points,
+    select_by_text,
+)
 from litesam.merge.stitch import near_inner_edge, stitch_tiles
 
 __all__ = [
     "OVERLAP_POLICIES",
+    "TextMatch",
+    "TextScorer",
     "box_nms",
     "clean_records",
     "containment",
@@ -23,8 +36,14 @@ __all__ = [
     "mask_nms",
     "near_inner_edge",
     "paint_labels",
+    "picture_of",
     "record_from_masks",
+    "records_at",
     "remove_small_regions",
+    "select_by_box",
+    "select_by_boxes",
+    "select_by_points",
+    "select_by_text",
     "stability_score",
     "stitch_tiles",
 ]

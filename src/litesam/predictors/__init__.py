@@ -3,5 +3,13 @@
 from __future__ import annotations
 
 from litesam.predictors.base import Predictor, as_predictor, load_predictor, make_predictor
+from litesam.predictors.text import ClipScorer, load_text_scorer
 
-__all__ = ["Predictor", "as_predictor", "load_predictor", "make_predictor"]
+__all__ = [
+    "ClipScorer",
+    "Predictor",
+    "as_predictor",
+    "load_predictor",
+    "load_text_scorer",
+    "make_predictor",
+]
