@@ -325,8 +325,22 @@ def test_box_over_the_rim_is_the_clipped_box(predictor: Predictor, embedding: Em
 
 def test_mask_prompt_of_another_size(predictor: Predictor, embedding: Embedding) -> None:
     masks = np.zeros((1, HEIGHT, WIDTH), np.float32)
-    with pytest.raises(PromptError, match=f"Mask prompts are {HEIGHT}x{WIDTH}"):
+    takes = "mask" in predictor.spec.prompts
+    words = f"Mask prompts are {HEIGHT}x{WIDTH}" if takes else "does not take an earlier mask"
+    with pytest.raises(PromptError, match=words):
         predictor.decode(embedding, PromptBatch(low_res_masks=masks))
+
+
+def test_too_many_points_are_refused_and_not_dropped(
+    predictor: Predictor, embedding: Embedding
+) -> None:
+    count = 8 if predictor.spec.max_points is None else predictor.spec.max_points + 1
+    points = [[[25.0, 30.0 + step] for step in range(count)]]
+    if predictor.spec.max_points is None:
+        assert len(predictor.decode(embedding, _at(points, [[1] * count]))) == 1
+        return
+    with pytest.raises(PromptError, match=f"{count} points"):
+        predictor.decode(embedding, _at(points, [[1] * count]))
 
 
 def test_batch_without_prompts(predictor: Predictor, embedding: Embedding) -> None:
