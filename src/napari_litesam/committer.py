@@ -61,13 +61,15 @@ class Committer:
         text = f"Object {written.first_id} committed: {written.pixels:,} px."
         if written.refused_px:
             text += f" {written.refused_px:,} px belong to other objects and stayed theirs."
-        settings, prompts = self._state.settings, self._layers.prompts
-        if prompts is not None and settings.image is not None:
-            self.restore(prompts.without_plane(settings.image, current_index(settings, plane)))
+        self._clear_plane(plane)
         return Outcome(True, text)
 
-    def commit_all(self, plane: PlaneRequest, labels: LabelArray) -> Outcome:
+    def commit_all(
+        self, plane: PlaneRequest, labels: LabelArray, *, clear: bool = False
+    ) -> Outcome:
         """Write all objects of a plane under new ids.
+
+        ``clear``: they are the answer to the prompts of the plane, which are cleared.
 
         Raises
         ------
@@ -81,6 +83,8 @@ class Committer:
             )
         written = self._write(partial(label_layer.commit_labels, labels=labels, index=plane.index))
         self._history.push(written)
+        if clear:
+            self._clear_plane(plane)
         if not written.objects:
             return Outcome(True, "Everything found only objects that are there already.")
         last = written.first_id + written.objects - 1
@@ -116,6 +120,11 @@ class Committer:
         if prompts is not None:
             prompts.restore(snapshot)
             self._history.last = prompts.snapshot()
+
+    def _clear_plane(self, plane: PlaneRequest) -> None:
+        settings, prompts = self._state.settings, self._layers.prompts
+        if prompts is not None and settings.image is not None:
+            self.restore(prompts.without_plane(settings.image, current_index(settings, plane)))
 
     def _write(self, write: Callable[[Labels], Written]) -> Written:
         """Write into the target layer, made now if there is none."""

@@ -7,7 +7,6 @@ never looked up by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -18,18 +17,19 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from litesam.errors import LiteSamError
-from litesam.types import BoolArray, PointLabel, Progress
+from litesam.types import PointLabel, Progress
 from napari_litesam import segmenters
 from napari_litesam.committer import Committer, Outcome
+from napari_litesam.current_object import CurrentObject
 from napari_litesam.history import History
-from napari_litesam.jobs import Lane
+from napari_litesam.jobs import Job, Lane
+from napari_litesam.model_switch import ModelSwitch
 from napari_litesam.prompt_layers import PromptLayers, PromptSnapshot
 from napari_litesam.reasons import Situation, commit_reason, disabled_reasons
 from napari_litesam.requests import (
+    EverythingRequest,
     NotReady,
-    PlaneRequest,
     Scene,
-    SegmentRequest,
     pixels,
     resolve,
     resolve_everything,
@@ -39,20 +39,14 @@ from napari_litesam.state import Level, PluginState, Tool
 from napari_litesam.viewer_layers import ViewerLayers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari.components import ViewerModel
 
+    from litesam.types import ModelSpec
+
 _DIMS = ("current_step", "ndisplay", "order", "range")
 _RECREATE = "The prompt layers were removed; choose Positive, Negative or Box to get them back."
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Shown:
-    """The object in the preview."""
-
-    request: SegmentRequest
-    mask: BoolArray
 
 
 class Controller:
@@ -62,19 +56,26 @@ class Controller:
     ----------
     layers_changed
         Emitted when the layers that the widget offers may have changed.
+    models
+        Changes the model in use.
     state
         Settings and status of this viewer.
     """
 
     layers_changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, state: PluginState) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        state: PluginState,
+        specs: Sequence[ModelSpec] | None = None,
+    ) -> None:
         self.state = state
         # napari hands plugins a proxy that wraps every layer anew; layers are held here as objects,
         # so their identity matters. Only public names are used all the same.
         self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)
         self._pool = segmenters.SegmenterPool()
-        self._interactive = Lane("click")
+        self.models = ModelSwitch(state, self._pool, specs)
         self._long = Lane("plane")
         self._layers = ViewerLayers(
             self.viewer,
@@ -82,9 +83,7 @@ class Controller:
             point_keys={"T": self.toggle_sign},
         )
         self._targets: WeakKeyDictionary[Image, Labels] = WeakKeyDictionary()
-        self._asked: tuple[Any, ...] | None = None
-        self._shown: _Shown | None = None
-        self._commit_when_shown = False
+        self._current = CurrentObject(state, self._pool, self._layers)
         self._history = History()
         self._committer = Committer(self.viewer, state, self._layers, self._history)
         self._note = ""
@@ -129,25 +128,21 @@ class Controller:
     @property
     def busy(self) -> bool:
         """Whether a worker is doing something that is still wanted."""
-        return self._interactive.busy or self._long.busy
+        return self._current.lane.busy or self._long.busy
 
     # -------------------------------------------------------------------------------------- intents
 
     def embed(self) -> None:
         """Embed the plane shown, or all planes, in the worker."""
-        plane = resolve_plane(self.state.settings, self._scene())
+        settings = self.state.settings
+        plane = resolve_plane(settings, self._scene())
         if isinstance(plane, NotReady):
             self._refuse(plane.reason)
-        elif self._long.busy:
-            self._refuse("Another computation is running; wait or cancel it.")
         else:
-            all_planes = self.state.settings.all_planes and bool(plane.source.planes)
-            self._note = ""
-            self.state.report(Level.BUSY, "Embedding")
-            self._long.submit(
-                partial(segmenters.embed, self._pool, plane, all_planes),
+            self._start(
+                "Embedding",
+                partial(segmenters.embed, self._pool, plane, settings.all_planes),
                 self._on_embedded,
-                self._on_error,
             )
 
     def everything(self) -> None:
@@ -155,23 +150,27 @@ class Controller:
         request = resolve_everything(self.state.settings, self._scene())
         if isinstance(request, NotReady):
             self._refuse(request.reason)
-        elif self._long.busy:
-            self._refuse("Another computation is running; wait or cancel it.")
         else:
-            self._note = ""
-            self.state.report(Level.BUSY, "Segmenting everything")
-            self._long.submit(
+            self._start(
+                "Segmenting everything",
                 partial(segmenters.everything, self._pool, request),
-                partial(self._on_everything, request.plane),
-                self._on_error,
+                partial(self._on_everything, request),
             )
+
+    def _start(self, text: str, job: Job, on_done: Callable[[Any], None]) -> None:
+        """Start a long computation, unless another one runs."""
+        if self._long.busy:
+            self._refuse("Another computation is running; wait or cancel it.")
+            return
+        self._note = ""
+        self.state.report(Level.BUSY, text)
+        self._long.submit(job, on_done, self._on_error)
 
     def cancel(self) -> None:
         """Stop all that runs; what was embedded stays."""
         if not self.busy:
             return
-        self._commit_when_shown = False
-        self._interactive.cancel()
+        self._current.cancel()
         self._long.cancel()
         self.state.report(
             Level.WARNING,
@@ -204,13 +203,13 @@ class Controller:
 
     def commit(self) -> None:
         """Write the previewed object into the Labels layer under a new id."""
-        if self._shown is not None and self._shown.request.key == self._asked:
-            self._commit(self._shown)
-        elif self._interactive.busy:
-            self._commit_when_shown = True
-            self.state.report(Level.BUSY, "The object will be committed as soon as it is there")
+        shown = self._current.ready
+        if shown is not None:
+            self._follow(partial(self._committer.commit, shown.request.plane, shown.mask))
+        elif self._current.lane.busy:
+            self._current.await_commit()
         else:
-            self._refuse(commit_reason(self._asked is not None))
+            self._refuse(commit_reason(self._current.asked))
 
     def close(self, *, tidy: bool = False) -> None:
         """Cancel all work and let go of the viewer.
@@ -225,12 +224,12 @@ class Controller:
             return
         self._closed = True
         self._timer.stop()
-        self._interactive.close()
+        self.models.close()
+        self._current.close()
         self._long.close()
         for signal, slot in self._connections():
             signal.disconnect(slot)
         self._layers.close(tidy=tidy)
-        self._shown = None
 
     # --------------------------------------------------------------------------------------- events
 
@@ -243,10 +242,12 @@ class Controller:
         yield layers.selection.events.active, self._on_active
         for name in _DIMS:
             yield getattr(dims.events, name), self._schedule
-        for lane in (self._interactive, self._long):
+        for lane in (self._current.lane, self._long):
             yield lane.changed, self._on_lane
             yield lane.progressed, self._on_progress
             yield lane.broken, self._on_bug
+        yield self._current.awaited, self.commit
+        yield self._current.failed, self._tell
         yield self._layers.prompts_changed, self._on_prompts
         yield self._layers.pixels_changed, self._on_pixels
         yield self._layers.transform_changed, self._schedule
@@ -293,11 +294,9 @@ class Controller:
 
     def _on_settings(self, changed: frozenset[str]) -> None:
         if changed & {"image", "channel", "model", "device", "weights"}:
-            self._interactive.cancel()
+            self._current.forget()
             self._long.cancel()
-            self._asked = self._shown = None
-            self._commit_when_shown = False
-            self._note = ""
+            self._note = f"{self.models.spec.title} answers now." if "model" in changed else ""
         if changed & {"image", "channel"}:
             self._layers.removed_by_user = False
             image = self.state.settings.image
@@ -322,9 +321,8 @@ class Controller:
         image = self.state.settings.image
         if image is None:
             return
-        self._interactive.cancel()
+        self._current.forget()
         self._long.cancel()
-        self._asked = self._shown = None
         self.layers_changed.emit()
         self._schedule()
 
@@ -338,25 +336,15 @@ class Controller:
         settings = self.state.settings
         request = resolve(settings, self._scene())
         if isinstance(request, NotReady):
-            self._interactive.drop()
-            self._asked = None
-            self._commit_when_shown = False
-            self._hide_preview()
+            self._current.drop()
             if not self._long.busy:
                 reason = request.reason
                 if settings.image is not None and self._layers.removed_by_user:
                     reason = _RECREATE
-                self.state.report(Level.READY, f"{self._note} {reason}".strip())
-        elif request.key != self._asked:
-            if self._shown is not None and self._shown.request.plane.key != request.plane.key:
-                self._hide_preview()
-            self._asked = request.key
-            self.state.report(Level.BUSY, "Decoding")
-            self._interactive.submit(
-                partial(segmenters.segment, self._pool, request),
-                partial(self._on_segmented, request),
-                self._on_error,
-            )
+                level = Level.WARNING if request.warns else Level.READY
+                self.state.report(level, f"{self._note} {reason}".strip())
+        else:
+            self._current.ask(request, self.models.spec)
         self._update_disabled()
 
     def _tend_layers(self) -> None:
@@ -368,10 +356,6 @@ class Controller:
         if tended == "new":
             self._activate(Tool.POINT)
 
-    def _hide_preview(self) -> None:
-        self._shown = None
-        self._layers.hide_preview()
-
     def _update_disabled(self) -> None:
         """Tell the widget which controls cannot be used now and why."""
         settings = self.state.settings
@@ -380,10 +364,11 @@ class Controller:
                 settings,
                 Situation(
                     plane=resolve_plane(settings, self._scene()),
+                    specs=self.models.specs,
                     computing=self._long.busy,
-                    decoding=self._interactive.busy,
-                    shown=self._shown is not None,
-                    asked=self._asked is not None,
+                    decoding=self._current.lane.busy,
+                    shown=self._current.shown is not None,
+                    asked=self._current.asked,
                     can_undo=not self._history.empty,
                     has_prompts=not self._history.last.empty,
                 ),
@@ -400,60 +385,38 @@ class Controller:
         if not self._closed:
             self.state.report(Level.BUSY, progress.message, progress.done, progress.total)
 
-    def _on_segmented(self, request: SegmentRequest, result: Any) -> None:
-        image = self.state.settings.image
-        if image is None or request.key != self._asked:
-            return
-        area = int(result.mask.sum())
-        if area == 0:
-            self._hide_preview()
-            self._commit_when_shown = False
-            self.state.report(
-                Level.WARNING,
-                "The model found no object there. Add a point on the object, or draw a box.",
-            )
-            return
-        self._layers.show_preview(image, result.mask)
-        self._shown = _Shown(request, result.mask)
-        if self._commit_when_shown:
-            self._commit_when_shown = False
-            self._commit(self._shown)
-            return
-        self.state.report(
-            Level.READY,
-            f"Object of {area:,} px, predicted IoU {result.record.predicted_iou:.2f}. "
-            "Refine it with more points, or commit it (C).",
-        )
-
     def _on_embedded(self, planes: int) -> None:
         self._note = f"{planes} plane(s) embedded; clicks are answered at once."
         self._ask_again()
 
-    def _on_everything(self, plane: PlaneRequest, reply: Any) -> None:
+    def _on_everything(self, request: EverythingRequest, reply: Any) -> None:
         labels, _records = reply
-        outcome = self._attempt(partial(self._committer.commit_all, plane, labels))
+        clear = bool(request.boxes)
+        write = partial(self._committer.commit_all, request.plane, labels, clear=clear)
+        outcome = self._attempt(write)
         if outcome is not None:
             self._note = outcome.text
             self._ask_again(Level.READY if outcome.done else Level.WARNING)
 
     def _ask_again(self, level: Level = Level.READY) -> None:
         """Show the note, and decode prompts that wait for an answer (they were cancelled, say)."""
-        if self._shown is None:
-            self._asked = None
+        self._current.ask_again()
         self.state.report(level, self._note)
         self._schedule()
 
     def _on_error(self, error: LiteSamError) -> None:
+        """Tell an error of a long computation or a write."""
+        self._current.give_up()
+        self._tell(error)
+
+    def _tell(self, error: LiteSamError) -> None:
         """Tell an error that the user can do something about."""
-        self._commit_when_shown = False
-        self._hide_preview()
         self.state.report(Level.ERROR, str(error))
         show_error(f"Lite-SAM: {error}")
 
     def _on_bug(self, error: BaseException) -> None:
         """Leave nothing waiting for a job that broke; the exception itself surfaces in napari."""
-        self._commit_when_shown = False
-        self._hide_preview()
+        self._current.give_up()
         self.state.report(
             Level.ERROR,
             f"Unexpected {type(error).__name__}: {error}. This is a bug; please report it with the "
@@ -466,9 +429,6 @@ class Controller:
         show_warning(f"Lite-SAM: {reason}")
 
     # -------------------------------------------------------------------------------------- writing
-
-    def _commit(self, shown: _Shown) -> None:
-        self._follow(partial(self._committer.commit, shown.request.plane, shown.mask))
 
     def _follow(self, intent: Callable[[], Outcome]) -> None:
         """Follow an intent on prompts and objects, and tell what came of it."""

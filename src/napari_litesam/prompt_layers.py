@@ -185,16 +185,21 @@ class PromptLayers:
             at = _to_image(self.points, image, position)
             if _lies_on(at, index):
                 points.append(PointPrompt(float(at[-2]), float(at[-1]), sign))
-        box = None
+        boxes = self.boxes_on_plane(image, index)
+        if not points and not boxes:
+            return None
+        return Prompts(points=tuple(points), box=boxes[-1] if boxes else None)
+
+    def boxes_on_plane(self, image: Image, index: Mapping[int, int]) -> list[BoxPrompt]:
+        """Return all boxes of one plane, the newest last; see `on_plane`."""
+        boxes = []
         for shape in self.boxes.data:
             corners = np.array([_to_image(self.boxes, image, vertex) for vertex in shape])
             if _lies_on(corners.mean(axis=0), index):
                 low, high = corners[:, -2:].min(axis=0), corners[:, -2:].max(axis=0)
                 if (high - low >= MIN_BOX_PX).all():
-                    box = BoxPrompt(*(float(v) + 0.5 for v in (*low, *high)))
-        if not points and box is None:
-            return None
-        return Prompts(points=tuple(points), box=box)
+                    boxes.append(BoxPrompt(*(float(v) + 0.5 for v in (*low, *high))))
+        return boxes
 
     # ------------------------------------------------------------------------------------- changing
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from litesam.models.registry import get_spec
+from litesam.types import ModelSpec
 from napari_litesam.requests import NotReady, PlaneRequest, channel_choices
+from napari_litesam.variants import why_no_hq
 
 if TYPE_CHECKING:
     from napari_litesam.state import Settings
@@ -27,11 +30,14 @@ class Situation:
         An object is in the preview.
     asked
         There are prompts that the model was asked about.
+    specs
+        The models that can be chosen.
     can_undo, has_prompts
         Whether there are steps to undo, and prompts to clear.
     """
 
     plane: PlaneRequest | NotReady
+    specs: tuple[ModelSpec, ...] = ()
     computing: bool = False
     decoding: bool = False
     shown: bool = False
@@ -68,6 +74,13 @@ def disabled_reasons(settings: Settings, situation: Situation) -> dict[str, str]
         reasons["commit"] = commit_reason(situation.asked)
     if settings.image is None:
         reasons["target"] = "There is no image."
+    spec = get_spec(settings.model)
+    no_hq = why_no_hq(spec, situation.specs)
+    if no_hq is not None:
+        reasons["hq"] = no_hq
+    for kind, names in (("box", ("box",)), ("point", ("positive", "negative"))):
+        if kind not in spec.prompts:
+            reasons.update(dict.fromkeys(names, f"{spec.title} takes no {kind} prompts."))
     return reasons
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components import Dims
 
+from litesam.models.registry import get_spec
 from litesam.types import BoxPrompt, EverythingConfig, Prompts
 from napari_litesam.prompt_layers import PromptLayers
+from napari_litesam.variants import why_not
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +30,13 @@ _CHANNEL_LABELS = ("c", "ch", "channel", "channels")
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
-    """Nothing can be asked of the model now; ``reason`` is a sentence for the user."""
+    """Nothing can be asked of the model now; ``reason`` is a sentence for the user.
+
+    ``warns``: the user did what the model cannot follow.
+    """
 
     reason: str
+    warns: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,11 +107,12 @@ class SegmentRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EverythingRequest:
-    """All objects of a plane."""
+    """All objects of a plane; of ``boxes`` one each, if there are any."""
 
     plane: PlaneRequest
     proposals: str | None
     config: EverythingConfig
+    boxes: tuple[BoxPrompt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +242,10 @@ def resolve(settings: Settings, scene: Scene) -> SegmentRequest | NotReady:
     if prompts is None:
         return NotReady("Ready: click on an object, or draw a box around it.")
     inside = _inside(prompts, plane.source.shape_yx)
-    return inside if isinstance(inside, NotReady) else SegmentRequest(plane, inside)
+    if isinstance(inside, NotReady):
+        return inside
+    refusal = why_not(get_spec(settings.model), inside)
+    return SegmentRequest(plane, inside) if refusal is None else NotReady(refusal, warns=True)
 
 
 def resolve_everything(settings: Settings, scene: Scene) -> EverythingRequest | NotReady:
@@ -243,7 +253,16 @@ def resolve_everything(settings: Settings, scene: Scene) -> EverythingRequest | 
     plane = resolve_plane(settings, scene)
     if isinstance(plane, NotReady):
         return plane
-    return EverythingRequest(plane, settings.proposals, settings.everything)
+    boxes: tuple[BoxPrompt, ...] = ()
+    chosen = settings.proposals or get_spec(settings.model).proposals[0]
+    if chosen == "boxes" and scene.prompts is not None and settings.image is not None:
+        index = current_index(settings, plane)
+        drawn = (
+            _cut(box, plane.source.shape_yx)
+            for box in scene.prompts.boxes_on_plane(settings.image, index)
+        )
+        boxes = tuple(box for box in drawn if box is not None)
+    return EverythingRequest(plane, settings.proposals, settings.everything, boxes)
 
 
 def current_index(settings: Settings, plane: PlaneRequest) -> Mapping[int, int]:
@@ -260,13 +279,18 @@ def _inside(prompts: Prompts, shape_yx: tuple[int, int]) -> Prompts | NotReady:
             return NotReady("A point lies outside the image; move it, delete it or undo it.")
     box = prompts.box
     if box is not None:
-        y0, x0 = max(box.y0, 0.0), max(box.x0, 0.0)
-        y1, x1 = min(box.y1, float(height)), min(box.x1, float(width))
-        if y1 <= y0 or x1 <= x0:
+        box = _cut(box, shape_yx)
+        if box is None:
             return NotReady("The box lies outside the image; move it, delete it or undo it.")
-        box = BoxPrompt(y0, x0, y1, x1)
     points = tuple(
         type(p)(min(max(p.y, 0.0), height - 1.0), min(max(p.x, 0.0), width - 1.0), p.label)
         for p in prompts.points
     )
     return Prompts(points=points, box=box)
+
+
+def _cut(box: BoxPrompt, shape_yx: tuple[int, int]) -> BoxPrompt | None:
+    """Return the part of a box that lies on the image; None if there is none."""
+    y0, x0 = max(box.y0, 0.0), max(box.x0, 0.0)
+    y1, x1 = min(box.y1, float(shape_yx[0])), min(box.x1, float(shape_yx[1]))
+    return None if y1 <= y0 or x1 <= x0 else BoxPrompt(y0, x0, y1, x1)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _KEPT_SEGMENTERS = 4
 _KEPT_PREDICTORS = 2
 
+#: Name of the model, device, weights file of the user's own.
+ModelKey = tuple[str, str, str | None]
+
 
 class SegmenterPool:
     """Builds segmenters on demand and keeps the newest. Thread-safe.
@@ -42,7 +45,8 @@ class SegmenterPool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._store: MemoryStore | None = None
-        self._predictors: OrderedDict[tuple[Any, ...], Predictor] = OrderedDict()
+        self._gates: dict[ModelKey, threading.Lock] = {}
+        self._predictors: OrderedDict[ModelKey, Predictor] = OrderedDict()
         self._segmenters: OrderedDict[tuple[Any, ...], tuple[Any, Segmenter]] = OrderedDict()
         self._void: deque[Any] = deque()
 
@@ -59,24 +63,60 @@ class SegmenterPool:
             known = self._segmenters.get(source.key)
             if known is not None:
                 self._segmenters.move_to_end(source.key)
+                if source.model_key in self._predictors:
+                    self._predictors.move_to_end(source.model_key)
                 return known[1]
-            predictor = self._predictor(source, context)
-            if context.cancelled():
-                raise Cancelled("Cancelled before the image was opened.")
-            from litesam.segmenter import Segmenter
+        predictor = self.load(source.model_key, context)
+        if context.cancelled():
+            raise Cancelled("Cancelled before the image was opened.")
+        from litesam.segmenter import Segmenter
 
-            segmenter = Segmenter(
-                source.data,
-                model=predictor,
-                axes=source.axes,
-                store=self._shared_store(),
-                channel=source.channel,
-            )
-            # The array is kept beside it: its id is part of the key and must not be used again.
-            self._segmenters[source.key] = (source.data, segmenter)
-            while len(self._segmenters) > _KEPT_SEGMENTERS:
-                self._segmenters.popitem(last=False)
-            return segmenter
+        with self._lock:
+            if source.key not in self._segmenters:
+                segmenter = Segmenter(
+                    source.data,
+                    model=predictor,
+                    axes=source.axes,
+                    store=self._shared_store(),
+                    channel=source.channel,
+                )
+                # The array is kept beside it: its id is part of the key and must not be used again.
+                self._segmenters[source.key] = (source.data, segmenter)
+                while len(self._segmenters) > _KEPT_SEGMENTERS:
+                    self._segmenters.popitem(last=False)
+            return self._segmenters[source.key][1]
+
+    def load(self, key: ModelKey, context: JobContext) -> Predictor:
+        """Return a loaded model. While one loads, others go on answering.
+
+        Raises
+        ------
+        LiteSamError
+            If the model cannot be loaded.
+        """
+        with self._lock:
+            gate = self._gates.setdefault(key, threading.Lock())
+        with gate:
+            with self._lock:
+                if key in self._predictors:
+                    self._predictors.move_to_end(key)
+                    return self._predictors[key]
+            name, device, weights = key
+            context.on_progress(Progress(0, 0, f"Loading the model {name}"))
+            from litesam.predictors import load_predictor
+
+            predictor: Predictor = load_predictor(name, weights=weights, device=device)
+            with self._lock:
+                self._predictors[key] = predictor
+                while len(self._predictors) > _KEPT_PREDICTORS:
+                    self._drop_model(next(iter(self._predictors)))
+            return predictor
+
+    def _drop_model(self, key: ModelKey) -> None:
+        """Forget a model and the segmenters that hold it in memory."""
+        del self._predictors[key]
+        for held in [k for k in self._segmenters if k[-len(key) :] == key]:
+            del self._segmenters[held]
 
     def forget(self, data: Any) -> None:
         """Drop what was built from an array, because its layer or its pixels are gone.
@@ -90,19 +130,6 @@ class SegmenterPool:
             data = self._void.popleft()
             for key in [k for k, (kept, _) in self._segmenters.items() if kept is data]:
                 del self._segmenters[key]
-
-    def _predictor(self, source: ImageSource, context: JobContext) -> Predictor:
-        predictor = self._predictors.get(source.model_key)
-        if predictor is None:
-            context.on_progress(Progress(0, 0, f"Loading the model {source.model}"))
-            from litesam.predictors import load_predictor
-
-            predictor = load_predictor(source.model, weights=source.weights, device=source.device)
-            self._predictors[source.model_key] = predictor
-            while len(self._predictors) > _KEPT_PREDICTORS:
-                self._predictors.popitem(last=False)
-        self._predictors.move_to_end(source.model_key)
-        return predictor
 
     def _shared_store(self) -> MemoryStore:
         if self._store is None:
@@ -123,9 +150,9 @@ def segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -
 
 
 def embed(pool: SegmenterPool, request: PlaneRequest, all_planes: bool, context: JobContext) -> int:
-    """Embed one plane, or all of the image; return the number of planes."""
+    """Embed one plane, or all of a stack; return the number of planes."""
     segmenter = pool.get(request.source, context)
-    if not all_planes:
+    if not (all_planes and request.source.planes):
         segmenter.embed(request.index, on_progress=context.on_progress, cancelled=context.cancelled)
         return 1
     planes = list(itertools.product(*map(range, request.source.planes)))
@@ -149,6 +176,7 @@ def everything(
         request.plane.index,
         proposals=request.proposals,
         config=request.config,
+        boxes=[(b.y0, b.x0, b.y1, b.x1) for b in request.boxes] or None,
         on_progress=context.on_progress,
         cancelled=context.cancelled,
     )

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from psygnal import Signal
 
-from litesam.types import EverythingConfig, PointLabel
+from litesam.types import EverythingConfig, ModelSpec, PointLabel, WeightsSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litesam.weights import WeightsStatus
 
 
 class Tool(Enum):
@@ -84,6 +89,52 @@ class Status:
     total: int = 0
 
 
+class Phase(Enum):
+    """How far the change to another model is."""
+
+    LOADING = "loading"
+    ASKING = "asking"
+    WORKING = "working"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offer:
+    """A model that the user chose and that is not in use yet.
+
+    Attributes
+    ----------
+    spec
+        The model.
+    phase
+        ``LOADING``: its files are there. ``ASKING``: files are missing, and the user may have them
+        downloaded. ``WORKING``: they are being downloaded or imported. ``FAILED``: see ``text``.
+    missing_bytes
+        Size of the files that are missing; None if it is not known.
+    licences
+        Restrictive licences that the user has to accept before the download.
+    downloadable, importable
+        Whether a download or a file of the user's is of use.
+    by_hand
+        Missing files that no program can fetch.
+    text
+        A sentence for the user.
+    done, total
+        Progress; ``total`` 0: the length is not known.
+    """
+
+    spec: ModelSpec
+    phase: Phase
+    missing_bytes: int | None = None
+    licences: tuple[WeightsSpec, ...] = ()
+    downloadable: bool = True
+    importable: bool = True
+    by_hand: tuple[WeightsSpec, ...] = ()
+    text: str = ""
+    done: int = 0
+    total: int = 0
+
+
 class PluginState:
     """Settings and status of one viewer, evented."""
 
@@ -92,11 +143,17 @@ class PluginState:
     status_changed = Signal(Status)
     #: Reasons by control name why it is disabled; a control that is not in it is enabled.
     disabled_changed = Signal(dict)
+    #: The model that is to come, or None.
+    offer_changed = Signal(object)
+    #: What there is of the weights of each model, by name.
+    library_changed = Signal(dict)
 
     def __init__(self) -> None:
         self._settings = Settings()
         self._status = Status(Level.READY, "")
         self._disabled: dict[str, str] = {}
+        self._offer: Offer | None = None
+        self._library: dict[str, WeightsStatus] = {}
 
     @property
     def settings(self) -> Settings:
@@ -112,6 +169,16 @@ class PluginState:
     def disabled(self) -> dict[str, str]:
         """Reason by control name."""
         return dict(self._disabled)
+
+    @property
+    def offer(self) -> Offer | None:
+        """The model that is to come, or None."""
+        return self._offer
+
+    @property
+    def library(self) -> Mapping[str, WeightsStatus]:
+        """What there is of the weights of each model, by name; empty until it is known."""
+        return dict(self._library)
 
     def update(self, **changes: Any) -> None:
         """Change settings; `settings_changed` carries the names of those that really differ."""
@@ -137,6 +204,18 @@ class PluginState:
         if reasons != self._disabled:
             self._disabled = dict(reasons)
             self.disabled_changed.emit(dict(reasons))
+
+    def propose(self, offer: Offer | None) -> None:
+        """Set the model that is to come."""
+        if offer is not self._offer:
+            self._offer = offer
+            self.offer_changed.emit(offer)
+
+    def stock(self, library: Mapping[str, WeightsStatus]) -> None:
+        """Set what there is of the weights."""
+        if dict(library) != self._library:
+            self._library = dict(library)
+            self.library_changed.emit(dict(library))
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -27,15 +27,22 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from litesam.models.registry import get_spec, list_models
+from litesam.models.registry import list_models
 from litesam.types import PointLabel
 from napari_litesam.controller import Controller
+from napari_litesam.model_picker import ModelPicker
 from napari_litesam.options import OptionsForm
 from napari_litesam.requests import channel_choices
 from napari_litesam.state import Level, PluginState, Status, Tool
+from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
+from napari_litesam.weights_offer import WeightsOffer, breakable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import napari
+
+    from litesam.types import ModelSpec
 
 _DEVICES = (
     ("Automatic", "auto", "A GPU where there is one, else the CPU."),
@@ -43,7 +50,6 @@ _DEVICES = (
     ("GPU (CUDA)", "cuda", "NVIDIA, needs a CUDA build of torch."),
     ("GPU (Apple)", "mps", "Apple silicon."),
 )
-_PROPOSALS = {"auto_ppn": "AutoPPN (quick)", "grid": "Grid of points (slow)"}
 _COLOURS = {
     Level.READY: "",
     Level.BUSY: "",
@@ -62,10 +68,19 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
     ----------
     napari_viewer
         The viewer that the widget works in; napari passes it.
+    models
+        The models that can be chosen; None: all.
     """
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        napari_viewer: napari.viewer.Viewer,
+        parent: QWidget | None = None,
+        *,
+        models: Sequence[ModelSpec] | None = None,
+    ) -> None:
         super().__init__(parent)
+        self._models = tuple(list_models() if models is None else models)
         self.setObjectName("lite_sam")
         self.state = PluginState()
         self._tips: dict[str, str] = {}
@@ -76,7 +91,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.state.settings_changed.connect(self._show_settings)
         self.state.status_changed.connect(self._show_status)
         self.state.disabled_changed.connect(self._show_disabled)
-        self.controller = Controller(napari_viewer, self.state)
+        self.state.offer_changed.connect(self._show_offer)
+        self.state.library_changed.connect(self._show_library)
+        self.controller = Controller(napari_viewer, self.state, self._models)
         self.controller.layers_changed.connect(self._fill_layers)
         self._connect()
         # A window that was never shown is closed without an event that the filter could see.
@@ -138,14 +155,20 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         form = _form()
         self.image = self._combo("image", "The image layer to segment.")
         self.channel = self._combo("channel", "The colours or the channel that the model sees.")
-        self.model = self._combo("model", "The model. Another model embeds the image anew.")
-        for spec in list_models():
-            self.model.addItem(spec.title, spec.name)
-            self.model.setItemData(
-                self.model.count() - 1,
-                f"{spec.parameters / 1e6:.1f} M parameters · {spec.paper}",
-                Qt.ItemDataRole.ToolTipRole,
-            )
+        self.model = ModelPicker(self._models, self)
+        self._name("model", self.model, "")
+        self.facts = QLabel(self)
+        self.facts.setObjectName("facts")
+        self.facts.setWordWrap(True)
+        self.hq = QCheckBox("HQ", self)
+        self._name(
+            "hq",
+            self.hq,
+            "The HQ decoder of the same encoder: finer outlines of thin and intricate objects.\n"
+            "What is embedded stays; nothing is encoded again.",
+        )
+        self.hq.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.offer = WeightsOffer(self)
         self.device = self._combo("device", "Where the model runs.")
         for title, name, tip in _DEVICES:
             self.device.addItem(title, name)
@@ -163,7 +186,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._name("all_planes", self.all_planes, "Embed every plane of the stack.")
         form.addRow("Image", self.image)
         form.addRow("Channel", self.channel)
-        form.addRow("Model", self.model)
+        form.addRow("Model", _row(self.model, self.hq))
+        form.addRow("", self.facts)
+        form.addRow(self.offer)
         form.addRow("Device", self.device)
         form.addRow("Weights", self.weights)
         form.addRow(_row(self.embed, self.all_planes))
@@ -256,12 +281,18 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         for combo, setting in (
             (self.image, "image"),
             (self.channel, "channel"),
-            (self.device, "device"),
             (self.target, "target"),
             (self.proposals, "proposals"),
         ):
             combo.activated.connect(lambda _, c=combo, s=setting: self._choose(c, s))
-        self.model.activated.connect(self._choose_model)
+        self.model.chosen.connect(lambda name: controller.models.choose(model=name))
+        self.model.opened.connect(lambda: controller.models.look())
+        self.device.activated.connect(self._choose_device)
+        self.hq.clicked.connect(self._choose_hq)
+        self.offer.download_wanted.connect(lambda ok: controller.models.download(accepted=ok))
+        self.offer.file_chosen.connect(lambda path: controller.models.use_file(path))
+        self.offer.cancelled.connect(lambda: controller.models.cancel())
+        self.offer.dismissed.connect(lambda: controller.models.dismiss())
         self.weights.clicked.connect(self._choose_weights)
         self.all_planes.toggled.connect(lambda on: self.state.update(all_planes=on))
         self.options.changed.connect(lambda config: self.state.update(everything=config))
@@ -283,21 +314,24 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             changes["channel"] = None
         self.state.update(**changes)
 
-    def _choose_model(self, _index: int) -> None:
-        name = self.model.currentData()
-        if name != self.state.settings.model:
-            # Weights of one model do not fit another, and not every model has the same proposals.
-            self.state.update(model=name, weights=None, proposals=None)
+    def _choose_device(self, _index: int) -> None:
+        chosen = self.device.currentData()
+        self._show_settings(frozenset({"device"}))
+        self.controller.models.choose(device=chosen)
+
+    def _choose_hq(self, on: bool) -> None:
+        self._show_model()
+        self.controller.models.choose_hq(on)
 
     def _choose_weights(self) -> None:
         if self.state.settings.weights is not None:
-            self.state.update(weights=None)
+            self.controller.models.choose(weights=None)
             return
         path, _ = QFileDialog.getOpenFileName(
             self, "Weights file", "", "Weights (*.safetensors *.pt *.pth);;All files (*)"
         )
         if path:
-            self.state.update(weights=path)
+            self.controller.models.choose(weights=path)
 
     # -------------------------------------------------------------------------------------- showing
 
@@ -317,10 +351,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         if changed & {"image", "channel", "target"} and hasattr(self, "controller"):
             self._fill_layers()
         if changed & {"model", "proposals"}:
-            spec = get_spec(settings.model)
-            self.model.setCurrentIndex(self.model.findData(settings.model))
-            names = [(_PROPOSALS.get(name, name), name) for name in spec.proposals]
-            _fill(self.proposals, names, settings.proposals or spec.proposals[0])
+            self._show_model()
         if "device" in changed:
             self.device.setCurrentIndex(self.device.findData(settings.device))
         if changed & {"weights", "model"}:
@@ -328,6 +359,31 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             self.weights.setText("Standard" if file is None else _short(Path(file).name))
         if changed & {"sign", "tool"}:
             self._show_tool()
+
+    def _show_model(self) -> None:
+        settings = self.state.settings
+        spec = self.controller.models.spec
+        self.model.show_model(settings.model)
+        self.hq.setChecked(is_hq(spec))
+        status = self.state.library.get(spec.name)
+        self.facts.setText(one_line(spec, status))
+        self._tip("model", details(spec, status))
+        chosen = settings.proposals or spec.proposals[0]
+        self.proposals.clear()
+        for row, name in enumerate(spec.proposals):
+            words, tip = PROPOSALS.get(name, (name, name))
+            self.proposals.addItem(words, name)
+            self.proposals.setItemData(row, tip, Qt.ItemDataRole.ToolTipRole)
+        self.proposals.setCurrentIndex(self.proposals.findData(chosen))
+        self._tip("proposals", "Where everything mode looks for objects.\n" + PROPOSALS[chosen][1])
+        self.options.show_for(chosen)
+
+    def _show_offer(self, _offer: object = None) -> None:
+        self.offer.show_offer(self.state.offer, self.controller.models.spec)
+
+    def _show_library(self, library: dict[str, Any]) -> None:
+        self.model.stock(library)
+        self._show_model()
 
     def _show_tool(self) -> None:
         settings = self.state.settings
@@ -343,7 +399,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.status.setToolTip(text)
         if len(text) > _STATUS_LENGTH:
             text = text[:_STATUS_LENGTH].rsplit(" ", 1)[0] + " …"
-        self.status.setText(_MARKS[status.level] + text)
+        self.status.setText(_MARKS[status.level] + breakable(text))
         self.status.setStyleSheet(_COLOURS[status.level])
         self.progress.setVisible(status.level is Level.BUSY)
         self.progress.setRange(0, status.total)
@@ -351,10 +407,14 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
 
     def _show_disabled(self, reasons: dict[str, str]) -> None:
         for name, widget in self._named.items():
-            reason = reasons.get(name)
-            widget.setEnabled(reason is None)
-            tip = self._tips[name]
-            widget.setToolTip(tip if reason is None else f"{tip}\n\nNot now: {reason}")
+            widget.setEnabled(name not in reasons)
+            self._tip(name, self._tips[name])
+
+    def _tip(self, name: str, tip: str) -> None:
+        """Say in a tooltip what a control does and, if it is disabled, why."""
+        self._tips[name] = tip
+        reason = self.state.disabled.get(name)
+        self._named[name].setToolTip(tip if reason is None else f"{tip}\n\nNot now: {reason}")
 
     # ------------------------------------------------------------------------------------- lifetime
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+from litesam.models.registry import get_spec
+from napari_litesam.widget import LiteSamWidget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 # The predictor that is right on bright objects is shared with the engine's tests.
 from engine.threshold_predictor import CENTRES, ThresholdPredictor, discs
@@ -78,9 +84,32 @@ class Hands:
 
     def press(self, name: str) -> None:
         """Click a button of the panel with the mouse."""
-        button = getattr(self.widget, name)
+        button = self.widget
+        for part in name.split("."):
+            button = getattr(button, part)
         assert button.isEnabled(), button.toolTip()
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def tick(self, name: str) -> None:
+        """Click on the mark of a check box."""
+        box = getattr(self.widget, name)
+        assert box.isEnabled(), box.toolTip()
+        self.qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
+
+    def choose_model(self, name: str) -> None:
+        """Open the chooser of models with the mouse and click on a row."""
+        picker = self.widget.model
+        self.qtbot.mouseClick(picker, Qt.MouseButton.LeftButton)
+        view = picker.view()
+        self.qtbot.waitUntil(view.isVisible)
+        index = picker.model().index(picker.findData(name), 0)
+        view.scrollTo(index)
+        # Qt takes a release right after the list opened for that of the opening click.
+        self.qtbot.wait(QApplication.instance().doubleClickInterval() + 50)
+        position = view.visualRect(index).center()
+        self.qtbot.mouseMove(view.viewport(), position)
+        self.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=position)
+        self.qtbot.waitUntil(lambda: not view.isVisible())
 
     def keep_visuals(self) -> None:
         """Keep what napari draws alive until the test ends; call before layers are removed.
@@ -99,11 +128,17 @@ class Hands:
         self.qtbot.waitUntil(
             lambda: (
                 not controller._timer.isActive()
-                and controller._interactive.idle
+                and controller._current.lane.idle
                 and controller._long.idle
+                and controller.models.idle
             ),
             timeout=60_000,  # a cold disk takes its time over importing torch
         )
+
+    @property
+    def in_use(self) -> str:
+        """Name of the model in use."""
+        return str(self.widget.state.settings.model)
 
     @property
     def image(self) -> Any:
@@ -111,7 +146,7 @@ class Hands:
 
     @property
     def status(self) -> str:
-        return str(self.widget.status.text())
+        return str(self.widget.state.status.text)
 
     @property
     def preview(self) -> np.ndarray:
@@ -129,6 +164,42 @@ class Hands:
         return self.widget.controller.prompts.points
 
 
+class Heartbeat:
+    """Beats in the GUI thread; tells how long that stood still."""
+
+    def __init__(self) -> None:
+        self.beats: list[float] = []
+        self._timer = QTimer()
+        self._timer.setInterval(5)
+        self._timer.timeout.connect(lambda: self.beats.append(time.perf_counter()))
+        self._timer.start()
+
+    def stop(self) -> float:
+        """Stop; return the longest pause, seconds."""
+        self._timer.stop()
+        return float(np.max(np.diff(self.beats)))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user who has downloaded nothing yet."""
+    monkeypatch.setenv("LITESAM_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def present(home: Path) -> Callable[..., None]:
+    """Let weights of models lie in the user's folder; their content does not matter."""
+
+    def put(*names: str) -> None:
+        for name in names:
+            path = home / "weights" / get_spec(name).weights.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"weights")
+
+    return put
+
+
 @pytest.fixture
 def predictor(monkeypatch: pytest.MonkeyPatch) -> GatedPredictor:
     """The model behind every name: right on bright objects, known in advance."""
@@ -142,13 +213,19 @@ def predictor(monkeypatch: pytest.MonkeyPatch) -> GatedPredictor:
 def open_panel(make_napari_viewer: Any, qtbot: Any) -> Callable[..., Hands]:
     """Open a window with an image and the panel, as a user would."""
 
-    def open_one(image: Any = None, show: bool = True, **options: Any) -> Hands:
+    def open_one(
+        image: Any = None, show: bool = True, models: Sequence[Any] | None = None, **options: Any
+    ) -> Hands:
         viewer = make_napari_viewer(show=show)
         if show:
             viewer.window.resize(1100, 800)
         if image is not None:
             viewer.add_image(image, name="cells", **options)
-        _, widget = viewer.window.add_plugin_dock_widget("napari-litesam", "Lite-SAM")
+        if models is None:
+            _, widget = viewer.window.add_plugin_dock_widget("napari-litesam", "Lite-SAM")
+        else:
+            widget = LiteSamWidget(viewer, models=models)
+            viewer.window.add_dock_widget(widget, name="Lite-SAM")
         hands = Hands(viewer, widget, qtbot)
         qtbot.wait(50)
         viewer.reset_view()

@@ -362,19 +362,18 @@ def test_image_is_exchanged_while_it_is_embedded(predictor, open_panel, cells) -
     assert hands.preview[90, 30]
 
 
-def test_model_is_changed_while_it_works(predictor, open_panel, cells) -> None:
+def test_model_is_changed_while_it_works(predictor, open_panel, cells, present) -> None:
+    present("mobile_sam")
     hands = open_panel(cells[0])
     predictor.gate.clear()
     hands.click(FIRST)
     hands.until(predictor.waiting.is_set)
-    combo = hands.widget.model
-    combo.setCurrentIndex(combo.findData("mobile_sam"))
-    combo.activated.emit(combo.currentIndex())
-    assert hands.widget.state.settings.model == "mobile_sam"
+    hands.choose_model("mobile_sam")
+    hands.until(lambda: hands.in_use == "mobile_sam")
     predictor.gate.set()
     hands.settle()
     assert hands.preview[FIRST], "the prompt is answered by the new model"
-    assert hands.widget.proposals.findData("auto_ppn") == -1
+    assert hands.widget.proposals.currentData() == "grid"
 
 
 @pytest.mark.parametrize("which", ["points", "boxes"])

@@ -1,0 +1,161 @@
+"""The object that the prompts of the plane describe: asked for, shown, and ready to be committed.
+
+Replies to prompts that have changed meanwhile are dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from litesam.types import BoolArray
+from napari_litesam import segmenters
+from napari_litesam.jobs import Lane
+from napari_litesam.requests import SegmentRequest
+from napari_litesam.state import Level
+from napari_litesam.variants import point_count
+
+if TYPE_CHECKING:
+    from litesam.errors import LiteSamError
+    from litesam.types import ModelSpec
+    from napari_litesam.segmenters import SegmenterPool
+    from napari_litesam.state import PluginState
+    from napari_litesam.viewer_layers import ViewerLayers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """The object in the preview."""
+
+    request: SegmentRequest
+    mask: BoolArray
+
+
+class CurrentObject:
+    """Asks a worker for the object of the prompts and shows the reply.
+
+    Attributes
+    ----------
+    lane
+        The worker.
+    awaited
+        The object that was to be committed as soon as it is there is there.
+    failed
+        The error that a prompt met; the preview is hidden already.
+    """
+
+    awaited = Signal()
+    failed = Signal(object)
+
+    def __init__(self, state: PluginState, pool: SegmenterPool, layers: ViewerLayers) -> None:
+        self._state = state
+        self._pool = pool
+        self._layers = layers
+        self.lane = Lane("click")
+        self._asked: tuple[Any, ...] | None = None
+        self._shown: Shown | None = None
+        self._awaits_commit = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether there are prompts that the model was asked about."""
+        return self._asked is not None
+
+    @property
+    def shown(self) -> Shown | None:
+        """The object in the preview."""
+        return self._shown
+
+    @property
+    def ready(self) -> Shown | None:
+        """The object in the preview if it is the answer to the prompts of now."""
+        shown = self._shown
+        return shown if shown is not None and shown.request.key == self._asked else None
+
+    def ask(self, request: SegmentRequest, spec: ModelSpec) -> None:
+        """Ask for the object of a request, unless that was asked already."""
+        if request.key == self._asked:
+            return
+        if self._shown is not None and self._shown.request.plane.key != request.plane.key:
+            self.hide()
+        self._asked = request.key
+        self._state.report(Level.BUSY, "Decoding")
+        self.lane.submit(
+            partial(segmenters.segment, self._pool, request),
+            partial(self._on_segmented, request, spec),
+            self._on_error,
+        )
+
+    def await_commit(self) -> None:
+        """Emit `awaited` when the object that is asked for is there."""
+        self._awaits_commit = True
+        self._state.report(Level.BUSY, "The object will be committed as soon as it is there")
+
+    def drop(self) -> None:
+        """There is nothing to ask for: hide the object; what is being embedded for it goes on."""
+        self.lane.drop()
+        self._asked = None
+        self._awaits_commit = False
+        self.hide()
+
+    def cancel(self) -> None:
+        """Stop; the prompts are not asked again before they change."""
+        self._awaits_commit = False
+        self.lane.cancel()
+
+    def forget(self) -> None:
+        """Stop; image or model are others now, so the prompts have to be asked again."""
+        self.cancel()
+        self._asked = self._shown = None
+
+    def ask_again(self) -> None:
+        """Let prompts that got no answer be asked again."""
+        if self._shown is None:
+            self._asked = None
+
+    def hide(self) -> None:
+        """Empty the preview."""
+        self._shown = None
+        self._layers.hide_preview()
+
+    def give_up(self) -> None:
+        """Something failed: show nothing and commit nothing."""
+        self._awaits_commit = False
+        self.hide()
+
+    def close(self) -> None:
+        """Cancel all work."""
+        self.lane.close()
+        self._shown = None
+
+    def _on_error(self, error: LiteSamError) -> None:
+        self.give_up()
+        self.failed.emit(error)
+
+    def _on_segmented(self, request: SegmentRequest, spec: ModelSpec, result: Any) -> None:
+        image = self._state.settings.image
+        if image is None or request.key != self._asked:
+            return
+        area = int(result.mask.sum())
+        if area == 0:
+            self.give_up()
+            self._state.report(
+                Level.WARNING,
+                "The model found no object there. Add a point on the object, or draw a box.",
+            )
+            return
+        self._layers.show_preview(image, result.mask)
+        self._shown = Shown(request, result.mask)
+        if self._awaits_commit:
+            self._awaits_commit = False
+            self.awaited.emit()
+            return
+        text = f"Object of {area:,} px, predicted IoU {result.record.predicted_iou:.2f}. "
+        if spec.max_points is not None and point_count(request.prompts) >= spec.max_points:
+            text += f"{spec.title} takes no more points for it: commit it (C)."
+        else:
+            text += "Refine it with more points, or commit it (C)."
+        self._state.report(Level.READY, text)
