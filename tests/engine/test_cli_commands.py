@@ -161,6 +161,7 @@ def test_models(capsys: pytest.CaptureFixture[str]) -> None:
         shown = capsys.readouterr().out
         assert spec.weights.licence in shown
         assert spec.paper in shown
+    assert "~" in text  # a size that is not known exactly
     assert main(["models", "show"]) == 2
     assert main(["models", "list", "lite_sam"]) == 2
     assert main(["models", "show", "lite_som"]) == 1
