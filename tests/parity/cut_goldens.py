@@ -84,6 +84,26 @@ def cut(kit: str) -> None:
     print(f"{kit}: {len(arrays)} arrays, {size / 1000:.0f} kB")
 
 
+def cut_instances(kit: str) -> None:
+    """Write the small goldens of a model that finds instances at encoding."""
+    folder = SMALL / kit
+    folder.mkdir(parents=True, exist_ok=True)
+    complete = Goldens(KIT / kit, KIT / "images")
+    facts = ("variant", "settings")
+    index: dict[str, Any] = {name: complete.index[name] for name in facts}
+    index |= {name: {"b": complete.index[name]["b"]} for name in ("images", "prompts")}
+    wanted = ("raw.boxes", "raw.scores", "nms", "boxes", "mask_areas")
+    names = [f"b.{name}" for name in wanted]
+    names += [f"b.prompt.{name}" for name in index["prompts"]["b"]]
+    index["arrays"] = {name: complete.index["arrays"][name] for name in names}
+    arrays = {name: complete.arrays[name] for name in names}
+    np.savez_compressed(folder / "golden.npz", **arrays)
+    (folder / "golden.json").write_text(json.dumps(index) + "\n")
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{kit}: {len(arrays)} arrays, {size / 1000:.0f} kB")
+
+
 if __name__ == "__main__":
+    cut_instances("fastsam_s")
     for one in dict.fromkeys(variant.kit for variant in VARIANTS):
         cut(one)
