@@ -19,6 +19,7 @@ from litesam.errors import PromptError
 from litesam.everything import find_objects, label_plane
 from litesam.merge import record_from_masks, select_by_text
 from litesam.predictors import as_predictor
+from litesam.predictors.base import check_prompt_kinds
 from litesam.preprocess import Plane, extract_plane, to_rgb
 from litesam.preprocess.axes import plane_key, plane_shape, used_axes
 from litesam.tiling import make_tiles, tile_for_prompts, without_far_background
@@ -296,15 +297,18 @@ class Segmenter:
         Raises
         ------
         PromptError
-            If a prompt lies outside the plane, or the prompts span more than one tile can show.
+            If a prompt lies outside the plane, the prompts span more than one tile can show, or the
+            model does not take such prompts or so many points.
         ImageError
             If the index does not choose one plane.
         """
         tile = tile_for_prompts(self.tiles, prompts) if tile is None else tile
         prompts = without_far_background(prompts, tile)
+        batch = prompts.to_batch()
+        check_prompt_kinds(batch, self.predictor.spec)  # before it embeds, which takes seconds
         masks = self.predictor.decode(
             self._embedder.embed(self.plane(index), tile),
-            prompts.to_batch(),
+            batch,
             multimask=_is_ambiguous(prompts) if multimask is None else multimask,
         )
         best = int(masks.predicted_iou[0].argmax())
@@ -323,7 +327,8 @@ class Segmenter:
         Raises
         ------
         PromptError
-            If a prompt lies outside the plane; the message says which.
+            If a prompt lies outside the plane or is none that the model takes; the message says
+            which.
         ImageError
             If the index does not choose one plane.
         """
@@ -331,9 +336,10 @@ class Segmenter:
         for number, given in enumerate(prompts):
             try:
                 tile = tile_for_prompts(self.tiles, given)
+                one = without_far_background(given, tile)
+                check_prompt_kinds(one.to_batch(), self.predictor.spec)
             except PromptError as error:
                 raise PromptError(f"Prompt {number}: {error}") from error
-            one = without_far_background(given, tile)
             kind = (len(one.points), one.box is not None, *_shape_of(one.low_res_mask))
             groups[(tile.index, *kind)].append((number, one))
         plane = self.plane(index)

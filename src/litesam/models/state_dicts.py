@@ -7,9 +7,11 @@ that hold a whole pickled network go to `litesam.models.checkpoints`, which runs
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ from litesam.models.checkpoints import UnsafeFileError, read_module_tensors
 #: Keys under which training programs wrap a state dict; looked for when the spec names none.
 _WRAPPERS = ("model", "state_dict")
 _SAFETENSORS = ".safetensors"
+_TORCH_FILES = (".pt", ".pth")
+#: Weights are noise to a packer: at most this factor is believed.
+_MOST_PACKED = 10
 _MAX_NAMED = 4
 #: What the reader raises for archives and pickles that end early or whose bytes were changed.
 _READER_ERRORS = (
@@ -38,6 +43,7 @@ _READER_ERRORS = (
     MemoryError,
     OverflowError,
     zipfile.BadZipFile,
+    zlib.error,
 )
 
 
@@ -47,7 +53,7 @@ def load_state_dict(path: str | Path, container: tuple[str, ...] = ()) -> dict[s
     Parameters
     ----------
     path
-        A .safetensors file, or a .pt / .pth file of PyTorch.
+        A .safetensors file, a .pt / .pth file of PyTorch, or an archive (.zip) of one such file.
     container
         Keys that lead to the state dict inside the file, outermost first; empty: the file is the
         state dict itself or wraps it as ``{"model": …}`` or ``{"state_dict": …}``.
@@ -111,8 +117,10 @@ def read_state_dict(
 def can_be_mapped(path: Path) -> bool:
     """Whether ``mapped`` of `read_state_dict` has an effect: not for files of old PyTorch."""
     try:
-        return _is_safetensors(path) or zipfile.is_zipfile(path)
-    except OSError:
+        if _is_safetensors(path):
+            return True
+        return zipfile.is_zipfile(path) and _packed(path) is None
+    except (OSError, zipfile.BadZipFile):
         return False
 
 
@@ -123,8 +131,11 @@ def _read(path: Path, *, mapped: bool) -> Any:
         if _is_safetensors(path):
             return load_file(path)
         archive = zipfile.is_zipfile(path)  # otherwise an older file: a bare pickle
+        packed = _packed(path) if archive else None
+        if packed is not None:
+            return _read_packed(path, packed)
         if archive:
-            _check_archive(path)
+            _check_archive(path, path)
         return torch.load(
             path, map_location="cpu", weights_only=True, mmap=(mapped and archive) or None
         )
@@ -154,11 +165,39 @@ def _is_safetensors(path: Path) -> bool:
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse compressed records: PyTorch writes none, and a few bytes may unpack to terabytes."""
+def _packed(path: Path) -> zipfile.ZipInfo | None:
+    """Return the only entry of an archive if that is a PyTorch file, as in a ``.pt.zip``."""
     with zipfile.ZipFile(path) as archive:
+        entries = [
+            entry
+            for entry in archive.infolist()
+            if not entry.is_dir() and not entry.filename.startswith("__MACOSX")
+        ]
+    only = entries[0] if len(entries) == 1 else None
+    return only if only is not None and only.filename.lower().endswith(_TORCH_FILES) else None
+
+
+def _read_packed(path: Path, entry: zipfile.ZipInfo) -> Any:
+    """Read a PyTorch file inside an archive, in memory."""
+    if entry.file_size > _MOST_PACKED * path.stat().st_size:
+        raise WeightsError(
+            f"File {path} was refused: {entry.filename!r} in it would be more than {_MOST_PACKED} "
+            "times as large, which weights never are. Get the original file."
+        )
+    with zipfile.ZipFile(path) as archive:
+        content = io.BytesIO(archive.read(entry))
+    if zipfile.is_zipfile(content):
+        _check_archive(content, path)
+    content.seek(0)
+    return torch.load(content, map_location="cpu", weights_only=True)
+
+
+def _check_archive(content: Path | io.BytesIO, path: Path) -> None:
+    """Refuse compressed records: PyTorch writes none, and a few bytes may unpack to terabytes."""
+    size = content.getbuffer().nbytes if isinstance(content, io.BytesIO) else path.stat().st_size
+    with zipfile.ZipFile(content) as archive:
         for record in archive.infolist():
-            if record.compress_type != zipfile.ZIP_STORED or record.file_size > path.stat().st_size:
+            if record.compress_type != zipfile.ZIP_STORED or record.file_size > size:
                 raise WeightsError(
                     f"File {path} was refused: its record {record.filename!r} is compressed, which "
                     "PyTorch's files never are. Get the original file."

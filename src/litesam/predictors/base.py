@@ -244,9 +244,10 @@ def check_prompt_kinds(prompts: PromptBatch, spec: ModelSpec) -> None:
     most = spec.max_points - (0 if prompts.boxes is None else 2)
     wrong = np.flatnonzero(points > most)
     if len(wrong):
+        subject = "The prompt" if len(prompts) == 1 else f"Prompt {int(wrong[0])}"
         beside = "" if prompts.boxes is None else " beside a box"
         raise PromptError(
-            f"Prompt {int(wrong[0])} has {int(points[wrong[0]])} points{beside}; {spec.title} "
+            f"{subject} has {int(points[wrong[0]])} points{beside}; {spec.title} "
             f"({spec.name!r}) looks at {most} at most. Remove some of them, or choose a model "
             "without a limit, such as 'mobile_sam'."
         )
