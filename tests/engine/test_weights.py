@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import subprocess
+import sys
+import zipfile
+from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +22,18 @@ from torch import nn
 from litesam.errors import WeightsError
 from litesam.models import weights_files
 from litesam.models.registry import get_spec
-from litesam.models.weights import file_hash, load_network, load_state_dict, resolve_weights
+from litesam.models.weights import (
+    check_weights,
+    file_hash,
+    load_network,
+    load_state_dict,
+    read_state_dict,
+    resolve_weights,
+)
+from litesam.weights import import_weights, recognise_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from litesam.types import ModelSpec
 
@@ -92,41 +106,174 @@ def test_integers_stay_integers(tmp_path: Path) -> None:
     assert load_state_dict(path)["n"].dtype == torch.int64
 
 
-class RunsACommand:
-    """Unpickles into a call of the shell."""
+class Runs:
+    """Unpickles into a call."""
 
-    def __init__(self, command: str) -> None:
-        self.command = command
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (os.system, (self.command,))
+        return self.call
 
 
-@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle", "wrapped", "named-safetensors"])
-def test_file_that_would_run_a_command_is_refused_and_runs_nothing(
-    kind: str, tmp_path: Path
+class RunsByState:
+    """Unpickles into an object whose state is set by a call."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (OrderedDict, (), None, None, iter([(1, Runs(*self.call[:1], *self.call[1]))]))
+
+
+def _attacks(marker: Path) -> dict[str, Any]:
+    """Objects that make a file when they are unpickled by Python's own unpickler."""
+    python = f"open({str(marker)!r}, 'w').close()"
+    return {
+        "os.system": Runs(os.system, f"echo > '{marker}'"),
+        "subprocess.run": Runs(subprocess.run, [sys.executable, "-c", python]),
+        "subprocess.Popen": Runs(subprocess.check_call, [sys.executable, "-c", python]),
+        "builtins.exec": Runs(exec, python),
+        "builtins.eval": Runs(eval, python),
+        "builtins.open": Runs(open, str(marker), "w"),
+        "pathlib.Path.touch": Runs(Path.touch, marker),
+        "torch.save": Runs(torch.save, {}, str(marker)),
+        "in a container": RunsByState(os.system, f"echo > '{marker}'"),
+    }
+
+
+@pytest.mark.parametrize("attack", _attacks(Path()))
+@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle", "wrapped", "value", "safetensors"])
+def test_file_that_would_run_something_is_refused_and_runs_nothing(
+    attack: str, kind: str, tmp_path: Path, spec: ModelSpec
 ) -> None:
     marker = tmp_path / "was-run"
-    evil = RunsACommand(f"echo > '{marker}'")
+    evil = _attacks(marker)[attack]
     path = tmp_path / "evil.pt"
     if kind == "pickle":
         path.write_bytes(pickle.dumps(evil, protocol=2))
-    elif kind == "named-safetensors":
+    elif kind == "safetensors":  # by its name only
         path = path.with_suffix(".safetensors")
         path.write_bytes(pickle.dumps(evil, protocol=2))
     elif kind == "wrapped":
         torch.save({"model": STATE, "extra": evil}, path)
+    elif kind == "value":
+        torch.save({**STATE, "b": evil}, path)
     else:
         torch.save(evil, path, _use_new_zipfile_serialization=kind == "zip")
-    with pytest.raises(WeightsError) as caught:
-        load_state_dict(path)
-    assert not marker.exists()
-    assert str(path) in str(caught.value)
-    if kind != "named-safetensors":
-        assert "refused" in str(caught.value)
-        assert "system" in str(caught.value)
-    pickle.loads(pickle.dumps(evil))  # the file is a real one: read carelessly, it does run
+    for read in (
+        load_state_dict,
+        partial(read_state_dict, mapped=True),
+        partial(load_network, spec),
+        partial(check_weights, spec),
+        recognise_weights,
+        import_weights,
+    ):
+        with pytest.raises(WeightsError) as caught:
+            read(path)
+        assert not marker.exists()
+        assert str(path) in str(caught.value)
+        assert kind == "safetensors" or "refused" in str(caught.value)
+    opened = pickle.loads(pickle.dumps(evil))  # a real one: read carelessly, it does run
+    if attack == "builtins.open":
+        opened.close()
     assert marker.exists()
+
+
+# ---------------------------------------------------------------------- files made to do harm
+
+
+def _rewritten(source: Path, target: Path, change: Callable[[bytes], bytes], **how: Any) -> Path:
+    """A PyTorch archive with other instructions."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", **how) as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, change(content) if name.endswith("data.pkl") else content)
+    return target
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A state dict of one tensor: 10 values."""
+    path = tmp_path / "ten.pt"
+    torch.save({"a": torch.arange(10.0)}, path)
+    return path
+
+
+_TEN, _BILLION = b"K\x0a", b"\x8a\x04\x00\xca\x9a\x3b"
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.replace(_TEN, _BILLION),
+        lambda data: data.replace(_TEN + b"\x85", _BILLION + b"\x85"),
+        lambda data: data.replace(_TEN + b"\x85", _BILLION + b"\x85").replace(
+            b"K\x01\x85", b"K\x00\x85"
+        ),
+        lambda data: data.replace(b"QK\x00", b"QK\x07"),
+        lambda data: data.replace(b"X\x01\x00\x00\x000", b"X\x01\x00\x00\x009"),
+        lambda data: data.replace(b"}q\x00", b"}r\xff\xff\xff\x7f"),
+    ],
+    ids=["record", "shape", "repeated", "offset", "no-record", "memo"],
+)
+def test_absurd_declarations_take_no_memory(
+    change: Callable[[bytes], bytes], mapped: bool, archive: Path, tmp_path: Path
+) -> None:
+    """Shapes of 4 GB in a file of 1 kB, and other things that the file does not hold."""
+    path = _rewritten(archive, tmp_path / "absurd.pt", change)
+    assert path.read_bytes() != archive.read_bytes()
+    if b"r\xff\xff\xff\x7f" in path.read_bytes():  # allowed, and harmless: a dict, no table
+        assert read_state_dict(path, mapped=mapped)["a"].shape == (10,)
+        return
+    with pytest.raises(WeightsError, match=r"refused|damaged"):
+        read_state_dict(path, mapped=mapped)
+
+
+def test_compressed_archive_is_refused(archive: Path, tmp_path: Path) -> None:
+    """PyTorch's reader would take the compressed bytes for values when it maps the file."""
+    path = _rewritten(
+        archive, tmp_path / "z.pt", lambda data: data, compression=zipfile.ZIP_DEFLATED
+    )
+    with pytest.raises(WeightsError, match="compressed"):
+        load_state_dict(path)
+
+
+def test_bomb_is_refused_before_it_is_unpacked(archive: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pt"
+    with (
+        zipfile.ZipFile(archive) as old,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, bytes(200_000_000) if "/data/" in name else old.read(name))
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(WeightsError, match="refused"):
+        load_state_dict(path)
+
+
+def test_records_with_paths_out_of_the_archive_write_nothing(archive: Path, tmp_path: Path) -> None:
+    outside = tmp_path.parent / "escaped.txt"
+    with zipfile.ZipFile(archive, "a") as content:
+        content.writestr("ten/../../escaped.txt", b"x")
+    assert set(load_state_dict(archive)) == {"a"}
+    with zipfile.ZipFile(archive, "a") as content:
+        content.writestr(str(outside), b"x")
+        content.writestr("../escaped.txt", b"x")
+    with pytest.raises(WeightsError, match=r"damaged|refused"):
+        load_state_dict(archive)
+    assert not outside.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["ten.pt"]
+
+
+def test_safetensors_that_declare_more_than_they_hold(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    table = {"a": {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4 * 10**9]}}
+    header = json.dumps(table).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(40))
+    with pytest.raises(WeightsError, match="damaged"):
+        load_state_dict(path)
 
 
 def _cut(path: Path) -> None:
