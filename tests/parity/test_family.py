@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 NOISE = 10.0
 #: Where no sensitivity is known: the tolerance as a share of the values' standard deviation.
 SPREAD = {"embedding": 1e-3, "low_res": 3e-3}
+#: Images on which a network moves more than on the one that the kit measured: largest change when
+#: every weight is changed in its last bit, of three tries. Folded weights are rounded once more.
+MEASURED = {
+    ("edge_sam", "c"): {"embedding": 8e-4, "low_res": 4e-2, "iou": 1.4e-4, "stability": 5e-3},
+}
+#: Noise of the stability score: it counts pixels between two thresholds.
+STABILITY = 2e-4
 #: The early feature is kept in half precision: eleven bits.
 HALF = 2.0**-11
 #: Prompts that the predictor refuses although the official code cuts them.
@@ -76,8 +83,18 @@ def _parametrize(*endings: str) -> Any:
     )
 
 
+def _measured(goldens: Goldens, name: str) -> dict[str, float] | None:
+    return MEASURED.get((goldens.index.get("variant", ""), name.split(".")[0]))
+
+
 def _tolerance(goldens: Goldens, what: str, name: str) -> float:
     known = goldens.index.get("sensitivity")
+    measured = _measured(goldens, name)
+    if measured is not None:
+        # One more rounding of the weights moves the values by as much again, not by ten times that.
+        return 3.0 * measured[what]
+    if what == "stability":
+        return NOISE * STABILITY
     if known is not None:
         return NOISE * float(known[what])
     return 1e-4 if what == "iou" else SPREAD[what] * goldens.index["arrays"][name]["std"]
@@ -183,13 +200,15 @@ def test_logits_and_predicted_iou(loaded: Loaded, goldens: Goldens, name: str) -
         assert masks.logits.dtype == masks.predicted_iou.dtype == np.float32
         logits, iou = _stored(masks, batched)
     _assert_close(goldens, name, logits, _tolerance(goldens, "low_res", name))
-    iou_tolerance = 2e-3 if mode == "n4" else _tolerance(goldens, "iou", iou_name)
+    iou_tolerance = _tolerance(goldens, "stability" if mode == "n4" else "iou", iou_name)
     np.testing.assert_allclose(iou, goldens.arrays[iou_name], rtol=0, atol=iou_tolerance)
-    # All pixels by their share of positive logits; one in a thousand may flip.
+    # All pixels by their share of positive logits; one in a thousand may flip, and more of them
+    # where the logits move more.
     shares = arrays[name].get("fraction_positive")
     if shares is not None:
         ours = (logits > 0).mean(axis=(-2, -1))
-        np.testing.assert_allclose(np.ravel(ours), np.ravel(shares), rtol=0, atol=1e-3)
+        atol = 3e-3 if _measured(goldens, name) else 1e-3
+        np.testing.assert_allclose(np.ravel(ours), np.ravel(shares), rtol=0, atol=atol)
 
 
 def _mode(name: str) -> tuple[str, str, str]:
@@ -216,7 +235,8 @@ def test_masks_of_the_original_image_size(loaded: Loaded, goldens: Goldens, name
     wanted = goldens.mask(name)
     ours = masks.to_image()[0, : len(wanted)]
     assert ours.shape == wanted.shape
-    overlap = (ours & wanted).sum() / (ours | wanted).sum()
+    # Two empty masks are the same.
+    overlap = (ours & wanted).sum() / (ours | wanted).sum() if (ours | wanted).any() else 1.0
     # A logit next to 0 may flip; more of them lie at the border where the image was resampled.
     scale = loaded.predictor.spec.frame_px / max(wanted.shape[1:])
     assert overlap > (0.999 if scale == 1 else 0.99)

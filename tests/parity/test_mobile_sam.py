@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from litesam.frames import fit_longest_side
+from litesam.models.registry import get_spec
+from litesam.models.weights import load_network
 from litesam.preprocess.resize import resize_rgb
 from parity.goldens import COMMITTED, COMPLETE, DATA, Goldens, mobile_sam_state, read_names
 
@@ -54,24 +56,29 @@ def _tolerance(goldens: Goldens, what: str) -> float:
     return NOISE * float(goldens.index["sensitivity"][what])
 
 
-def test_state_dict_has_exactly_the_entries_of_the_official_file(predictor: SamPredictor) -> None:
+@pytest.fixture(scope="module")
+def network(mobile_sam_file: Path) -> Sam:
+    """The network as it is loaded; the predictor's is folded for inference."""
+    return load_network(get_spec("mobile_sam"), mobile_sam_file)  # type: ignore[return-value]
+
+
+def test_state_dict_has_exactly_the_entries_of_the_official_file(network: Sam) -> None:
     ours = {
         name: (tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-        for name, tensor in predictor._network.state_dict().items()
+        for name, tensor in network.state_dict().items()
     }
     official = {name: (shape, dtype) for name, shape, dtype in read_names(DATA / "state_dict.tsv")}
     assert len(official) == 439
     assert ours == official
 
 
-def test_parameter_counts_are_the_published_ones(predictor: SamPredictor) -> None:
-    network = predictor._network
+def test_parameter_counts_are_the_published_ones(network: Sam) -> None:
     counted = sum(p.numel() for p in network.parameters())
     positions = network.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.numel()
     assert sum(p.numel() for p in network.image_encoder.parameters()) == 6_065_532
     # The official table counts parameters; the random positions are a buffer.
     assert positions == 256
-    assert counted == predictor.spec.parameters
+    assert counted == get_spec("mobile_sam").parameters
 
 
 @pytest.mark.parametrize(("goldens", "name"), _cases(".preprocessed"))
@@ -211,17 +218,7 @@ def test_attention_biases_follow_weights_loaded_after_eval(predictor: SamPredict
     assert not torch.allclose(loaded, without, atol=1e-3)
 
 
-def test_folded_batch_norm_equals_batch_norm(predictor: SamPredictor) -> None:
-    layer = predictor._network.image_encoder.patch_embed.seq[0]
-    x = torch.randn((1, 3, 32, 32), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        # Folding only changes the order of a product and a sum.
-        torch.testing.assert_close(layer(x), layer.bn(layer.c(x)), rtol=1e-5, atol=1e-5)
-
-
-def test_official_container_and_wrappers_load_the_same(
-    predictor: SamPredictor, mobile_sam_file: Path
-) -> None:
-    own = predictor._network.state_dict()
+def test_official_container_and_wrappers_load_the_same(network: Sam, mobile_sam_file: Path) -> None:
+    own = network.state_dict()
     assert all(torch.equal(own[name], tensor) for name, tensor in mobile_sam_state().items())
     assert mobile_sam_file.stat().st_size > 40e6
