@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -268,3 +269,19 @@ def test_threads_share_a_segmenter() -> None:
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(one, range(4 * len(MANY))))
     assert predictor.encoded <= 60
+
+
+def test_prompts_that_the_model_does_not_take_are_refused_before_it_embeds() -> None:
+    image, _ = discs((110, 128), CENTRES)
+    predictor = ThresholdPredictor()
+    predictor.spec = replace(predictor.spec, prompts=("point", "box"), max_points=3)
+    segmenter = make(image, model=predictor)
+    earlier = np.zeros((8, 8), np.float32)
+    with pytest.raises(PromptError, match="does not take an earlier mask"):
+        segmenter.segment(replace(around(60, 30), low_res_mask=earlier))
+    with pytest.raises(PromptError, match=r"The prompt has 4 points.*3 at most"):
+        segmenter.segment(click(60, 30, (61, 40), (50, 40), (50, 20)))
+    with pytest.raises(PromptError, match="Prompt 1: The prompt has 4 points"):
+        segmenter.segment_many([click(20, 20), click(60, 30, (61, 40), (50, 40), (50, 20))])
+    assert predictor.encoded == 0
+    assert segmenter.segment(click(60, 30, (61, 40), (50, 40))).mask.any()
