@@ -21,6 +21,7 @@ import math
 import pickletools
 import sys
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -81,8 +82,6 @@ _TORCH: Final = ("torch.nn.", "torch._utils._rebuild_", "torch._C._nn.")
 _TORCH_NAMES: Final = frozenset(
     {"torch.Size", "torch.device", "torch.dtype", "torch.float16", "torch.float32"}
 )
-#: Old spellings of modules in pickles of protocol 2.
-_RENAMED: Final = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 _MAX_MODULES = 100_000
 
@@ -450,7 +449,9 @@ class _Machine:
 
 def _checked_name(module: str, name: str) -> _Name:
     """A name, if a network may use it."""
-    full = f"{_RENAMED.get(module, module)}.{name}"
+    # Pickles of protocol 2 spell the standard library as Python 2 did: commands.getoutput …
+    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+    full = f"{module}.{name}"
     root = full.partition(".")[0]
     if root == "torch":
         harmless = (
