@@ -372,6 +372,10 @@ def _zip(entries: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def _flipped(content: bytes, index: int) -> bytes:
+    return content[:index] + bytes([content[index] ^ 0xFF]) + content[index + 1 :]
+
+
 @pytest.mark.parametrize(
     "name", ["tiny.pt", "weights/tiny.pt", "../../tiny.pt", "/etc/tiny.pt", "..\\..\\tiny.pt"]
 )
@@ -390,13 +394,15 @@ def test_zipped_mirror_is_unpacked_into_its_place_only(
 @pytest.mark.parametrize(
     ("archive", "words"),
     [
-        (_zip({"other.pt": CONTENT}), "does not hold one file tiny.pt"),
-        (_zip({"a/tiny.pt": CONTENT, "b/tiny.pt": CONTENT}), "does not hold one file tiny.pt"),
+        (_zip({"other.pt": CONTENT}), "no archive of one file tiny.pt"),
+        (_zip({"a/tiny.pt": CONTENT, "b/tiny.pt": CONTENT}), "no archive of one file tiny.pt"),
         (_zip({"tiny.pt": b"\0" * 50_000_000}), "too large"),
-        (_zip({"tiny.pt": CONTENT})[:-50], "archive is damaged"),
+        (_zip({"tiny.pt": CONTENT})[:-50], "no archive of one file"),
+        (_flipped(_zip({"tiny.pt": CONTENT}), 200), "archive is damaged"),
+        (_flipped(_zip({"tiny.pt": CONTENT}), 1500), "archive is damaged"),
         (_zip({"tiny.pt": CONTENT[::-1]}), "SHA-256 differs"),
     ],
-    ids=["another", "two", "bomb", "cut", "tampered"],
+    ids=["another", "two", "bomb", "cut", "damaged", "damaged-too", "tampered"],
 )
 def test_bad_archives(archive: bytes, words: str, server: WeightsServer, home: Path) -> None:
     spec = _spec(server.serve("tiny.pt.zip", archive))

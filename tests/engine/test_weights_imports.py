@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -181,6 +182,32 @@ def test_file_of_several_models_and_encoder_of_another_one(
     assert verify_weights("mobilesamv2").ok
     weights_status("mobile_sam").target.write_bytes(b"")
     assert "empty" in (verify_weights("mobilesamv2").problem or "")
+
+
+@pytest.mark.parametrize("folder", ["", "weights/", "../../"])
+def test_zipped_file(
+    folder: str, mobile_sam: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As EfficientSAM-S is published."""
+    _publish(monkeypatch, "mobile_sam", mobile_sam)
+    path = tmp_path / "w.pt.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(mobile_sam, folder + "mobile_sam.pt")
+    status = import_weights(path)
+    assert file_hash(status.target) == file_hash(mobile_sam)
+    assert {p.name for p in (home / "weights").iterdir() if p.suffix != ".lock"} == {
+        "mobile_sam.pt"
+    }
+    assert {p.name for p in tmp_path.iterdir()} == {"home", "w.pt.zip"}
+
+
+def test_zipped_bomb(tmp_path: Path, home: Path) -> None:
+    path = tmp_path / "w.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w.pt", bytes(100_000_000))
+    with pytest.raises(WeightsError, match="too large"):
+        import_weights(path)
+    assert list((home / "weights").iterdir()) == []
 
 
 @pytest.mark.parametrize("model", [None, "mobile_sam"])

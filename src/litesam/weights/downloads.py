@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from filelock import FileLock, Timeout
 from litesam.errors import WeightsError
 from litesam.models.weights_files import resolve_weights
 from litesam.types import Progress
+from litesam.weights.archives import ArchiveError, packed_file, unpack
 from litesam.weights.licences import accept_licence as remember_licence
 from litesam.weights.licences import check_licence
 from litesam.weights.places import (
@@ -242,41 +242,22 @@ class _Download:
         return False
 
     def _unpack(self, archive: Path) -> None:
-        """Take the one file out of an archive; where the archive wants it to lie is ignored."""
-        name, limit = self._weights.file, self._wanted.max_bytes
+        """Take the one file out of an archive."""
+        entry = packed_file(archive, self._weights.file)
+        if entry is None:
+            raise AddressError(f"it is no archive of one file {self._weights.file}")
+        check_room(self._part, entry.file_size)
+        discard(self._part)
         try:
-            with zipfile.ZipFile(archive) as content:
-                found = [
-                    entry
-                    for entry in content.infolist()
-                    if entry.filename.replace("\\", "/").rpartition("/")[2] == name
-                    and not entry.filename.startswith("__MACOSX")
-                ]
-                if len(found) != 1:
-                    raise AddressError(f"the archive does not hold one file {name}")
-                if found[0].file_size > limit:
-                    raise AddressError(f"{name} in the archive is too large to be the file")
-                check_room(self._part, found[0].file_size)
-                discard(self._part)
-                with content.open(found[0]) as source, self._part.open("wb") as file:
-                    size = 0
-                    while chunk := source.read(_CHUNK_BYTES):
-                        check_cancelled(self._cancelled)
-                        size += len(chunk)
-                        if size > limit:
-                            raise AddressError(f"{name} in the archive is too large")
-                        file.write(chunk)
-                    file.flush()
-                    os.fsync(file.fileno())
-        except AddressError:
-            discard(self._part)
-            raise
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-            discard(self._part)
-            raise AddressError(f"the archive is damaged ({error})") from error
-        except OSError as error:
-            discard(self._part)
-            raise writing_failed(error, self._target) from error
+            unpack(
+                archive,
+                entry,
+                self._part,
+                self._wanted.max_bytes,
+                lambda: check_cancelled(self._cancelled),
+            )
+        except ArchiveError as error:
+            raise AddressError(str(error)) from error
 
     def _problem(self) -> str | None:
         """What is wrong with the complete part, or None."""

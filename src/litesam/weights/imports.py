@@ -12,7 +12,8 @@ from filelock import FileLock
 
 from litesam.errors import WeightsError
 from litesam.models.registry import ENCODERS, list_models
-from litesam.models.weights_files import bundled_dir, file_hash
+from litesam.models.weights_files import bundled_dir, file_hash, weights_dir
+from litesam.weights.archives import ArchiveError, packed_file, unpack
 from litesam.weights.places import WeightsStatus, find_spec, record_hash, weights_status
 from litesam.weights.transport import check_room, writing_failed
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from litesam.types import ModelSpec
 
 _CHUNK_BYTES = 1 << 20
+#: Weights are noise to a packer: an archive of more than this factor is a trap.
+_MOST_PACKED = 10
 
 
 def recognise_weights(path: str | Path) -> tuple[str, ...]:
@@ -63,7 +66,7 @@ def import_weights(path: str | Path, model: str | None = None) -> WeightsStatus:
     Parameters
     ----------
     path
-        The file, of any name; it stays where it is.
+        The file, of any name, or a .zip with it alone; it stays where it is.
     model
         Name of the model. None: the file is recognised and must be the published one. Given: the
         file need not be the published one, only tensors of that model.
@@ -81,11 +84,31 @@ def import_weights(path: str | Path, model: str | None = None) -> WeightsStatus:
         If the file is missing, damaged, unsafe, of no model or of several, or not the published
         one; or the copy cannot be written.
     """
-    from litesam.models.weights import check_weights
-
     path = Path(path).expanduser()
     if path.is_dir():
         raise WeightsError(f"{path} is a folder; give the path of a weights file.")
+    entry = packed_file(path)
+    if entry is None:
+        return _import(path, model)
+    part = weights_dir() / f".{uuid.uuid4().hex[:8]}.unpacked"
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        check_room(part, entry.file_size)
+        try:
+            unpack(path, entry, part, _MOST_PACKED * path.stat().st_size, lambda: None)
+            return _import(part, model)
+        finally:
+            part.unlink(missing_ok=True)
+    except ArchiveError as error:
+        raise WeightsError(f"{path} was refused: {error}. Get the archive again.") from error
+    except OSError as error:
+        raise writing_failed(error, part) from error
+
+
+def _import(path: Path, model: str | None) -> WeightsStatus:
+    """Import a file that is no archive of files."""
+    from litesam.models.weights import check_weights
+
     spec = _recognised(path) if model is None else find_spec(model)
     status = weights_status(spec)
     if status.origin == "bundled":
