@@ -13,7 +13,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from litesam.models.registry import MODELS
+from litesam.models.registry import MODELS, get_spec
 
 if TYPE_CHECKING:
     from litesam.types import ModelSpec
@@ -77,7 +77,12 @@ def _download(spec: ModelSpec) -> str:
         return "none: in the package"
     size = weights.size_bytes or weights.approx_bytes
     about = "about " if weights.size_bytes is None else ""
-    return "by file only" if size is None else f"{about}{size / 1e6:.0f} MB"
+    own = "by file only" if size is None else f"{about}{size / 1e6:.0f} MB"
+    if spec.encoder_from is None:
+        return own
+    encoder = get_spec(spec.encoder_from).weights
+    by_hand = " (by file only)" if encoder.page else ""
+    return f"{own}, and `{encoder.file}`{by_hand}"
 
 
 def _hq(spec: ModelSpec) -> str:
