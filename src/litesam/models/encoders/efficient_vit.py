@@ -238,12 +238,12 @@ class LiteMLA(nn.Module):
         qkv = torch.cat([qkv, *(scale(qkv) for scale in self.aggreg)], dim=1)
         # In channels-last memory: (B, 6C, H, W) -> (B, N, 2C/D, 3D) without a copy; per head the
         # channels are query, key, value.
-        tokens = qkv.permute(0, 2, 3, 1).flatten(1, 2).float()
+        exact = torch.promote_types(x.dtype, torch.float32)  # never less
+        tokens = qkv.permute(0, 2, 3, 1).flatten(1, 2).to(exact)
         per_head = torch.unflatten(tokens, -1, (-1, 3 * HEAD_DIM)).transpose(1, 2)  # (B, G, N, 3D)
         q, k, v = per_head.chunk(3, dim=-1)
         attend = linear_attention if height * width > HEAD_DIM else quadratic_attention
-        with torch.autocast(x.device.type, enabled=False):
-            y = attend(q.relu(), k.relu(), v)
+        y = attend(q.relu(), k.relu(), v)
         y = y.transpose(1, 2).flatten(2).to(x.dtype)  # (B, N, 2C)
         projected: Tensor = self.proj(torch.unflatten(y, 1, (height, width)).permute(0, 3, 1, 2))
         return projected
