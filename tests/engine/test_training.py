@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from litesam.models.registry import get_spec
 from litesam.models.weights import load_network
 from litesam.training.data import AugmentConfig, CropStream, DataSetConfig, load_folder
 from litesam.training.export import export_weights
-from litesam.training.lite_sam import TrainConfig, Trainer, correction_points, make_prompts
+from litesam.training.lite_sam import TrainConfig, Trainer, correction_points
 from litesam.training.losses import (
     box_loss,
     confidence_loss,
@@ -24,6 +25,7 @@ from litesam.training.losses import (
     mask_loss,
     presence_loss,
 )
+from litesam.training.prompts import make_prompts
 from litesam.training.targets import describe_objects, jitter_box, proposal_targets, sample_point
 
 
@@ -262,6 +264,34 @@ class TestRun:
             metadata = file.metadata()
         assert metadata["step"] == "3"
         assert str(data_root) not in str(metadata)
+
+    def test_checkpoint_of_a_network_whose_parts_stood_in_another_order(self, data_root, tmp_path):
+        Trainer(_config(data_root, tmp_path)).run()
+        first = Trainer(_config(data_root, tmp_path))
+        state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+        # As a network would write it that declares its parts the other way round; written before
+        # names of parameters were kept.
+        names = state.pop("optimizer_names")
+        groups = state["optimizer"]["param_groups"]
+        ends = np.cumsum([0, *(len(group["params"]) for group in groups)])
+        order = np.concatenate([np.arange(low, high)[::-1] for low, high in pairwise(ends)])
+        moments = state["optimizer"]["state"]
+        state["optimizer"]["state"] = {
+            new: moments[int(old)] for new, old in enumerate(order) if int(old) in moments
+        }
+        state["model"] = dict(reversed(state["model"].items()))
+        torch.save(state, tmp_path / "run" / "checkpoint.pt")
+        again = Trainer(_config(data_root, tmp_path))
+        assert len(names) == ends[-1]
+        learned = 0
+        for name, parameter in again.model.named_parameters():
+            ours = again.optimizer.state.get(parameter, {})
+            theirs = first.optimizer.state.get(dict(first.model.named_parameters())[name], {})
+            assert ours.keys() == theirs.keys()  # none for what no prompt has used yet
+            if ours:
+                learned += 1
+                torch.testing.assert_close(ours["exp_avg"], theirs["exp_avg"], rtol=0, atol=0)
+        assert learned > 100
 
     def test_a_step_learns(self, data_root, tmp_path):
         trainer = Trainer(_config(data_root, tmp_path, learning_rate=2e-3, warmup_steps=1))

@@ -14,7 +14,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,22 +33,14 @@ from litesam.training.losses import (
     mask_loss,
     presence_loss,
 )
-from litesam.training.targets import (
-    Objects,
-    describe_objects,
-    jitter_box,
-    proposal_targets,
-    sample_point,
-)
+from litesam.training.prompts import KIND_SHARES, PromptGroup, make_prompts
+from litesam.training.targets import Objects, describe_objects, proposal_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 logger = logging.getLogger(__name__)
 
-PromptKind = Literal["point", "auto", "box", "both"]
-#: Share of each kind: a bare click, a click with AutoPPN's box under it, a box, both.
-KIND_SHARES: dict[PromptKind, float] = {"point": 0.12, "auto": 0.38, "box": 0.2, "both": 0.3}
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 
@@ -92,81 +84,6 @@ class TrainConfig:
     workers: int = 1
     checkpoint_every_s: float = 300.0
     extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class PromptGroup:
-    """Prompts of one kind that are decoded in windows of one size; arrays along P."""
-
-    kind: PromptKind
-    side: int
-    images: list[int] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    points: list[tuple[float, float]] = field(default_factory=list)
-    boxes: list[Any] = field(default_factory=list)
-    origins: list[tuple[int, int]] = field(default_factory=list)
-
-
-def make_prompts(
-    objects: Sequence[Objects],
-    cells: int,
-    stride: int,
-    count: int,
-    random: np.random.Generator,
-    shares: Mapping[PromptKind, float] = KIND_SHARES,
-) -> list[PromptGroup]:
-    """Draw up to ``count`` objects of each crop with a first prompt and a decoder window each.
-
-    Parameters
-    ----------
-    objects
-        The crops' objects.
-    cells
-        Side of the crops' embeddings.
-    stride
-        Model pixels per cell.
-    count
-        Largest number of objects of a crop.
-    random
-        Source of chance.
-    shares
-        Share of each kind of prompt.
-    """
-    groups: dict[tuple[PromptKind, int], PromptGroup] = {}
-    kinds, parts = list(shares), list(shares.values())
-    for image, described in enumerate(objects):
-        total = len(described.boxes)
-        for label in random.permutation(total)[:count] + 1:
-            box = described.boxes[label - 1]
-            kind = kinds[int(random.choice(len(kinds), p=parts))]
-            side = _window_side(box, cells, stride, random)
-            group = groups.setdefault((kind, side), PromptGroup(kind, side))
-            point = sample_point(described, int(label), random)
-            jittered = jitter_box(box, cells * stride, random)
-            group.images.append(image)
-            group.labels.append(int(label))
-            group.points.append(point)
-            group.boxes.append(jittered)
-            centre = point if kind in ("point", "auto") else ((jittered[:2] + jittered[2:]) / 2)
-            group.origins.append(_window_origin(centre, side, cells, stride, random))
-    return list(groups.values())
-
-
-def _window_side(box: Any, cells: int, stride: int, random: np.random.Generator) -> int:
-    """Smallest window that holds the object with a margin, now and then a larger one."""
-    longest = float(max(box[2] - box[0], box[3] - box[1])) / stride
-    sides = [side for side in (16, 32, 64) if side <= cells]
-    fitting = [side for side in sides if longest * 1.25 + 2 <= side] or [sides[-1]]
-    return fitting[0] if random.random() < 0.8 else fitting[min(1, len(fitting) - 1)]
-
-
-def _window_origin(
-    centre: Any, side: int, cells: int, stride: int, random: np.random.Generator
-) -> tuple[int, int]:
-    """Top-left cell of a window around a point, shifted a little and kept inside the crop."""
-    shift = random.uniform(-0.1, 0.1, 2) * side
-    low = np.round(np.asarray(centre) / stride - side / 2 + shift)
-    return tuple(int(v) for v in np.clip(low, 0, cells - side))  # type: ignore[return-value]
 
 
 class Trainer:
@@ -441,6 +358,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "ema": self.ema,
             "optimizer": self.optimizer.state_dict(),
+            "optimizer_names": self._optimizer_names(),
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -448,13 +366,27 @@ class Trainer:
         torch.save(state, partial)
         partial.replace(self._checkpoint)
 
+    def _optimizer_names(self, order: Sequence[str] | None = None) -> list[str]:
+        """Names of the parameters in the order of the optimiser's state.
+
+        ``order``: names in another order than that of the present model.
+        """
+        parameters = dict(self.model.named_parameters())
+        names = list(parameters) if order is None else [n for n in order if n in parameters]
+        groups = [[id(p) for p in group["params"]] for group in self.optimizer.param_groups]
+        return [n for group in groups for n in names if id(parameters[n]) in set(group)]
+
     def _load_checkpoint(self) -> None:
         if not self._checkpoint.is_file():
             return
         state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.ema = state["ema"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        # A checkpoint without names is in the order of its own state dict.
+        names = state.get("optimizer_names") or self._optimizer_names(list(state["model"]))
+        self.optimizer.load_state_dict(
+            _reordered(state["optimizer"], names, self._optimizer_names())
+        )
         self.step, self.seconds = state["step"], state["seconds"]
         logger.info("resumed at step %d", self.step)
 
@@ -508,3 +440,9 @@ def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]
         {"params": decayed, "weight_decay": weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
+
+
+def _reordered(state: dict[str, Any], old: Sequence[str], new: Sequence[str]) -> dict[str, Any]:
+    """Optimiser state for parameters in another order: it knows them by number only."""
+    moments = {new.index(old[number]): value for number, value in state["state"].items()}
+    return {"state": moments, "param_groups": state["param_groups"]}
