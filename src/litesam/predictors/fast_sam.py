@@ -185,7 +185,8 @@ class FastSamPredictor:
             point is added to the mask, and the pixels of one that contains a background point are
             removed (point after point, so the last one decides where an instance contains both).
             *A box*: the instance of highest IoU between mask and box. *Both*: the same among the
-            instances that contain all foreground and no background points, if there are any.
+            instances that contain all foreground and no background points, if any of these touches
+            the box.
         multimask
             Return M = 3 candidates. Points: the smallest, the largest and the most confident of the
             instances that contain all foreground and no background points (completed by the next

@@ -268,8 +268,9 @@ class Choice:
             if self._asked and 0 not in labels and len(labels) == self._asked
         )
         if self._box is not None:
-            among = np.asarray(fitting or range(len(self._found)), dtype=np.int64)
-            best = self._found.best_for_box(among, self._box, number)
+            every = np.arange(len(self._found))
+            best = self._found.best_for_box(np.asarray(fitting, np.int64), self._box, number)
+            best = best or self._found.best_for_box(every, self._box, number)
             return [[index] for index in best]
         if number == 1 or not fitting:
             return [list(self._hits)]
