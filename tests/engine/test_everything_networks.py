@@ -13,8 +13,10 @@ import pytest
 
 from litesam.errors import ConfigError
 from litesam.everything import segment_everything
+from litesam.merge import mask_iou
 from litesam.segmenter import Segmenter
 from litesam.types import (
+    PROPOSALS,
     BoxPrompt,
     EverythingConfig,
     PointLabel,
@@ -64,12 +66,13 @@ def segmenter(predictor: Predictor, image: npt.NDArray[np.uint8]) -> Segmenter:
     return Segmenter(image, predictor, tiling=TILING)
 
 
-@pytest.mark.parametrize("proposals", ["auto_ppn", "grid"])
+@pytest.mark.parametrize("proposals", PROPOSALS)
 def test_labels_and_records_agree_and_are_the_same_again(
     segmenter: Segmenter, image: npt.NDArray[np.uint8], proposals: str
 ) -> None:
-    if proposals not in segmenter.predictor.spec.proposals:
-        with pytest.raises(ConfigError, match="use proposals='grid'"):
+    spec = segmenter.predictor.spec
+    if proposals not in spec.proposals:
+        with pytest.raises(ConfigError, match=f"cannot propose prompts with '{proposals}'"):
             segmenter.everything(proposals=proposals, config=CONFIG)
         return
     labels, records = segmenter.everything(proposals=proposals, config=CONFIG)
@@ -79,8 +82,28 @@ def test_labels_and_records_agree_and_are_the_same_again(
     for record in records:
         assert np.array_equal(labels == record.label, record.mask(labels.shape))
         assert np.isfinite([record.score, record.predicted_iou, record.stability]).all()
-    again, _ = segment_everything(image, segmenter.predictor, proposals, CONFIG, tiling=TILING)
+    if proposals == spec.proposals[0]:  # from the image on; once for each model is enough
+        again, _ = segment_everything(image, segmenter.predictor, None, CONFIG, tiling=TILING)
+    else:
+        again, _ = segmenter.everything(proposals=proposals, config=CONFIG)
     assert np.array_equal(labels, again)
+
+
+def test_boxes_of_the_caller_are_decoded_as_prompts_are(
+    predictor: Predictor, image: npt.NDArray[np.uint8]
+) -> None:
+    one_tile = Segmenter(image[:, :128], predictor, tiling=TILING)
+    boxes = [(18.0, 18.0, 43.0, 43.0), (25.0, 84.0, 56.0, 117.0)]
+    if "boxes" not in predictor.spec.proposals:
+        with pytest.raises(ConfigError, match="'boxes'"):
+            one_tile.find_objects(boxes=boxes)
+        return
+    found = one_tile.find_objects(boxes=boxes)
+    singles = [one_tile.segment(Prompts(box=BoxPrompt(*box))).record for box in boxes]
+    expected = sorted((r for r in singles if r.area), key=lambda r: -r.area)
+    for record, single in zip(found, expected, strict=True):
+        # A logit next to 0 may flip: sums have another order in a batch.
+        assert mask_iou(record, single) > 0.98
 
 
 def _click(y: float, x: float) -> Prompts:

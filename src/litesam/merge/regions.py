@@ -41,7 +41,8 @@ def remove_small_regions(
     Returns
     -------
     tuple
-        The mask, the given one if nothing was small, and whether it changed.
+        The mask, the given one if nothing was small, and whether anything was: also where the
+        largest island stays although it is small.
     """
     working = ~mask if kind == "holes" else mask
     regions, count = ndimage.label(working, structure=_EIGHT_CONNECTED)
@@ -79,8 +80,8 @@ def clean_records(
     Returns
     -------
     tuple
-        The records in their order, box and crop anew where the mask changed, and (N,) bool which
-        did.
+        The records in their order, box and crop anew where something was small, and (N,) bool where
+        that was.
     """
     cleaned = [_clean(record, min_area_px, limits) for record in records]
     changed = np.array([c is not r for c, r in zip(cleaned, records, strict=True)], dtype=np.bool_)
