@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QModelIndex, QRect, QSize, Qt, Signal
-from qtpy.QtGui import QFont, QPainter, QPalette, QWheelEvent
+from qtpy.QtGui import QFont, QFontMetrics, QPainter, QPalette, QWheelEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QSizePolicy,
@@ -100,13 +100,13 @@ class _TwoLines(QStyledItemDelegate):  # type: ignore[misc]
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # noqa: N802
         """Room for both lines."""
-        metrics, line = option.fontMetrics, index.data(_LINE_ROLE)
+        metrics, line = _metrics(option), index.data(_LINE_ROLE)
         width = metrics.horizontalAdvance(index.data() or "")
         height = metrics.height() + 2 * _PADDING_PX
         if line:
             width = max(width, metrics.horizontalAdvance(line)) + _INDENT_PX
             height += metrics.height()
-        return QSize(width + 4 * _PADDING_PX, height)
+        return QSize(width + 6 * _PADDING_PX, height)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         """Paint one row on the background that the style gives it."""
@@ -115,13 +115,13 @@ class _TwoLines(QStyledItemDelegate):  # type: ignore[misc]
         widget = option.widget
         style = widget.style()
         style.drawControl(QStyle.ControlElement.CE_ItemViewItem, option, painter, widget)
-        line, metrics = index.data(_LINE_ROLE), option.fontMetrics
+        line, metrics = index.data(_LINE_ROLE), _metrics(option)
         inner = option.rect.adjusted(2 * _PADDING_PX, _PADDING_PX, -_PADDING_PX, -_PADDING_PX)
         selected = bool(option.state & QStyle.StateFlag.State_Selected) and line
         role = QPalette.ColorRole.HighlightedText if selected else QPalette.ColorRole.Text
         colour = widget.palette().color(QPalette.ColorGroup.Active, role)
         painter.save()
-        font = QFont(option.font)
+        font = QFont(widget.font())
         font.setBold(not line)
         painter.setFont(font)
         painter.setPen(colour)
@@ -137,3 +137,10 @@ class _TwoLines(QStyledItemDelegate):  # type: ignore[misc]
                 metrics.elidedText(line, Qt.TextElideMode.ElideRight, inner.width()),
             )
         painter.restore()
+
+
+def _metrics(option: QStyleOptionViewItem) -> QFontMetrics:
+    """Sizes of the font that the style sheet gives the list, which the option does not know."""
+    font = QFont(option.widget.font())
+    font.setBold(True)
+    return QFontMetrics(font)

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from litesam.types import ModelSpec, Prompts
     from litesam.weights import WeightsStatus
 
-#: Group of the models whose names begin so; the longest beginning counts.
-_GROUPS = {
+#: Family of the models whose names begin so; light ones first.
+_FAMILIES = {
     "lite_sam": "Lite-SAM",
     "mobile_sam": "MobileSAM",
     "mobilesam": "MobileSAM",
-    "sam_vit": "SAM",
-    "sam_hq": "HQ-SAM",
     "edge_sam": "EdgeSAM",
     "efficient_sam": "EfficientSAM",
     "efficientvit_sam": "EfficientViT-SAM",
+    "sam_vit": "SAM",
+    "sam_hq": "HQ-SAM",
     "fastsam": "FastSAM",
 }
 #: Words for the ways of everything mode, short and in full.
@@ -39,12 +39,12 @@ PROPOSALS = {
 
 
 def grouped(specs: Iterable[ModelSpec]) -> dict[str, list[ModelSpec]]:
-    """Return the models by family, families and models in the order in which they come."""
-    groups: dict[str, list[ModelSpec]] = {}
+    """Return the models by family, those of no known family each by itself at the end."""
+    groups: dict[str, list[ModelSpec]] = {family: [] for family in _FAMILIES.values()}
     for spec in specs:
-        names = sorted((n for n in _GROUPS if spec.name.startswith(n)), key=len)
-        groups.setdefault(_GROUPS[names[-1]] if names else spec.title, []).append(spec)
-    return groups
+        known = (family for start, family in _FAMILIES.items() if spec.name.startswith(start))
+        groups.setdefault(next(known, spec.title), []).append(spec)
+    return {family: members for family, members in groups.items() if members}
 
 
 def size_words(size_bytes: int | None) -> str:

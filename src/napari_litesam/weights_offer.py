@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _DELAY_MS = 300
 #: Steps of the progress bar: bytes of large files are more than Qt's 32 bits hold.
 _STEPS = 1000
+_LONG_WORD = re.compile(r"\S{20,}")
+_MARK = re.compile(r"[/\\_.=-]")
 _FILES = "Weights (*.safetensors *.pt *.pth);;All files (*)"
 
 
@@ -55,7 +58,10 @@ class WeightsOffer(QFrame):  # type: ignore[misc]  # qtpy is untyped
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("weights_offer")
-        self.setFrameShape(QFrame.Shape.StyledPanel)
+        # napari's style draws no frames; this grey is seen on dark and on light ground.
+        self.setStyleSheet(
+            "#weights_offer { border: 1px solid rgb(127, 127, 127); border-radius: 4px; }"
+        )
         self._offer: Offer | None = None
         self.dialog: QDialog | None = None
         self.title = _text(self, "offer_title", bold=True)
@@ -254,9 +260,7 @@ def _body(offer: Offer, in_use: ModelSpec) -> str:
 
 def breakable(text: str) -> str:
     """Let addresses and paths go over several lines, so that they do not widen the panel."""
-    for mark in "/\\_-.=":
-        text = text.replace(mark, f"{mark}\N{ZERO WIDTH SPACE}")
-    return text
+    return _LONG_WORD.sub(lambda word: _MARK.sub("\\g<0>\N{ZERO WIDTH SPACE}", word.group()), text)
 
 
 def _text(parent: QWidget, name: str, *, bold: bool = False) -> QLabel:

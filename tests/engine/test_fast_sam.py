@@ -265,7 +265,7 @@ def test_candidates_of_a_box_start_with_the_best_fit(predictor: FastSamPredictor
 
 def test_mask_prompts_are_refused(predictor: FastSamPredictor) -> None:
     masks = PromptBatch(low_res_masks=np.zeros((1, 256, 256), np.float32))
-    with pytest.raises(PromptError, match="'fastsam_s' takes none"):
+    with pytest.raises(PromptError, match="does not take an earlier mask"):
         predictor.decode(_embedding(predictor, FOUR), masks)
 
 

@@ -1,8 +1,10 @@
 """By hand: open the window, click on a sample as a user would, and save what is to be seen.
 
 ``python tests/plugin/take_screenshot.py nuclei out.png [--weights FILE] [--everything]`` with a
-display (``xvfb-run`` gives one). Clicks and keys are Qt events on the canvas; the model is the real
-one.
+display (``xvfb-run -s "-screen 0 1280x860x24"`` gives one). Clicks and keys are Qt events on the
+canvas; the model is the real one. ``--choose MODEL`` asks for another model, ``--show picker``,
+``offer``, ``licence`` or ``failure`` shows what the panel then has to say; set ``LITESAM_HOME`` to
+an empty folder to have models missing.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import napari
 import numpy as np
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
 from skimage.measure import regionprops
 from tifffile import imread
 
@@ -31,15 +33,30 @@ def main() -> None:
     parser.add_argument("--weights", help="weights file instead of the bundled one")
     parser.add_argument("--everything", action="store_true", help="press Everything at the end")
     parser.add_argument("--options", action="store_true", help="unfold the options of everything")
+    parser.add_argument("--theme", choices=("dark", "light"), default="dark")
+    parser.add_argument("--width", type=int, help="width of the panel, px")
+    parser.add_argument("--choose", help="name of a model to choose at the end")
+    parser.add_argument("--show", choices=("picker", "offer", "licence", "failure"))
     parser.add_argument("--objects", type=int, default=3, help="objects to click on and commit")
     options = parser.parse_args()
 
     viewer = napari.Viewer(show=True)
+    viewer.theme = options.theme
     viewer.window.resize(1280, 860)
     viewer.open_sample("napari-litesam", options.sample)
     _, widget = viewer.window.add_plugin_dock_widget("napari-litesam", "Lite-SAM")
     if options.weights:
         widget.state.update(weights=options.weights)
+    if options.width:
+        viewer.window._qt_window.resizeDocks(
+            [
+                dock
+                for dock in viewer.window._qt_window.findChildren(QDockWidget)
+                if dock.isAncestorOf(widget)
+            ],
+            [options.width],
+            Qt.Orientation.Horizontal,
+        )
     wait(0.5)
     image = viewer.layers[0] if widget.state.settings.image is None else widget.state.settings.image
     if image.ndim == 3:
@@ -65,8 +82,29 @@ def main() -> None:
     if options.options:
         widget.findChild(QWidget, "everything_options").expand(animate=False)
     wait(0.5)
-    viewer.window.screenshot(options.output, canvas_only=False, flash=False)
+    if options.choose:
+        widget.controller.models.choose(model=options.choose)
+        while not widget.controller.models.idle:
+            wait(0.1)
+        settle(widget)
+    if options.show:
+        show(widget, options.show)
+        # Lists and dialogs are windows of their own.
+        QApplication.primaryScreen().grabWindow(0).save(options.output)
+    else:
+        viewer.window.screenshot(options.output, canvas_only=False, flash=False)
     viewer.close()
+
+
+def show(widget: Any, what: str) -> None:
+    """Bring a list, an offer, a dialog or a failure to the screen."""
+    if what == "picker":
+        widget.model.showPopup()
+    elif what in ("licence", "failure"):
+        QTest.mouseClick(widget.offer.download, Qt.MouseButton.LeftButton)
+    while what == "failure" and not widget.offer.copy.isVisible():
+        wait(0.1)
+    wait(1.0)
 
 
 def centres_of(sample: str, widget: Any) -> list[tuple[float, float]]:

@@ -33,9 +33,9 @@ def why_no_hq(spec: ModelSpec) -> str | None:
     """Return why a model cannot be used with HQ and which can, or None if it can."""
     if spec.hq is not None:
         return None
-    able = [repr(model.name) for model in MODELS if model.hq not in (None, model.name)]
+    *able, last = [repr(model.name) for model in MODELS if model.hq not in (None, model.name)]
     return (
         f"Model {spec.name!r} has no HQ decoder: such a decoder is trained for one encoder, and "
-        f"none has been published for that of {spec.title}. For HQ choose {' or '.join(able)}; "
-        f"or use {spec.name!r} with hq=False."
+        f"none has been published for that of {spec.title}. For HQ choose {', '.join(able)} or "
+        f"{last}; or use {spec.name!r} with hq=False."
     )

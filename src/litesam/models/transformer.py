@@ -138,10 +138,11 @@ class TwoWayAttentionBlock(nn.Module):
     def attend_tokens(self, tokens: Tensor, token_pe: Tensor) -> Tensor:
         """Let the tokens (P, T, C) attend to each other."""
         if self.skip_first_layer_pe:  # the tokens are their own positions, and are replaced
-            result: Tensor = self.self_attn(tokens, tokens, tokens)
-            return result
+            replaced: Tensor = self.self_attn(tokens, tokens, tokens)
+            return replaced
         q = tokens + token_pe
-        return tokens + self.self_attn(q, q, tokens)
+        added: Tensor = tokens + self.self_attn(q, q, tokens)
+        return added
 
 
 class TwoWayTransformer(nn.Module):

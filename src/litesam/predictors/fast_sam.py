@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from litesam.errors import PromptError
 from litesam.frames import fit_letterbox
 from litesam.models.folding import fold
 from litesam.predictors.base import (
     RgbArray,
     check_embedding,
+    check_prompt_kinds,
     check_prompts,
     check_rgb,
     plain_batches,
@@ -209,12 +209,7 @@ class FastSamPredictor:
         """
         check_embedding(embedding, self.spec, self.encoder_hash)
         frame = embedding.frame
-        if prompts.low_res_masks is not None:
-            height, width = prompts.low_res_masks.shape[1:]
-            raise PromptError(
-                f"Mask prompts are {height}x{width}; {self.spec.name!r} takes none, it chooses "
-                "among the instances that it found. Give points or a box."
-            )
+        check_prompt_kinds(prompts, self.spec)
         prompts = check_prompts(prompts, frame, frame.size_yx)
         found = Instances(embedding)
         candidates = _CANDIDATES if multimask else 1

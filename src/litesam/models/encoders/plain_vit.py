@@ -139,7 +139,7 @@ class PlainViT(nn.Module):
         self.register_buffer(
             "positions", torch.zeros(1, grid_side**2, size.channels), persistent=False
         )
-        self.register_load_state_dict_post_hook(_place_positions)
+        self.register_load_state_dict_post_hook(_place_positions)  # type: ignore[no-untyped-call]
 
     def place_positions(self) -> None:
         """Enlarge the position table to the grid of patches, bicubically."""
