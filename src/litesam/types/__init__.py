@@ -1,0 +1,56 @@
+"""Values that travel between the rooms of the engine: frozen dataclasses, validated once.
+
+One coordinate rule: (y, x) in pixels of the named frame, integers are pixel centres, boxes are
+half-open (y0, x0, y1, x1). numpy arrays at every boundary.
+"""
+
+from __future__ import annotations
+
+from litesam.types.arrays import AnyArray, BoolArray, FloatArray, IntArray, LabelArray
+from litesam.types.configs import EverythingConfig, NormalizeConfig, TilingConfig, option
+from litesam.types.embeddings import Embedding, EmbeddingKey
+from litesam.types.masks import OUTSIDE_LOGIT, MaskRecord, Masks
+from litesam.types.progress import IsCancelled, OnProgress, Progress
+from litesam.types.prompts import (
+    BoxPrompt,
+    PointLabel,
+    PointPrompt,
+    PromptBatch,
+    Prompts,
+    Proposals,
+)
+from litesam.types.regions import Box, Tile
+from litesam.types.specs import PERMISSIVE_LICENCES, PROPOSALS, HqMode, ModelSpec, WeightsSpec
+
+__all__ = [
+    "OUTSIDE_LOGIT",
+    "PERMISSIVE_LICENCES",
+    "PROPOSALS",
+    "AnyArray",
+    "BoolArray",
+    "Box",
+    "BoxPrompt",
+    "Embedding",
+    "EmbeddingKey",
+    "EverythingConfig",
+    "FloatArray",
+    "HqMode",
+    "IntArray",
+    "IsCancelled",
+    "LabelArray",
+    "MaskRecord",
+    "Masks",
+    "ModelSpec",
+    "NormalizeConfig",
+    "OnProgress",
+    "PointLabel",
+    "PointPrompt",
+    "Progress",
+    "PromptBatch",
+    "Prompts",
+    "Proposals",
+    "Tile",
+    "TilingConfig",
+    "WeightsSpec",
+    "option",
+]

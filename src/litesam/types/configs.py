@@ -1,0 +1,167 @@
+"""Parameters with their limits, units and help texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from litesam.errors import ConfigError
+
+
+def option(default: Any, help_text: str, unit: str = "", **about: Any) -> Any:
+    """Field of a config: default, help, unit, limits (``minimum``, ``maximum``, ``choices``), and
+    ``advanced`` for what few people need, so that a window may fold it away.
+    """
+    return field(default=default, metadata={"help": help_text, "unit": unit, **about})
+
+
+def _check_options(config: Any) -> None:
+    """Raise `ConfigError` for the first field outside its declared limits."""
+    for name, spec in config.__dataclass_fields__.items():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        low, high = spec.metadata.get("minimum"), spec.metadata.get("maximum")
+        choices = spec.metadata.get("choices")
+        if choices is not None and value not in choices:
+            raise ConfigError(
+                f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}."
+            )
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise ConfigError(f"{name} is {value}; it must lie between {low} and {high}.")
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizeConfig:
+    """How intensities become 0–255."""
+
+    low_percentile: float = option(
+        0.1, "Darkest share that becomes black", "%", minimum=0.0, maximum=50.0
+    )
+    high_percentile: float = option(
+        99.9, "Share above which all is white", "%", minimum=50.0, maximum=100.0
+    )
+    limits: tuple[float, float] | None = option(
+        None, "Fixed contrast limits (low, high) in image units; they replace the percentiles"
+    )
+
+    def __post_init__(self) -> None:
+        _check_options(self)
+        if self.limits is not None and not self.limits[0] < self.limits[1]:
+            raise ConfigError(f"Contrast limits {self.limits} are empty; low must be below high.")
+
+
+@dataclass(frozen=True, slots=True)
+class TilingConfig:
+    """How a plane larger than the model's input is cut."""
+
+    tile_px: int = option(512, "Side of a tile, halo included", "px", minimum=64, maximum=4096)
+    halo_px: int = option(64, "Overlap on each side of a tile", "px", minimum=0, maximum=1024)
+    single_up_to_px: int = option(
+        768,
+        "Planes whose longest side is at most this are one tile",
+        "px",
+        minimum=64,
+        maximum=4096,
+    )
+
+    def __post_init__(self) -> None:
+        _check_options(self)
+        if 2 * self.halo_px >= self.tile_px:
+            raise ConfigError(
+                f"A halo of {self.halo_px} px leaves nothing of a tile of {self.tile_px} px; "
+                "the tile must be more than twice the halo."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class EverythingConfig:
+    """Parameters of everything mode; None means the model's own default."""
+
+    points_per_side: int = option(32, "Grid: points along each side", minimum=1, maximum=256)
+    points_per_batch: int | None = option(None, "Prompts decoded at once", minimum=1, maximum=1024)
+    predicted_iou_threshold: float | None = option(
+        None, "Drop masks whose predicted IoU is not above this", minimum=0.0, maximum=1.0
+    )
+    stability_threshold: float | None = option(
+        None, "Drop masks whose stability score is below this", minimum=0.0, maximum=1.0
+    )
+    stability_offset: float = option(
+        1.0, "Logit shift of the stability score", minimum=0.0, maximum=10.0
+    )
+    nms_iou: float | None = option(
+        None,
+        "Of two masks that overlap more than this the better stays; 1 keeps both",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    confidence_threshold: float | None = option(
+        None,
+        "AutoPPN and instances: drop what has a confidence below this",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    top_n: int = option(
+        512, "AutoPPN: at most this many proposals per tile", minimum=1, maximum=4096
+    )
+    prompt_kind: Literal["point", "box", "both"] | None = option(
+        None, "AutoPPN: what goes to the decoder", choices=("point", "box", "both")
+    )
+    min_area_px: int = option(0, "Drop objects smaller than this", "px", minimum=0)
+    min_region_area_px: int | None = option(
+        None,
+        "Fill holes of a mask, and remove islands of it, that are smaller than this",
+        "px",
+        minimum=0,
+        advanced=True,
+    )
+    nms_containment: float | None = option(
+        None,
+        "Of two masks the better stays if more than this share of the smaller lies in the other; "
+        "1 keeps nested masks",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    overlap_policy: Literal["score", "largest_first", "smallest_first"] | None = option(
+        None,
+        "Who keeps contested pixels: the better score, the smaller mask or the larger mask",
+        choices=("score", "largest_first", "smallest_first"),
+    )
+    min_visible: float | None = option(
+        None,
+        "Drop objects of which overlaps leave less than this share",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    crop_layers: int = option(
+        0,
+        "Grid: layers of crops that are looked at as well; layer i cuts a tile into 2^i x 2^i",
+        minimum=0,
+        maximum=4,
+        advanced=True,
+    )
+    crop_overlap_ratio: float = option(
+        512 / 1500,
+        "Grid: overlap of the crops of layer 1, share of the shorter side; half of it in layer 2 …",
+        minimum=0.0,
+        maximum=0.9,
+        advanced=True,
+    )
+    crop_points_downscale: int = option(
+        1,
+        "Grid: points along each side of a crop are divided by this once per layer",
+        minimum=1,
+        maximum=16,
+        advanced=True,
+    )
+    crop_nms_iou: float = option(
+        0.7,
+        "Grid: of two masks of different crops whose boxes overlap more than this that of the "
+        "smaller crop stays",
+        minimum=0.0,
+        maximum=1.0,
+        advanced=True,
+    )
+
+    def __post_init__(self) -> None:
+        _check_options(self)
