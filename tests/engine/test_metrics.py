@@ -6,11 +6,16 @@ import pytest
 from litesam.evaluation.metrics import (
     MSA_THRESHOLDS,
     average_precision,
+    average_recall,
+    boundary_iou,
+    boundary_width,
     count_matches,
     iou_matrix,
+    iou_matrix_of_records,
     mask_iou,
     mean_segmentation_accuracy,
 )
+from litesam.types import Box, MaskRecord
 
 
 def _strip(*runs):
@@ -75,3 +80,65 @@ def test_mask_iou_of_two_empty_masks_is_one():
     empty = np.zeros((2, 2), bool)
     assert mask_iou(empty, empty) == 1.0
     assert mask_iou(empty, ~empty) == 0.0
+
+
+def test_boundary_iou_looks_at_the_outline_alone():
+    square = np.zeros((30, 30), bool)
+    square[5:25, 5:25] = True
+    holed = square.copy()
+    holed[10:20, 10:20] = False
+    # Up to 5 px from the outline both are the same ring of 20² - 10² pixels; the hole of the second
+    # has an outline of its own, which lies in that ring, too.
+    assert boundary_iou(square, holed, 5) == 1.0
+    # Within 2 px: rings of 20² - 16² = 144; the second has 14² - 10² = 96 more around its hole.
+    assert boundary_iou(square, holed, 2) == pytest.approx(144 / (144 + 96))
+
+
+def test_boundary_iou_of_a_shifted_square():
+    square = np.zeros((30, 30), bool)
+    square[5:15, 5:15] = True
+    shifted = np.roll(square, 1, axis=1)
+    # Rings of 36 pixels, 1 px wide: the two horizontal sides share 9 each, the vertical ones none.
+    assert boundary_iou(square, shifted, 1) == pytest.approx(18 / (36 + 36 - 18))
+    # Wider than the squares: their IoU.
+    assert boundary_iou(square, shifted, 9) == pytest.approx(90 / 110)
+    assert boundary_iou(square & False, square & False, 1) == 1.0
+
+
+def test_the_rim_of_the_image_is_an_outline():
+    full = np.ones((10, 10), bool)
+    ring = full.copy()
+    ring[1:9, 1:9] = False
+    assert boundary_iou(full, ring, 1) == 1.0
+
+
+def test_width_of_the_boundary_is_two_per_cent_of_the_diagonal():
+    assert boundary_width((300, 400)) == 10
+    assert boundary_width((8, 8)) == 1
+
+
+def _record(y0, x0, y1, x1, score):
+    box = Box(y0, x0, y1, x1)
+    return MaskRecord(box, np.ones(box.size_yx, bool), score, 1.0, score)
+
+
+def test_records_are_compared_with_labels_though_they_overlap():
+    true = np.zeros((10, 10), int)
+    true[0:4, 0:4] = 3
+    true[6:10, 6:10] = 8
+    records = [_record(0, 0, 4, 4, 0.9), _record(0, 0, 4, 8, 0.8), _record(5, 6, 10, 10, 0.7)]
+    np.testing.assert_allclose(
+        iou_matrix_of_records(true, records), [[1.0, 0.5, 0.0], [0.0, 0.0, 16 / 20]]
+    )
+
+
+def test_average_recall_counts_the_best_records_only():
+    true = np.zeros((10, 10), int)
+    true[0:4, 0:4] = 1
+    true[6:10, 6:10] = 2
+    records = [_record(5, 6, 10, 10, 0.7), _record(0, 0, 4, 4, 0.9)]
+    # The first is found at all ten thresholds; the second, IoU 0.8, at seven of them.
+    assert average_recall(true, records) == pytest.approx((10 + 7) / 20)
+    assert average_recall(true, records, top_n=1) == pytest.approx(0.5)
+    assert average_recall(true * 0, records) == 1.0
+    assert average_recall(true, []) == 0.0

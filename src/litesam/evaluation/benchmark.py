@@ -1,36 +1,51 @@
-"""How good is a model on labelled images: one click, one box, everything mode, beside a baseline.
+"""How good is a model on labelled images: prompts, everything mode, beside a baseline.
 
-Click: the most central pixel of the object (largest distance to its edge), as in the evaluation of
-SAM (Kirillov et al. 2023, Sec. 7.1); of the three masks the one of highest predicted IoU. Box: the
-object's bounding box. Prompts are simulated for every object of at least ``smallest_px`` pixels.
+Prompts are simulated for every object of at least ``smallest_px`` pixels, at most
+``objects_per_image`` of them: one click on the most central pixel, as in the evaluation of SAM
+(Kirillov et al. 2023, Sec. 7.1), where of three masks the one of highest predicted IoU counts; five
+clicks, each after the first in the middle of the largest error, with the mask so far as a prompt
+where the model takes it; the bounding box; a bounding box drawn in a hurry.
 """
 
 from __future__ import annotations
 
 import time
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
-from skimage.feature import peak_local_max
-from skimage.filters import gaussian, threshold_otsu
-from skimage.segmentation import watershed
 
-from litesam.errors import ConfigError
-from litesam.evaluation.metrics import average_precision
+from litesam.errors import Cancelled, ConfigError
+from litesam.evaluation.baselines import otsu_watershed
+from litesam.evaluation.metrics import (
+    average_precision,
+    average_recall,
+    boundary_iou,
+    boundary_width,
+    mask_iou,
+)
+from litesam.evaluation.simulated import (
+    bounding_box,
+    central_click,
+    correction_click,
+    jittered_box,
+)
 from litesam.segmenter import Segmenter
-from litesam.types import BoxPrompt, EverythingConfig, PointPrompt, Prompts
+from litesam.types import BoolArray, Box, EverythingConfig, Progress, Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from litesam.io.labelled_folder import LabelledImage
     from litesam.predictors import Predictor
-    from litesam.types import AnyArray, IsCancelled, LabelArray, MaskRecord, OnProgress
+    from litesam.types import IsCancelled, LabelArray, MaskRecord, OnProgress
 
 #: What `evaluate` can measure.
-TASKS = ("click", "box", "everything", "baseline")
+TASKS = ("click", "clicks", "box", "jittered_box", "everything", "baseline")
+#: Clicks of the task "clicks"; IoU is measured after 3 and after 5.
+_CLICKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +58,17 @@ class ImageScores:
         The image.
     objects
         Number of true objects.
-    click_iou, box_iou
+    click_iou, box_iou, jittered_box_iou
         Mean IoU over the objects, one prompt each.
-    ap50, msa
-        Everything mode.
+    clicks3_iou, clicks5_iou
+        The same after three and after five clicks.
+    click_biou, box_biou
+        Mean boundary IoU of one click and of one box.
+    ap50, ap75, msa
+        Everything mode, ``TP / (TP + FP + FN)`` at IoU 0.5, at 0.75, and its mean over
+        0.50:0.05:0.95.
+    ar1000
+        Average recall of the 1000 best objects of everything mode.
     predicted
         Number of objects that everything mode found.
     baseline_ap50, baseline_msa
@@ -58,14 +80,29 @@ class ImageScores:
     name: str
     objects: int
     click_iou: float | None = None
+    click_biou: float | None = None
+    clicks3_iou: float | None = None
+    clicks5_iou: float | None = None
     box_iou: float | None = None
+    box_biou: float | None = None
+    jittered_box_iou: float | None = None
     ap50: float | None = None
+    ap75: float | None = None
     msa: float | None = None
+    ar1000: float | None = None
     predicted: int | None = None
     baseline_ap50: float | None = None
     baseline_msa: float | None = None
     encode_s: float | None = None
     everything_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A true object that is asked for."""
+
+    box: Box
+    crop: BoolArray
 
 
 def evaluate_image(
@@ -109,24 +146,22 @@ def evaluate_image(
     start = time.perf_counter()
     segmenter.embed()
     values["encode_s"] = time.perf_counter() - start
-    names = [int(n) for n in np.unique(item.labels) if n]
-    prompted = _spread(
-        [n for n in names if np.count_nonzero(item.labels == n) >= smallest_px], objects_per_image
-    )
-    if prompted and "click" in wanted:
-        values["click_iou"] = _prompt_iou(segmenter, item.labels, prompted, central_click)
-    if prompted and "box" in wanted:
-        values["box_iou"] = _prompt_iou(segmenter, item.labels, prompted, bounding_box)
+    targets = _targets(item.labels, smallest_px)
+    prompted = _spread(targets, objects_per_image)
+    if prompted:
+        values |= _score_prompts(segmenter, prompted, wanted, item.name)
     if "everything" in wanted:
         start = time.perf_counter()
         labels, records = segmenter.everything(proposals=proposals, config=config)
         values["everything_s"] = time.perf_counter() - start
         scores = average_precision(item.labels, labels)
-        values |= {"ap50": scores[0], "msa": float(scores.mean()), "predicted": len(records)}
+        values |= {"ap50": scores[0], "ap75": scores[5], "msa": float(scores.mean())}
+        values |= {"ar1000": average_recall(item.labels, records), "predicted": len(records)}
     if "baseline" in wanted:
         scores = average_precision(item.labels, otsu_watershed(segmenter.plane().rgb))
         values |= {"baseline_ap50": scores[0], "baseline_msa": float(scores.mean())}
-    return ImageScores(item.name, len(names), **values)  # type: ignore[arg-type]
+    objects = np.count_nonzero(np.unique(item.labels))
+    return ImageScores(item.name, int(objects), **values)  # type: ignore[arg-type]
 
 
 def evaluate(
@@ -138,9 +173,6 @@ def evaluate(
     **options: object,
 ) -> list[ImageScores]:
     """Measure many images; see `evaluate_image` for the options."""
-    from litesam.errors import Cancelled
-    from litesam.types import Progress
-
     scores = []
     for number, item in enumerate(items):
         if cancelled is not None and cancelled():
@@ -163,69 +195,85 @@ def summarize(scores: Iterable[ImageScores]) -> dict[str, float]:
     return means
 
 
-def central_click(mask: AnyArray, box: tuple[slice, slice]) -> Prompts:
-    """Click on the pixel of the object that is farthest from its edge."""
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-    return Prompts(points=(PointPrompt(float(y) + box[0].start, float(x) + box[1].start),))
+def _targets(labels: LabelArray, smallest_px: int) -> list[_Target]:
+    """Objects of at least so many pixels, in the order of their labels."""
+    targets = []
+    for number, found in enumerate(ndimage.find_objects(labels)):
+        if found is None:
+            continue
+        rows, columns = found
+        crop = labels[found] == number + 1
+        if np.count_nonzero(crop) >= smallest_px:
+            targets.append(_Target(Box(rows.start, columns.start, rows.stop, columns.stop), crop))
+    return targets
 
 
-def bounding_box(mask: AnyArray, box: tuple[slice, slice]) -> Prompts:
-    """Box of the object."""
-    rows, columns = box
-    return Prompts(box=BoxPrompt(rows.start, columns.start, rows.stop, columns.stop))
+def _spread(targets: list[_Target], most: int) -> list[_Target]:
+    if len(targets) <= most:
+        return targets
+    return [targets[int(i)] for i in np.linspace(0, len(targets) - 1, most)]
 
 
-def otsu_watershed(rgb: AnyArray) -> LabelArray:
-    """Classical baseline: Otsu's threshold, then a watershed of the distance transform.
-
-    Parameters
-    ----------
-    rgb
-        (H, W, 3) uint8. The polarity is that in which the foreground is the smaller part.
-
-    Returns
-    -------
-    ndarray
-        (H, W) int32 labels.
-    """
-    grey = gaussian(rgb.mean(axis=2), 1.0)
-    if grey.max() <= grey.min():
-        return np.zeros(grey.shape, dtype=np.int32)
-    foreground = grey > threshold_otsu(grey)
-    if foreground.mean() > 0.5:
-        foreground = ~foreground
-    distance = gaussian(ndimage.distance_transform_edt(foreground), 1.0)
-    regions, _ = ndimage.label(foreground)
-    peaks = peak_local_max(distance, min_distance=5, labels=regions, exclude_border=False)
-    markers = np.zeros(grey.shape, dtype=np.int32)
-    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    labels: LabelArray = watershed(-distance, markers, mask=foreground).astype(np.int32)
-    return labels
+def _score_prompts(
+    segmenter: Segmenter, targets: Sequence[_Target], wanted: set[str], name: str
+) -> dict[str, float]:
+    """Mean scores of the tasks that prompt each object."""
+    scores: dict[str, float] = {}
+    if "click" in wanted:
+        clicks = [central_click(t.crop, t.box) for t in targets]
+        scores["click_iou"], scores["click_biou"] = _one_each(segmenter, targets, clicks)
+    if "clicks" in wanted:
+        series = np.mean([_click_series(segmenter, target) for target in targets], axis=0)
+        scores["clicks3_iou"], scores["clicks5_iou"] = float(series[2]), float(series[4])
+    if "box" in wanted:
+        boxes = [bounding_box(t.crop, t.box) for t in targets]
+        scores["box_iou"], scores["box_biou"] = _one_each(segmenter, targets, boxes)
+    if "jittered_box" in wanted:
+        random = np.random.default_rng(zlib.crc32(name.encode()))  # the same in every run
+        boxes = [jittered_box(t.box, segmenter.plane_shape, random) for t in targets]
+        scores["jittered_box_iou"], _ = _one_each(segmenter, targets, boxes)
+    return scores
 
 
-def _spread(names: list[int], most: int) -> list[int]:
-    if len(names) <= most:
-        return names
-    return [names[int(i)] for i in np.linspace(0, len(names) - 1, most)]
+def _one_each(
+    segmenter: Segmenter, targets: Sequence[_Target], prompts: Sequence[Prompts]
+) -> tuple[float, float]:
+    """Mean IoU and mean boundary IoU of objects that get one set of prompts each."""
+    width = boundary_width(segmenter.plane_shape)
+    pairs = []
+    for target, record in zip(targets, segmenter.segment_many(prompts), strict=True):
+        true, predicted = _in_one_frame(target, record)
+        pairs.append((mask_iou(true, predicted), boundary_iou(true, predicted, width)))
+    iou, biou = np.mean(pairs, axis=0)
+    return float(iou), float(biou)
 
 
-def _prompt_iou(
-    segmenter: Segmenter,
-    labels: LabelArray,
-    names: list[int],
-    make: object,
-) -> float:
-    """Mean IoU of the objects, each asked for by one prompt."""
-    boxes = ndimage.find_objects(labels)
-    prompts = [make(labels[boxes[n - 1]] == n, boxes[n - 1]) for n in names]  # type: ignore[operator]
-    records = segmenter.segment_many(prompts)
-    return float(
-        np.mean([_record_iou(r, labels == n) for r, n in zip(records, names, strict=True)])
-    )
+def _click_series(segmenter: Segmenter, target: _Target) -> list[float]:
+    """IoU after each of `_CLICKS` clicks on one object."""
+    true = np.zeros(segmenter.plane_shape, dtype=np.bool_)
+    true[target.box.slices] = target.crop
+    prompts = central_click(target.crop, target.box)
+    keep_mask = "mask" in segmenter.predictor.spec.prompts
+    result = segmenter.segment(prompts)
+    scores = [mask_iou(true, result.mask)]
+    while len(scores) < _CLICKS:
+        click = correction_click(true, result.mask)
+        if click is None:
+            return scores + [1.0] * (_CLICKS - len(scores))
+        low_res = result.masks.logits[0, result.candidate] if keep_mask else None
+        prompts = Prompts((*prompts.points, click), low_res_mask=low_res)
+        result = segmenter.segment(prompts, tile=result.tile, multimask=False)
+        scores.append(mask_iou(true, result.mask))
+    return scores
 
 
-def _record_iou(record: MaskRecord, truth: AnyArray) -> float:
-    overlap = int(np.count_nonzero(record.crop & truth[record.box.slices]))
-    union = record.area + int(np.count_nonzero(truth)) - overlap
-    return overlap / union if union else 1.0
+def _in_one_frame(target: _Target, record: MaskRecord) -> tuple[BoolArray, BoolArray]:
+    """True and predicted mask in the smallest box that holds both."""
+    y0, x0 = min(target.box.y0, record.box.y0), min(target.box.x0, record.box.x0)
+    y1, x1 = max(target.box.y1, record.box.y1), max(target.box.x1, record.box.x1)
+    masks = []
+    for part in (target, record):
+        mask = np.zeros((y1 - y0, x1 - x0), dtype=np.bool_)
+        mask[part.box.y0 - y0 : part.box.y1 - y0, part.box.x0 - x0 : part.box.x1 - x0] = part.crop
+        masks.append(mask)
+    return masks[0], masks[1]
