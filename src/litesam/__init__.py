@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from litesam.embedder import Embedder
     from litesam.errors import LiteSamError
     from litesam.everything import segment_everything
+    from litesam.merge import records_at, select_by_prompts, select_by_text
     from litesam.models.registry import list_models
     from litesam.predictors import load_predictor
     from litesam.segmenter import Segmenter
@@ -54,7 +55,10 @@ __all__ = [
     "ZarrStore",
     "list_models",
     "load_predictor",
+    "records_at",
     "segment_everything",
+    "select_by_prompts",
+    "select_by_text",
 ]
 
 #: Room of each public name; names that are absent live in `litesam.types`.
@@ -66,7 +70,10 @@ _ROOMS = {
     "ZarrStore": "litesam.store",
     "list_models": "litesam.models.registry",
     "load_predictor": "litesam.predictors",
+    "records_at": "litesam.merge",
     "segment_everything": "litesam.everything",
+    "select_by_prompts": "litesam.merge",
+    "select_by_text": "litesam.merge",
 }
 
 

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from litesam.errors import PromptError
+import litesam
+from litesam.errors import ImageError, PromptError
+from litesam.io import read_image
 from litesam.merge import (
     picture_of,
     records_at,
+    records_from_labels,
     select_by_box,
     select_by_boxes,
     select_by_points,
+    select_by_prompts,
     select_by_text,
 )
-from litesam.types import Box, BoxPrompt, MaskRecord, PointLabel, PointPrompt
+from litesam.samples import sample_path
+from litesam.types import Box, BoxPrompt, MaskRecord, PointLabel, PointPrompt, Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,3 +149,78 @@ def test_picture_is_the_mask_on_white() -> None:
     rgb = np.full((50, 50, 3), 10, np.uint8)
     ring = MaskRecord(Box(1, 2, 3, 4), np.array([[True, False], [True, True]]), 1.0, 1.0, 1.0)
     np.testing.assert_array_equal(picture_of(ring, rgb)[..., 0], [[10, 255], [10, 10]])
+
+
+# --------------------------------------------------------------------- points and a box of a prompt
+
+
+def test_prompts_choose_as_their_parts_do() -> None:
+    points = (_on(15, 15), _off(35, 31))
+    by_points = select_by_prompts(RECORDS, Prompts(points))
+    assert by_points.box == select_by_points(RECORDS, points).box
+    assert select_by_prompts(RECORDS, Prompts(box=BoxPrompt(4, 4, 11, 11))) is PART
+    assert select_by_prompts(RECORDS, Prompts(box=BoxPrompt(22, 22, 28, 28))).area == 0
+
+
+def test_points_say_which_of_the_masks_in_a_box() -> None:
+    box = BoxPrompt(1, 1, 18, 18)
+    assert select_by_prompts(RECORDS, Prompts((_on(7, 7),), box)) is LARGE
+    assert select_by_prompts(RECORDS, Prompts((_on(7, 7), _off(15, 15)), box)) is PART
+    assert select_by_prompts(RECORDS, Prompts((_off(15, 15),), box)) is PART
+    # No mask holds the point: the box decides alone.
+    assert select_by_prompts(RECORDS, Prompts((_on(25, 25),), box)) is LARGE
+
+
+def test_mask_prompts_choose_nothing() -> None:
+    with pytest.raises(PromptError, match="cannot choose among masks"):
+        select_by_prompts(RECORDS, Prompts(low_res_mask=np.zeros((4, 4), np.float32)))
+
+
+def test_label_images_of_any_program() -> None:
+    labels = np.zeros((30, 40), np.uint16)
+    labels[2:6, 3:9] = 700
+    labels[4:8, 20:30] = 3
+    labels[20:22, 35:40] = 700  # a second part of the same object
+    records = records_from_labels(labels)
+    assert [record.label for record in records] == [3, 700]
+    assert records[1].box == Box(2, 3, 22, 40)
+    for record in records:
+        assert np.array_equal(record.mask((30, 40)), labels == record.label)
+    found = select_by_points(records, [_on(4, 4)])
+    assert (found.label, found.area) == (700, 24 + 10)
+    assert select_by_points(records, [_on(4, 4), _on(5, 25)]).label == 0  # no longer one of them
+    assert records_from_labels(np.zeros((5, 5), int)) == []
+    assert [r.area for r in records_from_labels(np.full((5, 5), 2))] == [25]
+    for wrong in (labels.astype(float), labels[0], labels.astype(int) - 1):
+        with pytest.raises(ImageError):
+            records_from_labels(wrong)
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise AssertionError("the network was asked")
+
+
+def test_a_click_on_the_result_of_everything_mode_asks_no_decoder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Public, from the image to the object, with the bundled weights."""
+    image = np.asarray(read_image(sample_path("nuclei")).array)[150:310, 250:450]
+    segmenter = litesam.Segmenter(image, axes="YX")
+    labels, records = segmenter.everything()
+    objects = segmenter.find_objects()
+    for name in ("decode", "decode_windows", "encode"):
+        monkeypatch.setattr(segmenter.predictor, name, _refuse)
+    assert len(records) > 3
+    for record in records:
+        rows, columns = np.nonzero(record.crop)
+        y, x = float(rows[0] + record.box.y0), float(columns[0] + record.box.x0)
+        chosen = litesam.select_by_prompts(records, Prompts((_on(y, x),)))
+        assert chosen.label == record.label == labels[int(y), int(x)]
+        assert np.array_equal(chosen.mask(labels.shape), labels == record.label)
+        box = BoxPrompt(record.box.y0, record.box.x0, record.box.y1, record.box.x1)
+        assert litesam.select_by_prompts(records, Prompts(box=box)).label == record.label
+        smallest = objects[litesam.records_at(objects, y, x)[0]]
+        assert smallest.mask(labels.shape)[int(y), int(x)]
+    words = litesam.select_by_text(objects, segmenter.plane().rgb, "bright", BrightScorer())
+    assert words is not None
+    assert 0 < words.share <= 1

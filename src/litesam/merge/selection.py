@@ -1,8 +1,8 @@
 """Choose among masks that are there already: by points, by boxes, by words.
 
 Works on any set of `MaskRecord` of one plane: the instances of FastSAM as well as the result of
-everything mode, where it makes a click answer at once, without any network. Source of the rules:
-Zhao et al. 2023, "Fast Segment Anything", Sec. 3.3.
+everything mode or of any other program, where it makes a click answer at once, without any network.
+Source of the rules: Zhao et al. 2023, "Fast Segment Anything", Sec. 3.3.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
-from litesam.errors import PromptError
+from litesam.errors import ImageError, PromptError
 from litesam.types import Box, MaskRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from litesam.frames import FloatArray
-    from litesam.types import BoolArray, BoxPrompt, PointPrompt
+    from litesam.types import BoolArray, BoxPrompt, PointPrompt, Prompts
 
 RgbArray = npt.NDArray[np.uint8]
 
@@ -46,6 +47,90 @@ class TextMatch:
     share: float
 
 
+def records_from_labels(labels: npt.ArrayLike) -> list[MaskRecord]:
+    """Return the objects of a label image, to choose from.
+
+    Parameters
+    ----------
+    labels
+        (H, W) integers, 0 for background: of everything mode, a person or another program.
+
+    Returns
+    -------
+    list of MaskRecord
+        One for each label, in their order; ``label`` is its value, scores are 1.
+
+    Raises
+    ------
+    ImageError
+        If it is no plane of integers from 0 on.
+    """
+    array = np.asarray(labels)
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
+        raise ImageError(
+            f"A label image is a plane of integers (H, W); this one has the shape {array.shape} "
+            f"and the type {array.dtype}."
+        )
+    if array.size and array.min() < 0:
+        raise ImageError(f"Labels are 0 (background) or more; the least is {array.min()}.")
+    values, compact = np.unique(array, return_inverse=True)
+    compact = compact.reshape(array.shape) + int(bool(values.size) and values[0] != 0)
+    values = values[values > 0]
+    found = ndimage.find_objects(compact.astype(np.int32))
+    return [
+        MaskRecord(
+            Box(rows.start, columns.start, rows.stop, columns.stop),
+            compact[rows, columns] == number,
+            *(1.0, 1.0, 1.0),
+            label=int(value),
+        )
+        for number, (value, (rows, columns)) in enumerate(zip(values, found, strict=True), 1)
+    ]
+
+
+def select_by_prompts(records: Sequence[MaskRecord], prompts: Prompts) -> MaskRecord:
+    """Choose as the points and the box of one object say: `Segmenter.segment` without a network.
+
+    Parameters
+    ----------
+    records
+        Masks of one plane, which may overlap.
+    prompts
+        *Points*: see `select_by_points`. *A box*: the mask of highest IoU with it. *Both*: the same
+        among the masks that hold all foreground and no background points, if any of these touches
+        the box, else among all.
+
+    Returns
+    -------
+    MaskRecord
+        The mask; with its ``label`` where it is one of ``records`` as it was. Without any pixel (an
+        empty box at (0, 0), scores of 0) if nothing is there.
+
+    Raises
+    ------
+    PromptError
+        If there is a mask prompt: masks that are there already cannot be refined by one.
+    """
+    if prompts.low_res_mask is not None:
+        raise PromptError(
+            "A mask prompt cannot choose among masks; give points or a box, or ask the decoder "
+            "with Segmenter.segment."
+        )
+    if prompts.box is None:
+        return select_by_points(records, prompts.points)
+    pixels = [(*_pixel(p.y, p.x), int(p.label)) for p in prompts.points]
+    fitting = [
+        record
+        for record in records
+        if all(_holds(record, y, x) == bool(label) for y, x, label in pixels if label >= 0)
+    ]
+    for among in (fitting, records):
+        best = select_by_box(among, prompts.box)
+        if best is not None:
+            return among[best]
+    return _empty(None)
+
+
 # ------------------------------------------------------------------------------------------- points
 
 
@@ -59,7 +144,7 @@ def records_at(records: Sequence[MaskRecord], y: float, x: float) -> list[int]:
     y, x
         Image pixels; rounded to the nearest pixel.
     """
-    pixel = (math.floor(y + 0.5), math.floor(x + 0.5))
+    pixel = _pixel(y, x)
     found = [index for index, record in enumerate(records) if _holds(record, *pixel)]
     return sorted(found, key=lambda index: records[index].area)
 
@@ -81,8 +166,8 @@ def select_by_points(records: Sequence[MaskRecord], points: Sequence[PointPrompt
     Returns
     -------
     MaskRecord
-        The result, with the scores of the added mask of highest predicted IoU. Without any pixel:
-        an empty box at (0, 0) and scores of 0.
+        The result, with the scores of the added mask of highest predicted IoU; with its ``label``
+        where it is one mask as it was. Without any pixel: an empty box at (0, 0) and scores of 0.
 
     Raises
     ------
@@ -91,7 +176,7 @@ def select_by_points(records: Sequence[MaskRecord], points: Sequence[PointPrompt
     """
     if not points:
         raise PromptError("There are no points; give at least one.")
-    pixels = [(math.floor(p.y + 0.5), math.floor(p.x + 0.5), int(p.label)) for p in points]
+    pixels = [(*_pixel(p.y, p.x), int(p.label)) for p in points]
     hits = [
         (record, labels)
         for record in records
@@ -114,7 +199,11 @@ def select_by_points(records: Sequence[MaskRecord], points: Sequence[PointPrompt
             else:
                 canvas[there] &= ~record.crop[here]
     best = max(added, key=lambda record: record.predicted_iou)
-    return _trimmed(canvas, y0, x0, best, place)
+    return _trimmed(canvas, y0, x0, best, place, best.label if len(hits) == 1 else 0)
+
+
+def _pixel(y: float, x: float) -> tuple[int, int]:
+    return (math.floor(y + 0.5), math.floor(x + 0.5))
 
 
 def _holds(record: MaskRecord, y: int, x: int) -> bool:
@@ -138,7 +227,12 @@ def _empty(point: tuple[float, float] | None) -> MaskRecord:
 
 
 def _trimmed(
-    canvas: BoolArray, y: int, x: int, like: MaskRecord, point: tuple[float, float] | None
+    canvas: BoolArray,
+    y: int,
+    x: int,
+    like: MaskRecord,
+    point: tuple[float, float] | None,
+    label: int,
 ) -> MaskRecord:
     """Record of the true pixels of a canvas whose first pixel is (y, x)."""
     rows, columns = np.flatnonzero(canvas.any(axis=1)), np.flatnonzero(canvas.any(axis=0))
@@ -152,6 +246,7 @@ def _trimmed(
         like.stability,
         like.score,
         point,
+        label,
     )
 
 
