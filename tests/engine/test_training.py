@@ -295,7 +295,7 @@ class TestRun:
 
     def test_a_step_learns(self, data_root, tmp_path):
         trainer = Trainer(_config(data_root, tmp_path, learning_rate=2e-3, warmup_steps=1))
-        crops = next(iter(trainer._batches()))
+        crops = next(iter(trainer.batches()))
         losses = [sum(trainer.train_step(crops).values()) for _ in range(8)]
         assert losses[-1] < losses[0]
 

@@ -5,6 +5,7 @@ Images take the same way to RGB as in inference (`litesam.preprocess.to_rgb`).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,13 @@ class AugmentConfig:
     tint: float = 0.06
 
 
+def worker_steps(start: int) -> Iterator[int]:
+    """Yield the steps from ``start`` on that this process of a `DataLoader` prepares."""
+    worker = get_worker_info()
+    first, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
+    return itertools.count(start + first, stride)
+
+
 class CropStream(IterableDataset[list[Crop]]):
     """Endless, seeded stream of batches of crops.
 
@@ -135,17 +143,15 @@ class CropStream(IterableDataset[list[Crop]]):
         self.start = start
 
     def __iter__(self) -> Iterator[list[Crop]]:
-        worker = get_worker_info()
-        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        index = self.start + first
-        while True:
-            random = np.random.default_rng((self.seed, index))
-            side, count = (
-                self.crop_px[index % len(self.crop_px)],
-                self.batch[index % len(self.batch)],
-            )
-            yield [self.crop(random, side) for _ in range(count)]
-            index += step
+        for index in worker_steps(self.start):
+            yield self.crops_of(index)
+
+    def crops_of(self, index: int) -> list[Crop]:
+        """Return the crops of one step, always the same."""
+        random = np.random.default_rng((self.seed, index))
+        side = self.crop_px[index % len(self.crop_px)]
+        count = self.batch[index % len(self.batch)]
+        return [self.crop(random, side) for _ in range(count)]
 
     def crop(self, random: np.random.Generator, side: int) -> Crop:
         """Draw one augmented crop of ``side`` model pixels."""
