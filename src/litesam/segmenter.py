@@ -355,7 +355,7 @@ class Segmenter:
     ) -> dict[int, MaskRecord]:
         """Records of prompts of one tile that have the same number of points and so on."""
         first = members[0][1]
-        batch = _concatenate([one.to_batch() for _, one in members])
+        batch = PromptBatch.concatenate([one.to_batch() for _, one in members])
         masks = self.predictor.decode(embedding, batch, multimask=_is_ambiguous(first)).best()
         return {
             number: record_from_masks(masks, row, point=_first_foreground(one))
@@ -363,9 +363,14 @@ class Segmenter:
         }
 
     def segment_text(
-        self, text: str, index: Index = None, *, scorer: TextScorer
+        self,
+        text: str,
+        index: Index = None,
+        *,
+        scorer: TextScorer,
+        objects: Sequence[MaskRecord] | None = None,
     ) -> MaskRecord | None:
-        """Segment the object of a plane that fits the words best.
+        """Choose the object of a plane that fits the words best.
 
         Parameters
         ----------
@@ -373,6 +378,8 @@ class Segmenter:
             What is looked for, such as ``"a large dark nucleus"``, and the plane.
         scorer
             See `litesam.predictors.load_text_scorer`.
+        objects
+            Masks to choose from; None: those of `find_objects`.
 
         Returns
         -------
@@ -382,14 +389,11 @@ class Segmenter:
         Raises
         ------
         PromptError, ImageError
-            If the text is empty or the model takes none; if the index does not choose one plane.
+            If the text is empty or too long; if the index does not choose one plane.
         """
-        if "text" not in self.predictor.spec.prompts:
-            raise PromptError(
-                f"Model {self.predictor.spec.name!r} takes no text prompts; choose 'fastsam_s' or "
-                "'fastsam_x', or use litesam.merge.select_by_text on the objects of any model."
-            )
-        records = self.find_objects(index)
+        if not text.strip():  # before the plane is searched, which takes seconds
+            raise PromptError("The text is empty; say what to look for.")
+        records = self.find_objects(index) if objects is None else objects
         match = select_by_text(records, self.plane(index).rgb, text, scorer)
         return None if match is None else replace(records[match.index], score=match.share)
 
@@ -448,8 +452,8 @@ class Segmenter:
     ) -> list[MaskRecord]:
         """Find every object of one plane; unlike in `everything` the masks may overlap.
 
-        So the parts of an object are there as well as the whole, to choose from with a click. For
-        parameters and errors see `everything`.
+        So parts are there as well as wholes, to choose from with a click
+        (`litesam.select_by_prompts`). Parameters and errors are those of `everything`.
         """
         return find_objects(
             self.predictor,
@@ -474,24 +478,12 @@ def _is_ambiguous(prompts: Prompts) -> bool:
 
 
 def _first_foreground(prompts: Prompts) -> tuple[float, float] | None:
-    for point in prompts.points:
-        if point.label == PointLabel.FOREGROUND:
-            return (point.y, point.x)
-    return None
+    found = (p for p in prompts.points if p.label == PointLabel.FOREGROUND)
+    return next(((point.y, point.x) for point in found), None)
 
 
 def _shape_of(array: Any) -> tuple[int, ...]:
     return () if array is None else tuple(array.shape)
-
-
-def _concatenate(batches: Sequence[PromptBatch]) -> PromptBatch:
-    """One batch of several with the same fields."""
-
-    def joined(name: str) -> Any:
-        arrays = [getattr(batch, name) for batch in batches]
-        return None if arrays[0] is None else np.concatenate(arrays)
-
-    return PromptBatch(joined("points"), joined("labels"), joined("boxes"), joined("low_res_masks"))
 
 
 def _result(

@@ -15,6 +15,7 @@ from litesam.cli import main
 from litesam.errors import ConfigError, PromptError, WeightsError
 from litesam.io import write_labels
 from litesam.predictors import load_text_scorer
+from litesam.types import Box, MaskRecord
 from weights import filled_weights
 
 if TYPE_CHECKING:
@@ -76,20 +77,22 @@ def test_command_without_the_extra(
     assert "napari-litesam[text]" in capsys.readouterr().err
 
 
-def test_command_says_which_models_take_words(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    image = tmp_path / "image.tif"
-    write_labels(image, _picture().astype(np.int32), "YX")
-    code = main(["label", str(image), "-o", str(tmp_path / "out.tif"), "--text", "a cell"])
-    assert code != 0
-    assert "fastsam_s, fastsam_x" in capsys.readouterr().err
+def test_words_choose_among_the_objects_of_any_model() -> None:
+    picture = np.full((120, 160), 20, np.uint8)
+    picture[20:45, 20:45], picture[70:95, 100:125] = 120, 250
+    segmenter = litesam.Segmenter(picture, model="lite_sam")
+    objects = [_square(20, 20), _square(70, 100)]
+    found = segmenter.segment_text("a dark one", scorer=DarkScorer(), objects=objects)
+    assert found is not None
+    assert found.box == objects[0].box
+    # Without objects everything mode of the model finds them.
+    own = segmenter.segment_text("a dark one", scorer=DarkScorer())
+    assert own is not None
+    assert own.box in {record.box for record in segmenter.find_objects()}
 
 
-def test_model_that_takes_no_words() -> None:
-    segmenter = litesam.Segmenter(_picture(), model="lite_sam")
-    with pytest.raises(PromptError, match="'lite_sam' takes no text prompts"):
-        segmenter.segment_text("a cell", scorer=DarkScorer())
+def _square(y: int, x: int) -> MaskRecord:
+    return MaskRecord(Box(y, x, y + 25, x + 25), np.ones((25, 25), np.bool_), 1.0, 1.0, 1.0)
 
 
 def test_segmenter_takes_the_object_that_fits_best(predictor: Predictor) -> None:

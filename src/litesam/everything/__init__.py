@@ -7,7 +7,7 @@ are per model; ``decoding`` filters masks and suppresses duplicates; ``tile`` do
 """
 
 from litesam.everything.crops import crop_boxes
-from litesam.everything.defaults import resolve_config
+from litesam.everything.defaults import resolve_config, uses_option, ways_of_option
 from litesam.everything.generator import find_objects, label_plane, segment_everything
 from litesam.everything.proposals import choose_proposals, grid_points
 from litesam.everything.sources import BoxSource
@@ -23,4 +23,6 @@ __all__ = [
     "label_plane",
     "resolve_config",
     "segment_everything",
+    "uses_option",
+    "ways_of_option",
 ]

@@ -52,6 +52,41 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "instances": {"nms_iou": 1.0, "overlap_policy": "largest_first", "min_visible": 0.0},
 }
 
+#: Options that only some ways of proposing look at; all look at the others.
+_ONLY_FOR = {
+    "points_per_side": ("grid",),
+    "crop_layers": ("grid",),
+    "crop_overlap_ratio": ("grid",),
+    "crop_points_downscale": ("grid",),
+    "crop_nms_iou": ("grid",),
+    "points_per_batch": ("grid", "auto_ppn", "boxes"),
+    "confidence_threshold": ("auto_ppn", "boxes", "instances"),
+    "top_n": ("auto_ppn", "boxes"),
+    "prompt_kind": ("auto_ppn", "boxes"),
+}
+#: Options about what a network proposes: without effect on boxes of the caller.
+_ABOUT_PROPOSED = frozenset({"confidence_threshold", "top_n", "prompt_kind"})
+
+
+def ways_of_option(name: str) -> tuple[str, ...]:
+    """Return the ways of proposing (`PROPOSALS`) that look at an option."""
+    return _ONLY_FOR.get(name, PROPOSALS)
+
+
+def uses_option(name: str, proposals: str, *, with_boxes: bool = False) -> bool:
+    """Whether an option of `EverythingConfig` has any effect.
+
+    Parameters
+    ----------
+    name
+        Name of the option.
+    proposals
+        The way of proposing.
+    with_boxes
+        The caller gives the boxes.
+    """
+    return proposals in ways_of_option(name) and not (with_boxes and name in _ABOUT_PROPOSED)
+
 
 def resolve_config(
     spec: ModelSpec, proposals: str, config: EverythingConfig | None = None

@@ -24,6 +24,7 @@ from litesam.types import NormalizeConfig, Progress, Tile, TilingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from litesam.everything.sources import BoxSource
     from litesam.frames import FloatArray
@@ -121,7 +122,8 @@ def find_objects(
         within = None if on_progress is None else _within(on_progress, done, total, message)
         per_tile.append(find_in_tile(predictor, sight, tile, proposals, config, within, cancelled))
     records = stitch_tiles(per_tile, tiles, plane.shape_yx)
-    _report(on_progress, total, total, f"{len(records)} objects")
+    found = "1 object" if len(records) == 1 else f"{len(records)} objects"
+    _report(on_progress, total, total, found)
     return largest_first(records) if proposals == "boxes" else records
 
 
@@ -220,6 +222,7 @@ def segment_everything(
     tiling: TilingConfig | None = None,
     store: EmbeddingStore | None = None,
     device: str = "auto",
+    weights: str | Path | None = None,
     hq: HqMode = False,
     on_progress: OnProgress | None = None,
     cancelled: IsCancelled | None = None,
@@ -254,8 +257,8 @@ def segment_everything(
         How a large plane is cut; None: defaults.
     store
         Where embeddings are kept; None: in memory for this call.
-    device, hq
-        Torch device and HQ mode of a model given by name, see `litesam.load_predictor`.
+    device, weights, hq
+        For a model given by name, see `litesam.load_predictor`.
     on_progress, cancelled
         Callbacks, see `find_objects`.
 
@@ -283,7 +286,7 @@ def segment_everything(
     >>> labels.max() == len(records)  # doctest: +SKIP
     True
     """
-    predictor = as_predictor(model, device=device, hq=hq)
+    predictor = as_predictor(model, weights, device, hq)
     # fail before the image is read
     choose_proposals(predictor.spec, proposals, with_boxes=boxes is not None)
     raw = extract_plane(image, axes=axes, index=index, channel=channel)

@@ -79,8 +79,8 @@ def choose_proposals(
         others = [repr(model.name) for model in MODELS if proposals in model.proposals]
         hint = f" or a model that has it, such as {others[0]}" if others else ""
         raise ConfigError(
-            f"Model {spec.name!r} cannot propose prompts with {proposals!r}; use "
-            f"proposals={possible}{hint}."
+            f"Model {spec.name!r} cannot propose prompts with {proposals!r}"
+            f"{_why(spec, proposals)}; use proposals={possible}{hint}."
         )
     if with_boxes and proposals != "boxes":
         raise ConfigError(
@@ -88,6 +88,16 @@ def choose_proposals(
             "proposals='boxes' or leave the boxes out."
         )
     return proposals
+
+
+def _why(spec: ModelSpec, proposals: str) -> str:
+    """Why a model lacks a way of proposing, for a message."""
+    if proposals == "instances":
+        return ", as its network only answers prompts and finds no objects by itself"
+    if not spec.selects:
+        return ""
+    more = "; boxes can choose among them as prompts" if proposals == "boxes" else ""
+    return f", as its network finds all objects by itself{more}"
 
 
 # -------------------------------------------------------------------------------------- the prompts

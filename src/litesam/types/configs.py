@@ -124,7 +124,8 @@ class EverythingConfig:
     )
     overlap_policy: Literal["score", "largest_first", "smallest_first"] | None = option(
         None,
-        "Who keeps contested pixels: the better score, the smaller mask or the larger mask",
+        "Who keeps contested pixels: score: the mask of better score; largest_first: the smaller "
+        "mask, painted last; smallest_first: the larger mask",
         choices=("score", "largest_first", "smallest_first"),
     )
     min_visible: float | None = option(

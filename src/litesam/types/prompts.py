@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from litesam.errors import PromptError
 from litesam.types.arrays import AnyArray, FloatArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class PointLabel(IntEnum):
@@ -173,6 +177,16 @@ class PromptBatch:
             if array is not None:
                 return int(array.shape[0])
         raise AssertionError("validated in __post_init__")
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[PromptBatch]) -> PromptBatch:
+        """Return one batch of one or more that have the same fields and as many points a prompt."""
+
+        def joined(name: str) -> AnyArray | None:
+            arrays = [getattr(batch, name) for batch in batches]
+            return None if arrays[0] is None else np.concatenate(arrays)
+
+        return cls(joined("points"), joined("labels"), joined("boxes"), joined("low_res_masks"))
 
     def take(self, indices: npt.ArrayLike) -> PromptBatch:
         """Return the prompts of the given indices or slice, as another batch."""
