@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QModelIndex, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QFont, QFontMetrics, QPainter, QPalette, QWheelEvent
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QComboBox,
     QSizePolicy,
     QStyle,
     QStyledItemDelegate,
+    QStyleOptionComboBox,
     QStyleOptionViewItem,
     QWidget,
 )
@@ -53,6 +55,9 @@ class ModelPicker(QComboBox):  # type: ignore[misc]  # qtpy is untyped
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMaxVisibleItems(_MAX_VISIBLE)
         self.setItemDelegate(_TwoLines(self))
+        # Row by row, a list scrolls by a whole row when the mouse comes to one that is cut off, and
+        # the click then meets its neighbour.
+        self.view().setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         for family, members in grouped(specs).items():
             self.addItem(family)
             header = self.model().item(self.count() - 1)
@@ -87,6 +92,16 @@ class ModelPicker(QComboBox):  # type: ignore[misc]  # qtpy is untyped
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
         """Scroll the panel; a slip of the wheel must not load another model."""
         event.ignore()
+
+    def initStyleOption(self, option: QStyleOptionComboBox) -> None:  # noqa: N802
+        """Shorten a title that is too long for the closed chooser."""
+        super().initStyleOption(option)
+        field = self.style().subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+        )
+        option.currentText = self.fontMetrics().elidedText(
+            option.currentText, Qt.TextElideMode.ElideRight, field.width()
+        )
 
     def _on_activated(self, row: int) -> None:
         name = self.itemData(row)

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QDialogButtonBox,
     QFileDialog,
     QFrame,
-    QGridLayout,
+    QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -83,14 +83,13 @@ class WeightsOffer(QFrame):  # type: ignore[misc]  # qtpy is untyped
         rows.setSpacing(4)
         for widget in (self.title, self.text, self.progress):
             rows.addWidget(widget)
-        buttons = QGridLayout()
-        buttons.setSpacing(4)
-        buttons.addWidget(self.download, 0, 0)
-        buttons.addWidget(self.close_offer, 0, 1)
-        buttons.addWidget(self.cancel, 0, 0, 1, 2)
-        buttons.addWidget(self.use_file, 1, 0, 1, 2)
-        buttons.addWidget(self.copy, 2, 0, 1, 2)
-        rows.addLayout(buttons)
+        first = QHBoxLayout()
+        first.setSpacing(4)
+        for button in (self.download, self.close_offer):
+            first.addWidget(button)
+        rows.addLayout(first)
+        for button in (self.cancel, self.use_file, self.copy):
+            rows.addWidget(button)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DELAY_MS)
@@ -221,8 +220,10 @@ class LicenceDialog(QDialog):  # type: ignore[misc]
         if weights.licence_note:
             parts.append(weights.licence_note)
         if weights.licence_url:
-            # The colour of links of the platform is hard to read on dark ground.
-            colour = label.palette().text().color().name()
+            # The colour of links of the platform is hard to read on dark ground. The label knows
+            # the colour of napari's theme only once that is applied.
+            label.ensurePolished()
+            colour = label.palette().windowText().color().name()
             parts.append(
                 f'Full text: <a href="{weights.licence_url}" style="color: {colour}">'
                 f"{weights.licence_url}</a>"

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
+from superqt import QCollapsible, QElidingLabel
 
 from litesam.models.registry import list_models
 from litesam.types import PointLabel
@@ -157,9 +157,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.channel = self._combo("channel", "The colours or the channel that the model sees.")
         self.model = ModelPicker(self._models, self)
         self._name("model", self.model, "")
-        self.facts = QLabel(self)
+        # One line always, so that nothing below it moves; the chooser's tooltip has everything.
+        self.facts = QElidingLabel(self)
         self.facts.setObjectName("facts")
-        self.facts.setWordWrap(True)
         self.hq = QCheckBox("HQ", self)
         self._name(
             "hq",
@@ -187,12 +187,12 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         form.addRow("Image", self.image)
         form.addRow("Channel", self.channel)
         form.addRow("Model", self.model)
-        facts = _row(self.facts, self.hq)
-        facts.setStretch(0, 1)
-        form.addRow("", facts)
+        form.addRow(self.facts)
+        weights = _row(self.weights, self.hq)
+        weights.setStretch(0, 1)
+        form.addRow("Weights", weights)
         form.addRow(self.offer)
         form.addRow("Device", self.device)
-        form.addRow("Weights", self.weights)
         form.addRow(_row(self.embed, self.all_planes))
         return form
 
@@ -452,7 +452,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.controller.close(tidy=tidy)
 
 
-def _short(name: str, length: int = 18) -> str:
+def _short(name: str, length: int = 14) -> str:
     """Cut the middle out of a long file name, so that it does not widen the panel."""
     half = length // 2
     return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"

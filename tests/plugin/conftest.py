@@ -98,7 +98,8 @@ class Hands:
 
     def choose_model(self, name: str) -> None:
         """Open the chooser of models with the mouse and click on a row."""
-        picker = self.widget.model
+        picker, seen = self.widget.model, []
+        picker.chosen.connect(seen.append)
         self.qtbot.mouseClick(picker, Qt.MouseButton.LeftButton)
         view = picker.view()
         self.qtbot.waitUntil(view.isVisible)
@@ -110,6 +111,8 @@ class Hands:
         self.qtbot.mouseMove(view.viewport(), position)
         self.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=position)
         self.qtbot.waitUntil(lambda: not view.isVisible())
+        picker.chosen.disconnect(seen.append)
+        assert seen == [name], f"the click at {position} chose {seen}"
 
     def keep_visuals(self) -> None:
         """Keep what napari draws alive until the test ends; call before layers are removed.
