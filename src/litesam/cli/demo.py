@@ -14,6 +14,7 @@ from litesam.cli.options import add_command, add_model_options, add_output_optio
 from litesam.cli.terminal import progress_bars, say, say_json
 from litesam.errors import WriteError
 from litesam.samples import Sample
+from litesam.types import PROPOSALS
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
   litesam demo
   litesam demo --output somewhere/ --json
+  litesam demo --proposals grid
 """
 #: Slices of the stack: a third, the middle, two thirds of its height.
 _SLICES = (17, 25, 33)
@@ -48,6 +50,11 @@ def add_parser(commands: Any) -> None:
         metavar="DIR",
         help="folder of the results (default: demo-output)",
     )
+    parser.add_argument(
+        "--proposals",
+        choices=PROPOSALS,
+        help="how objects are looked for, see litesam label --help (default: the model's own)",
+    )
     add_model_options(parser)
     add_output_options(parser)
     parser.set_defaults(run=run)
@@ -68,9 +75,12 @@ class _Result:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from litesam.everything import choose_proposals
     from litesam.io import write_gallery
+    from litesam.models.registry import get_spec
     from litesam.samples import SAMPLES
 
+    proposals = choose_proposals(get_spec(args.model), args.proposals)
     folder: Path = args.output
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,11 +89,14 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     predictor = load_model(args)
     with progress_bars(quiet=args.quiet) as bars:
-        results = [_segment(sample, predictor, folder, bars) for sample in SAMPLES.values()]
+        results = [
+            _segment(sample, predictor, proposals, folder, bars) for sample in SAMPLES.values()
+        ]
     panels = [(f"{_shown_title(r)}: {_count(r)} objects", r.rgb, r.shown) for r in results]
     write_gallery(folder / "overview.png", panels, overwrite=True)
     summary = {
         "model": predictor.spec.name,
+        "proposals": proposals,
         "device": predictor.device,
         "seconds": round(time.perf_counter() - start, 3),
         "samples": [_summary(result) for result in results],
@@ -98,7 +111,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _segment(sample: Sample, predictor: Predictor, folder: Path, bars: Bars) -> _Result:
+def _segment(
+    sample: Sample, predictor: Predictor, proposals: str, folder: Path, bars: Bars
+) -> _Result:
     """Segment one sample and write its files."""
     import numpy as np
 
@@ -118,7 +133,9 @@ def _segment(sample: Sample, predictor: Predictor, folder: Path, bars: Bars) -> 
     bars.begin(sample.title, len(indices))
     planes: list[npt.NDArray[np.int32]] = []
     for number, index in enumerate(indices):
-        labels, _ = segmenter.everything(index or None, on_progress=bars.part(number))
+        labels, _ = segmenter.everything(
+            index or None, proposals=proposals, on_progress=bars.part(number)
+        )
         labels[labels > 0] += max((int(plane.max()) for plane in planes), default=0)
         planes.append(labels)
     seconds = time.perf_counter() - start
@@ -222,7 +239,8 @@ def _write_summary(folder: Path, summary: dict[str, Any]) -> None:
 def _text(summary: dict[str, Any]) -> str:
     """The summary for people."""
     lines = [
-        f"{summary['model']} on {summary['device']}, {summary['seconds']:.1f} s in all",
+        f"{summary['model']} ({summary['proposals']}) on {summary['device']}, "
+        f"{summary['seconds']:.1f} s in all",
         "",
         f"{'sample':44}{'objects':>8}{'reference':>11}{'AP50':>7}{'mean IoU':>10}{'seconds':>9}",
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litesam.cli.options import (
     add_command,
@@ -13,25 +13,21 @@ from litesam.cli.options import (
     add_image_options,
     add_model_options,
     add_output_options,
-    config_from,
-    load_model,
     open_store,
 )
 from litesam.cli.terminal import Bars, UsageError, complain, progress_bars, say, say_json
-from litesam.errors import Cancelled, ImageError, LiteSamError, PromptError, WriteError
-from litesam.types import PROPOSALS, EverythingConfig
+from litesam.cli.wanted import PlaneLabeller, Wanted, add_wanted_options, load_wanted
+from litesam.errors import Cancelled, ImageError, LiteSamError, WriteError
+from litesam.types import EverythingConfig
 
 if TYPE_CHECKING:
     import argparse
 
     from litesam.cli.stack import Planes
-    from litesam.merge import TextScorer
     from litesam.predictors import Predictor
     from litesam.store import EmbeddingStore
-    from litesam.types import LabelArray, Prompts
+    from litesam.types import LabelArray
 
-    PlanePrompts = dict[tuple[int, ...], list[Prompts]]
-    PlaneBoxes = dict[tuple[int, ...], list[tuple[float, float, float, float]]]
 
 _EXAMPLES = """\
   litesam label cells.tif -o labels.tif --overlay
@@ -40,8 +36,10 @@ _EXAMPLES = """\
   litesam label stack.tif -o labels.tif --axes ZYX --limits 100 4000
   litesam label stack.tif -o slice12.tif --index 12
   litesam label cells.tif -o labels.tif --model mobile_sam --proposals auto_ppn
+  litesam label cells.tif -o labels.tif --proposals grid --points-per-side 48 --crop-layers 1
   litesam label cells.tif -o labels.tif --boxes detections.csv
   litesam label cells.tif -o labels.tif --prompts clicks.csv
+  litesam label cells.tif -o labels.tif --select clicks.csv
   litesam label cells.tif -o labels.tif --model fastsam_s --text "a large dark nucleus"
 
 prompts file: a CSV with a header; one row per point or box, rows of the same object belong
@@ -52,8 +50,6 @@ together:
   b,box,,,,10,20,35,48
 label: 1 on the object, 0 beside it. For stacks add a column z (and t) with the slice, from 0.
 """
-T = TypeVar("T")
-
 _FORMATS = ("tif", "ome.tif", "png", "ome.zarr")
 _OUTPUT_ENDINGS = (".tif", ".tiff", ".png", ".zarr")
 
@@ -64,9 +60,9 @@ def add_parser(commands: Any) -> None:
         commands,
         "label",
         "segment images into label images",
-        "Segment images into label images (0 = background, 1 … N = objects). Without --prompts "
-        "every object is "
-        "looked for. Stacks are segmented plane by plane; no number is used twice in a stack.",
+        "Segment images into label images (0 = background, 1 … N = objects). Without --prompts, "
+        "--select and --text every object is labelled. Stacks are segmented plane by plane; no "
+        "number is used twice in a stack.",
         _EXAMPLES,
     )
     parser.add_argument(
@@ -94,32 +90,7 @@ def add_parser(commands: Any) -> None:
         "objects); without a name "
         "beside the labels",
     )
-    how = parser.add_argument_group("what is segmented")
-    how.add_argument(
-        "--proposals",
-        choices=PROPOSALS,
-        help="everything: a grid of points, places and boxes that AutoPPN finds, boxes alone, or "
-        "the instances of the network (default: the model's own, see litesam models)",
-    )
-    how.add_argument(
-        "--boxes",
-        type=Path,
-        metavar="CSV",
-        help="everything: one object for each box of this file, such as those of a detector; "
-        "columns y0, x0, y1, x1, and z, t for stacks",
-    )
-    how.add_argument("--prompts", type=Path, metavar="CSV", help="only the objects of this file")
-    how.add_argument(
-        "--text",
-        metavar="WORDS",
-        help="only the object of each plane that fits the words best; for models that find "
-        "instances (fastsam_s, fastsam_x), with the extra napari-litesam[text]",
-    )
-    how.add_argument(
-        "--text-model",
-        metavar="CLIP",
-        help="folder with a CLIP, or its name on huggingface.co, which is then downloaded",
-    )
+    add_wanted_options(parser)
     cache = parser.add_argument_group("embeddings").add_mutually_exclusive_group()
     cache.add_argument(
         "--cache", action="store_true", help="use and fill the user's embedding cache"
@@ -148,32 +119,15 @@ class _Tools(NamedTuple):
 
     predictor: Predictor
     store: EmbeddingStore | None
-    config: EverythingConfig
-    prompts: PlanePrompts | None
-    boxes: PlaneBoxes | None
-    scorer: TextScorer | None
+    wanted: Wanted
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from litesam.io import read_prompts_csv
-
-    if args.prompts is not None and (
-        args.proposals is not None or args.boxes is not None or len(args.images) > 1
-    ):
-        raise UsageError("--prompts goes with one image and without --proposals and --boxes.")
-    if args.text is not None and (args.prompts or args.boxes or args.proposals):
-        raise UsageError("--text goes without --prompts, --boxes and --proposals.")
-    if args.boxes is not None and len(args.images) > 1:
-        raise UsageError("--boxes goes with one image.")
-    config = config_from(args, EverythingConfig)
     jobs = _plan(args)
-    prompts = None if args.prompts is None else read_prompts_csv(args.prompts)
-    boxes = None if args.boxes is None else _read_boxes(args.boxes)
+    predictor, wanted = load_wanted(args)
     store = open_store(args.store) if args.store or args.cache else None
-    predictor = load_model(args)
-    scorer = None if args.text is None else _text_scorer(args, predictor)
-    tools = _Tools(predictor, store, config, prompts, boxes, scorer)
+    tools = _Tools(predictor, store, wanted)
     results = []
     with progress_bars(quiet=args.quiet) as bars:
         for job in jobs:
@@ -309,113 +263,17 @@ def _label_planes(
     """Labels of all chosen planes, numbered on, and the number of objects of each plane."""
     import numpy as np
 
-    wanted = None if tools.prompts is None else _by_plane(tools.prompts, planes, args.prompts)
-    boxes = None if tools.boxes is None else _by_plane(tools.boxes, planes, args.boxes)
+    labeller = PlaneLabeller(planes, tools.wanted, args)
     result = np.zeros(planes.shape, dtype=np.int32)
     counts: list[int] = []
     bars.begin(title, len(planes.indices))
     for number, index in enumerate(planes.indices):
-        if tools.scorer is not None:
-            labels, count = _from_text(planes, index, args.text, tools.scorer)
-        elif wanted is None:
-            labels, records = planes.segmenter.everything(
-                index or None,
-                proposals=args.proposals,
-                config=tools.config,
-                boxes=None if boxes is None else boxes.get(index, []),
-                on_progress=bars.part(number),
-            )
-            count = len(records)
-        else:
-            labels, count = _from_prompts(planes, index, wanted.get(index, []), tools.config)
+        labels, count = labeller.label(index, bars.part(number))
         labels[labels > 0] += sum(counts)
         result[... if planes.label_axes == "YX" else index] = labels
         counts.append(count)
+    labeller.tell_missing()
     return result, counts
-
-
-def _from_prompts(
-    planes: Planes, index: tuple[int, ...], prompts: list[Prompts], config: EverythingConfig
-) -> tuple[LabelArray, int]:
-    """Labels of one plane's prompts, in their order."""
-    from litesam.merge import paint_labels
-
-    records = planes.segmenter.segment_many(prompts, index or None) if prompts else []
-    labels, painted = paint_labels(
-        records,
-        planes.segmenter.plane_shape,
-        config.overlap_policy or "score",
-        min_area_px=config.min_area_px,
-    )
-    return labels, len(painted)
-
-
-def _text_scorer(args: argparse.Namespace, predictor: Predictor) -> TextScorer:
-    """Load a CLIP, if the model can be asked with words at all."""
-    from litesam.models.registry import MODELS
-    from litesam.predictors import load_text_scorer
-
-    if "text" not in predictor.spec.prompts:
-        names = ", ".join(spec.name for spec in MODELS if "text" in spec.prompts)
-        raise UsageError(
-            f"--text is for models that find instances by themselves ({names}), not for "
-            f"{predictor.spec.name}."
-        )
-    return load_text_scorer(args.text_model, predictor.device)
-
-
-def _from_text(
-    planes: Planes, index: tuple[int, ...], text: str, scorer: TextScorer
-) -> tuple[LabelArray, int]:
-    """Labels of the one object of a plane that fits the words best."""
-    from litesam.merge import paint_labels
-
-    record = planes.segmenter.segment_text(text, index or None, scorer=scorer)
-    found = [] if record is None else [record]
-    labels, painted = paint_labels(found, planes.segmenter.plane_shape)
-    return labels, len(painted)
-
-
-def _read_boxes(path: Path) -> PlaneBoxes:
-    """Boxes of a prompts file, for each plane."""
-    from litesam.io import read_prompts_csv
-
-    found: PlaneBoxes = {}
-    for index, prompts in read_prompts_csv(path).items():
-        boxes = found.setdefault(index, [])
-        for one in prompts:
-            if one.box is None or one.points:
-                raise PromptError(
-                    f"{path} has points; --boxes takes boxes alone (y0, x0, y1, x1). Points are "
-                    "for --prompts."
-                )
-            boxes.append((one.box.y0, one.box.x0, one.box.y1, one.box.x1))
-    return found
-
-
-def _by_plane(
-    given: dict[tuple[int, ...], T], planes: Planes, path: Path
-) -> dict[tuple[int, ...], T]:
-    """What a file says, under the index of its plane."""
-    if list(given) == [()] and len(planes.indices) == 1:
-        return {planes.indices[0]: given[()]}
-    known = set(planes.indices)
-    leading = planes.leading
-    for index in given:
-        if len(index) != len(leading):
-            columns = " and ".join(leading.lower()) or "neither z nor t"
-            raise PromptError(
-                f"{path}: an image with the axes {planes.axes} needs the columns {columns} beside "
-                "the coordinates."
-            )
-        if index not in known and planes.chosen is None:
-            raise PromptError(
-                f"{path}: there is no plane {', '.join(map(str, index))}; the stack has "
-                f"{' × '.join(map(str, planes.shape[:-2]))} planes, counted from 0."
-            )
-    if not known & set(given):
-        raise PromptError(f"{path} has no prompts for the plane {planes.chosen}.")
-    return given
 
 
 def _say_results(results: list[dict[str, Any]]) -> None:
