@@ -26,6 +26,7 @@ from litesam.training.losses import (
     presence_loss,
 )
 from litesam.training.prompts import make_prompts
+from litesam.training.synthetic import KINDS, SyntheticSet
 from litesam.training.targets import describe_objects, jitter_box, proposal_targets, sample_point
 
 
@@ -243,6 +244,48 @@ class TestRun:
             bright = crop.rgb[..., 0] > 128
             bright &= ~np.all(crop.rgb == (124, 116, 104), axis=-1)
             assert np.mean(bright == (crop.labels > 0)) > 0.95
+
+    @pytest.mark.parametrize("kind", sorted(KINDS))
+    def test_drawn_images_are_seeded_labelled_and_in_contrast(self, kind):
+        images, again = SyntheticSet(kind, seed=3), SyntheticSet(f"synthetic:{kind}", seed=3)
+        other = SyntheticSet(kind, seed=4)
+        differences = []
+        for number in range(6):
+            image = images[number]
+            assert image.rgb.shape == (256, 256, 3)
+            assert image.rgb.dtype == np.uint8
+            assert set(np.unique(image.labels)) <= set(range(image.labels.max() + 1))
+            assert len(np.unique(image.labels)) == image.labels.max() + 1
+            assert image.labels.max() >= 1
+            np.testing.assert_array_equal(image.rgb, again[number].rgb)
+            np.testing.assert_array_equal(image.labels, again[number].labels)
+            assert (image.rgb != other[number].rgb).any()
+            grey = image.rgb.mean(axis=2)
+            differences.append(abs(grey[image.labels > 0].mean() - grey[image.labels == 0].mean()))
+        assert np.median(differences) > 5
+
+    def test_unknown_drawing_is_refused(self):
+        with pytest.raises(ValueError, match="choose one of"):
+            SyntheticSet("synthetic:dogs")
+
+    def test_run_on_drawn_images_from_given_weights(self, data_root, tmp_path):
+        Trainer(_config(data_root, tmp_path)).run()
+        weights = tmp_path / "first.safetensors"
+        export_weights(tmp_path / "run", weights)
+        config = _config(
+            data_root,
+            tmp_path,
+            run_folder=str(tmp_path / "second"),
+            sets=(DataSetConfig("synthetic:cells", 1.0),),
+            start_from=str(weights),
+            steps=1,
+        )
+        trainer = Trainer(config)
+        expected = load_network(get_spec("lite_sam"), weights).state_dict()
+        for name, value in trainer.model.state_dict().items():
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+        trainer.run()
+        assert trainer.step == 1
 
     def test_run_resumes_where_it_was_cut_off_and_exports(self, data_root, tmp_path):
         Trainer(_config(data_root, tmp_path)).run()

@@ -35,6 +35,18 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("data", type=Path, metavar="FOLDER", help="folder of data sets")
     parser.add_argument("--run", required=True, type=Path, dest="run_folder", metavar="DIR")
+    parser.add_argument(
+        "--from",
+        type=Path,
+        dest="start_from",
+        metavar="FILE",
+        help="weights to start from (default: random ones)",
+    )
+    parser.add_argument(
+        "--no-synthetic",
+        action="store_true",
+        help="only the images in the folder, no drawn cells, membranes and filaments",
+    )
     parser.add_argument("--steps", type=int, default=3000, help="total steps (default: 3000)")
     parser.add_argument("--seed", type=int, default=2026, help="random seed (default: 2026)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
@@ -59,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     config = TrainConfig(
         data_root=str(args.data),
         run_folder=str(args.run_folder),
-        sets=_data_sets(args.data),
+        sets=_data_sets(args.data, synthetic=not args.no_synthetic),
+        start_from=None if args.start_from is None else str(args.start_from),
         steps=args.steps,
         seed=args.seed,
         device=args.device,
@@ -81,10 +94,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _data_sets(folder: Path) -> tuple[DataSetConfig, ...]:
-    """Every data set in the folder; known ones keep their share and flags."""
+def _data_sets(folder: Path, *, synthetic: bool) -> tuple[DataSetConfig, ...]:
+    """Every data set in the folder; known ones keep their share and flags. Then the drawn ones."""
     from litesam.training.data import DataSetConfig
     from litesam.training.lite_sam import DEFAULT_SETS
+    from litesam.training.synthetic import PREFIX
 
     names = sorted(path.parent.name for path in folder.glob("*/index.csv"))
     if not names:
@@ -92,4 +106,6 @@ def _data_sets(folder: Path) -> tuple[DataSetConfig, ...]:
             f"{folder} holds no data set; each is a folder with images/, labels/ and index.csv."
         )
     known = {config.name: config for config in DEFAULT_SETS}
+    if synthetic:
+        names += [name for name in known if name.startswith(PREFIX)]
     return tuple(known.get(name) or DataSetConfig(name, weight=0.1) for name in names)

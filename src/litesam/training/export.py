@@ -49,7 +49,7 @@ def export_weights(run_folder: Path, target: Path) -> int:
     }
     config = json.loads((run_folder / "config.json").read_text())
     # Where the data lay on the machine of the training is nobody's business.
-    for private in ("data_root", "run_folder"):
+    for private in ("data_root", "run_folder", "start_from"):
         config.pop(private, None)
     metadata = {
         "model": "lite_sam",

@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader
 from litesam.models.auto_ppn import boxes_at
 from litesam.models.lite_sam import LiteSAM, build, cut_windows
 from litesam.models.prompt_maps import WindowPrompts
+from litesam.models.registry import get_spec
+from litesam.models.weights import load_network
 from litesam.training.batches import Batch, BatchStream
 from litesam.training.data import CropStream, DataSetConfig, load_folder
 from litesam.training.losses import (
@@ -30,10 +32,12 @@ from litesam.training.losses import (
     presence_loss,
 )
 from litesam.training.run import RunConfig, TrainingRun
+from litesam.training.synthetic import PREFIX, SyntheticSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from litesam.training.data import RgbImage
     from litesam.training.prompts import PromptGroup
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -49,6 +53,9 @@ DEFAULT_SETS = (
     DataSetConfig("nasa_ebc_cracks", 0.04, exhaustive=False),
     DataSetConfig("pfc_neurons", 0.03, exhaustive=False),
     DataSetConfig("chase_vessels", 0.04, exhaustive=False, proposals=False),
+    DataSetConfig("synthetic:cells", 0.10),
+    DataSetConfig("synthetic:membranes", 0.05),
+    DataSetConfig("synthetic:filaments", 0.05),
 )
 
 
@@ -59,7 +66,10 @@ class TrainConfig(RunConfig):
     Attributes
     ----------
     data_root, sets
-        Folder of data sets, and which of them in which shares.
+        Folder of data sets, and which of them in which shares; those whose names begin with
+        ``synthetic:`` are drawn (`litesam.training.synthetic`).
+    start_from
+        Weights file to start from; None: random weights.
     crop_px, batch
         Sides of the crops and how many there are in a step, in turn.
     auto_from
@@ -74,6 +84,7 @@ class TrainConfig(RunConfig):
 
     data_root: str
     sets: tuple[DataSetConfig, ...] = DEFAULT_SETS
+    start_from: str | None = None
     crop_px: tuple[int, ...] = (256, 256, 256, 512)
     batch: tuple[int, ...] = (8, 8, 8, 2)
     auto_from: float = 0.12
@@ -88,8 +99,8 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
     """One training run of Lite-SAM."""
 
     def __init__(self, config: TrainConfig) -> None:
-        super().__init__(config, _build)
-        self.sets = [load_folder(Path(config.data_root) / s.name, "train") for s in config.sets]
+        super().__init__(config, lambda: _build(config.start_from))
+        self.sets = [_load_set(Path(config.data_root), s.name, config.seed) for s in config.sets]
 
     def batches(self) -> Iterator[Batch]:
         """Yield the batches from step ``self.step`` on."""
@@ -281,8 +292,16 @@ def correction_points(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return points, truth.flatten(1).gather(1, index[:, None])[:, 0].long()
 
 
-def _build() -> LiteSAM:
+def _load_set(root: Path, name: str, seed: int) -> Sequence[RgbImage]:
+    if name.startswith(PREFIX):
+        return SyntheticSet(name, seed=seed)
+    return load_folder(root / name, "train")
+
+
+def _build(start_from: str | None) -> LiteSAM:
     model = build()
+    if start_from is not None:
+        model.load_state_dict(load_network(get_spec("lite_sam"), Path(start_from)).state_dict())
     # torch declares no memory_format for Module.to
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
