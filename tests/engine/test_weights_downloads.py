@@ -246,12 +246,27 @@ def test_file_that_changed_on_the_server_is_not_put_together_of_two(
     assert download_weights(spec).read_bytes() == new
 
 
-def test_complete_part_needs_no_byte_more(server: WeightsServer, home: Path) -> None:
-    """As a process leaves it that dies before the file gets its name."""
+@pytest.mark.parametrize("size", [len(CONTENT), None], ids=["known", "unknown"])
+def test_complete_part_needs_no_byte_more(
+    size: int | None, server: WeightsServer, home: Path
+) -> None:
+    """As a process leaves it that dies, or is cancelled, before the file gets its name."""
     (home / "weights").mkdir(parents=True)
     (home / "weights" / "tiny.pt.part").write_bytes(CONTENT)
-    assert download_weights(_spec(server.serve("tiny.pt", CONTENT))).read_bytes() == CONTENT
+    spec = _spec(server.serve("tiny.pt", CONTENT), size_bytes=size)
+    assert download_weights(spec).read_bytes() == CONTENT
     assert sum(r.sent for r in server.requests) == 0
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), None], ids=["known", "unknown"])
+def test_complete_part_of_another_file_is_fetched_again(
+    size: int | None, server: WeightsServer, home: Path
+) -> None:
+    (home / "weights").mkdir(parents=True)
+    (home / "weights" / "tiny.pt.part").write_bytes(CONTENT[::-1])
+    spec = _spec(server.serve("tiny.pt", CONTENT), size_bytes=size)
+    assert download_weights(spec).read_bytes() == CONTENT
+    assert sum(r.sent for r in server.requests) == len(CONTENT)
 
 
 # ------------------------------------------------------------------------------------------ cancel

@@ -103,7 +103,7 @@ def fetch(
         before = _size(part)
         try:
             _attempt(url, part, wanted, on_bytes, cancelled)
-            return kept > 0 and _size(part) > kept
+            return 0 < kept <= _size(part)
         except _PassingError as error:
             without_progress = 0 if _size(part) > before else without_progress + 1
             if without_progress > len(_PAUSES_S):
@@ -173,7 +173,7 @@ def _attempt(
     try:
         answer = reader.next(cancelled)
         if isinstance(answer, urllib.error.HTTPError) and answer.code == 416 and start:
-            if start == wanted.size_bytes:
+            if start == (wanted.size_bytes or _whole_size(answer.headers)):
                 return  # everything was there already
             discard(part)
             raise _PassingError("the part that was there does not belong to the file")
@@ -233,6 +233,12 @@ def _checked_answer(
         )
     _check_size(total or 0, wanted, answer.headers)
     return start, total
+
+
+def _whole_size(headers: Message) -> int | None:
+    """Size of the file, as a server says it that has nothing left to send."""
+    match = re.fullmatch(r"bytes \*/(\d+)", headers.get("Content-Range", ""))
+    return None if match is None else int(match[1])
 
 
 def _check_size(size: int, wanted: Wanted, headers: Message) -> None:
