@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections import OrderedDict
 from dataclasses import replace
@@ -142,8 +144,26 @@ def _attacks(marker: Path) -> dict[str, Any]:
     }
 
 
+def _write_tar(path: Path, evil: bytes) -> None:
+    """An archive of early PyTorch; every member of it is read by an unpickler."""
+    system = {"protocol_version": 1000, "little_endian": True, "type_sizes": {"int": 4}}
+    members = {
+        "sys_info": pickle.dumps(system, protocol=2),
+        "storages": pickle.dumps(1, protocol=2) + evil,
+        "tensors": pickle.dumps(1, protocol=2) + evil,
+        "pickle": evil,
+    }
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
 @pytest.mark.parametrize("attack", _attacks(Path()))
-@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle", "wrapped", "value", "safetensors"])
+@pytest.mark.parametrize(
+    "kind", ["zip", "legacy", "tar", "pickle", "wrapped", "value", "packed", "safetensors"]
+)
 def test_file_that_would_run_something_is_refused_and_runs_nothing(
     attack: str, kind: str, tmp_path: Path, spec: ModelSpec
 ) -> None:
@@ -155,6 +175,12 @@ def test_file_that_would_run_something_is_refused_and_runs_nothing(
     elif kind == "safetensors":  # by its name only
         path = path.with_suffix(".safetensors")
         path.write_bytes(pickle.dumps(evil, protocol=2))
+    elif kind == "tar":
+        _write_tar(path, pickle.dumps(evil, protocol=2))
+    elif kind == "packed":  # the file in an archive, as some are published
+        torch.save(evil, tmp_path / "inner.pt")
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(tmp_path / "inner.pt", "inner.pt")
     elif kind == "wrapped":
         torch.save({"model": STATE, "extra": evil}, path)
     elif kind == "value":

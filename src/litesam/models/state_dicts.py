@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from litesam.errors import WeightsError
-from litesam.models.checkpoints import UnsafeFileError, read_module_tensors
+from litesam.models.checkpoints import UnsafeFileError, first_sentence, read_module_tensors
 
 #: Keys under which training programs wrap a state dict; looked for when the spec names none.
 _WRAPPERS = ("model", "state_dict")
@@ -134,8 +135,7 @@ def _read(path: Path, *, mapped: bool) -> Any:
         packed = _packed(path) if archive else None
         if packed is not None:
             return _read_packed(path, packed)
-        if archive:
-            _check_archive(path, path)
+        _check_archive(path, path)
         return torch.load(
             path, map_location="cpu", weights_only=True, mmap=(mapped and archive) or None
         )
@@ -152,7 +152,7 @@ def _read(path: Path, *, mapped: bool) -> Any:
     except _READER_ERRORS as error:
         raise WeightsError(
             f"Weights file {path} is damaged or no PyTorch file "
-            f"({_first_line(error)}); get it again."
+            f"({first_sentence(error)}); get it again."
         ) from error
 
 
@@ -186,14 +186,27 @@ def _read_packed(path: Path, entry: zipfile.ZipInfo) -> Any:
         )
     with zipfile.ZipFile(path) as archive:
         content = io.BytesIO(archive.read(entry))
-    if zipfile.is_zipfile(content):
-        _check_archive(content, path)
+    _check_archive(content, path)
     content.seek(0)
     return torch.load(content, map_location="cpu", weights_only=True)
 
 
 def _check_archive(content: Path | io.BytesIO, path: Path) -> None:
-    """Refuse compressed records: PyTorch writes none, and a few bytes may unpack to terabytes."""
+    """Refuse archives that PyTorch does not write.
+
+    Compressed records: a few bytes may unpack to terabytes. And tar archives, as PyTorch wrote them
+    before its first release with a number.
+    """
+    if not zipfile.is_zipfile(content):
+        if isinstance(content, io.BytesIO):
+            content.seek(0)
+        if tarfile.is_tarfile(content):
+            raise UnsafeFileError(
+                f"File {path} was refused: it is a tar archive, a form of early PyTorch that "
+                "cannot be read without the risk of running code. Nothing was run. Get the "
+                "original file, or save the tensors anew."
+            )
+        return
     size = content.getbuffer().nbytes if isinstance(content, io.BytesIO) else path.stat().st_size
     with zipfile.ZipFile(content) as archive:
         for record in archive.infolist():
@@ -223,10 +236,6 @@ def _unpickling_message(path: Path, error: Exception) -> str:
             ".safetensors."
         )
     return f"Weights file {path} is damaged or no PyTorch file of tensors; get it again."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _unwrapped(content: Any) -> Any:
