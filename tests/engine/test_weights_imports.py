@@ -201,6 +201,19 @@ def test_zipped_file(
     assert {p.name for p in tmp_path.iterdir()} == {"home", "w.pt.zip"}
 
 
+def test_refused_file_in_an_archive_is_named_as_the_user_knows_it(
+    mobile_sam: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inside.pt", mobile_sam.read_bytes()[:-5000])
+    with pytest.raises(WeightsError, match="damaged") as caught:
+        import_weights(path)
+    assert f"{path} (inside.pt)" in str(caught.value)
+    assert "unpacked" not in str(caught.value)
+    assert ".." not in str(caught.value)  # the first sentence of PyTorch's reason, no more
+
+
 def test_zipped_bomb(tmp_path: Path, home: Path) -> None:
     path = tmp_path / "w.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

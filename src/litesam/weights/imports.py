@@ -101,6 +101,10 @@ def import_weights(path: str | Path, model: str | None = None) -> WeightsStatus:
             part.unlink(missing_ok=True)
     except ArchiveError as error:
         raise WeightsError(f"{path} was refused: {error}. Get the archive again.") from error
+    except WeightsError as error:  # the user knows nothing of the unpacked file
+        named = f"{path} ({entry.filename})"
+        words = str(error).replace(str(part), named).replace(part.name, named)
+        raise type(error)(words) from error
     except OSError as error:
         raise writing_failed(error, part) from error
 
