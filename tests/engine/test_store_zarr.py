@@ -347,7 +347,7 @@ def test_entry_replaced_while_it_is_read_is_not_called_damaged(
     store: ZarrStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.put(key_of(1), features_of(1))
-    read_files = zarr_store._read_files
+    read_files = zarr_store.read_files
     calls = 0
 
     def read_then_replace(folder: Path) -> dict[str, bytes]:
@@ -359,7 +359,7 @@ def test_entry_replaced_while_it_is_read_is_not_called_damaged(
             return {**files, **{n: b"" for n in files if n != "zarr.json"}}
         return files
 
-    monkeypatch.setattr(zarr_store, "_read_files", read_then_replace)
+    monkeypatch.setattr(zarr_store, "read_files", read_then_replace)
     with caplog.at_level(logging.WARNING):
         assert_same(store.get(key_of(1)), features_of(2))
     assert caplog.text == ""

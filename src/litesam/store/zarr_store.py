@@ -28,12 +28,24 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from litesam.errors import StoreError
 from litesam.store.base import Entry, check_entry, check_limit
+from litesam.store.disk import (
+    flush_folder,
+    identity,
+    last_use_and_size,
+    raise_store_error,
+    read_file,
+    read_files,
+    remove,
+    touch,
+    write_file,
+    write_files,
+)
 from litesam.store.entry_format import (
     FORMAT_VERSION,
     GROUP_FILE,
@@ -56,7 +68,6 @@ _HOST = "".join(c for c in socket.gethostname().lower() if c.isascii() and c.isa
 #: Leftovers of processes that cannot be asked (other hosts, reused ids) are swept after this time.
 _LEFTOVER_AGE_S = 3600.0
 _KIND = "embedding-store"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: A rename fails so where something is in its place already.
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 #: After this many puts the store is measured again, because other processes write too.
@@ -112,13 +123,13 @@ class ZarrStore:
         """Return an entry, or None; a damaged one is removed with a warning."""
         folder = self._folder(key)
         for _ in range(5):
-            identity = _identity(folder)
-            if identity is None:
+            found = identity(folder)
+            if found is None:
                 return None
             try:
-                entry = unpack_entry(key, _read_files(folder))
+                entry = unpack_entry(key, read_files(folder))
             except (DamagedEntryError, FileNotFoundError, NotADirectoryError) as error:
-                if _identity(folder) != identity:
+                if identity(folder) != found:
                     continue  # replaced or removed by somebody while it was read
                 logger.warning(
                     "The stored embedding %s is damaged (%s); it is removed and will be computed "
@@ -129,8 +140,8 @@ class ZarrStore:
                 self._discard(folder)
                 return None
             except OSError as error:
-                _raise_store_error(f"Reading the embedding {folder} failed", error)
-            _touch(folder)
+                raise_store_error(f"Reading the embedding {folder} failed", error)
+            touch(folder)
             return entry
         return None
 
@@ -155,11 +166,11 @@ class ZarrStore:
             return
         folder, temporary = self._folder(key), self._temporary()
         try:
-            _write_files(temporary, files)
+            write_files(temporary, files)
             self._move_into_place(temporary, folder)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            _raise_store_error(f"Writing an embedding to the store {self.path} failed", error)
+            raise_store_error(f"Writing an embedding to the store {self.path} failed", error)
         except BaseException:  # the user's interrupt: leave nothing behind, then go
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -182,7 +193,7 @@ class ZarrStore:
         keys = []
         for _, _, folder in self._usage():
             with contextlib.suppress(DamagedEntryError, OSError):
-                document = read_group({GROUP_FILE: _read_file(folder / GROUP_FILE)})
+                document = read_group({GROUP_FILE: read_file(folder / GROUP_FILE)})
                 keys.append(read_key(document))
         return keys
 
@@ -224,9 +235,9 @@ class ZarrStore:
                 # A folder cannot be renamed over another one; somebody else may put one back.
                 self._discard(folder)
             else:
-                _flush_folder(self.path)
+                flush_folder(self.path)
                 return
-        _remove(temporary)  # others put this key all the time, and equal keys mean equal content
+        remove(temporary)  # others put this key all the time, and equal keys mean equal content
 
     def _discard(self, folder: Path) -> bool:
         """Remove an entry as a whole; return whether it was there."""
@@ -236,15 +247,15 @@ class ZarrStore:
         except FileNotFoundError:
             return False
         except OSError as error:
-            _raise_store_error(f"Removing the embedding {folder} failed", error)
-        _remove(grave)
+            raise_store_error(f"Removing the embedding {folder} failed", error)
+        remove(grave)
         return True
 
     def _names(self) -> list[str]:
         try:
             return os.listdir(self.path)
         except OSError as error:
-            _raise_store_error(f"The store {self.path} cannot be listed", error)
+            raise_store_error(f"The store {self.path} cannot be listed", error)
 
     def _entry_folders(self) -> list[Path]:
         return [self.path / name for name in self._names() if _ENTRY_NAME.fullmatch(name)]
@@ -254,7 +265,7 @@ class ZarrStore:
         usage = []
         for folder in self._entry_folders():
             with contextlib.suppress(OSError):
-                usage.append((*_last_use_and_size(folder), folder))
+                usage.append((*last_use_and_size(folder), folder))
         return sorted(usage)
 
     def _keep_limit(self, added: int) -> None:
@@ -292,7 +303,7 @@ class ZarrStore:
             match = _TEMPORARY_NAME.fullmatch(name)
             if match and _is_abandoned(self.path / name, match["host"], int(match["pid"])):
                 logger.info("Sweeping the leftover %s of the store %s", name, self.path)
-                _remove(self.path / name)
+                remove(self.path / name)
 
 
 # ------------------------------------------------------------------------------- the store's folder
@@ -308,7 +319,7 @@ def _open_root(path: Path) -> None:
             f"The store path {path} is a file or lies below one; give a folder."
         ) from error
     except OSError as error:
-        _raise_store_error(f"The store folder {path} cannot be made or read", error)
+        raise_store_error(f"The store folder {path} cannot be made or read", error)
     others = [n for n in names if not (_ENTRY_NAME.fullmatch(n) or _TEMPORARY_NAME.fullmatch(n))]
     if GROUP_FILE in others:
         if _is_marked(path, has_entries=len(others) < len(names)):
@@ -330,9 +341,9 @@ def _open_root(path: Path) -> None:
 def _is_marked(path: Path, *, has_entries: bool) -> bool:
     """Whether the marker is right; False: it is damaged and may be written anew."""
     try:
-        raw = _read_file(path / GROUP_FILE)
+        raw = read_file(path / GROUP_FILE)
     except OSError as error:
-        _raise_store_error(f"The store folder {path} cannot be read", error)
+        raise_store_error(f"The store folder {path} cannot be read", error)
     try:
         marker = json.loads(raw)["attributes"]["litesam"]
         kind, version = marker["kind"], int(marker["version"])
@@ -367,12 +378,12 @@ def _mark(path: Path) -> None:
     }
     temporary = path / f"tmp-{_HOST}-{os.getpid()}-{uuid.uuid4().hex}"
     try:
-        _write_file(temporary, json.dumps(marker, indent=1).encode())
+        write_file(temporary, json.dumps(marker, indent=1).encode())
         os.replace(temporary, path / GROUP_FILE)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        _raise_store_error(f"The store folder {path} cannot be written", error)
+        raise_store_error(f"The store folder {path} cannot be written", error)
 
 
 def _is_abandoned(path: Path, host: str, pid: int) -> bool:
@@ -388,117 +399,3 @@ def _is_abandoned(path: Path, host: str, pid: int) -> bool:
         return time.time() - path.lstat().st_mtime > _LEFTOVER_AGE_S
     except OSError:
         return False
-
-
-# -------------------------------------------------------------------------------------------- files
-
-
-def _read_file(path: Path) -> bytes:
-    """Read a regular file; a link is not followed out of the store."""
-    descriptor = os.open(
-        path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    )
-    with open(descriptor, "rb") as file:
-        return file.read()
-
-
-def _read_files(folder: Path) -> dict[str, bytes]:
-    """Read all files below a folder: relative path with slashes → content."""
-    files: dict[str, bytes] = {}
-    pending = [(folder, "")]
-    while pending:
-        current, prefix = pending.pop()
-        with os.scandir(current) as found:
-            for item in found:
-                name = f"{prefix}{item.name}"
-                if item.is_dir(follow_symlinks=False):
-                    pending.append((Path(item.path), f"{name}/"))
-                elif item.is_file(follow_symlinks=False):
-                    files[name] = _read_file(Path(item.path))
-                else:
-                    raise DamagedEntryError(f"{name} is not a regular file")
-    return files
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    """Write a new file and flush it to the disk."""
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all files of an entry, its ``zarr.json`` last, and flush them with their folders."""
-    folders = {folder}
-    for name in sorted(files, key=lambda name: (name == GROUP_FILE, name)):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folders.update(p for p in path.parents if p.is_relative_to(folder))
-        _write_file(path, files[name])
-    for path in sorted(folders, reverse=True):
-        _flush_folder(path)
-
-
-def _flush_folder(path: Path) -> None:
-    """Flush a folder's list of names; Windows has no such thing."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    """Remove a folder, file or link; what cannot be removed is swept another time."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-        return
-    with contextlib.suppress(OSError):
-        path.unlink()
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """What distinguishes a folder from one that takes its name later; None if there is nothing."""
-    try:
-        status = folder.lstat()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        _raise_store_error(f"The store folder {folder.parent} cannot be read", error)
-    return (status.st_ino, status.st_mtime_ns)
-
-
-def _touch(folder: Path) -> None:
-    """Note the use of an entry; if it is gone or read-only, only its place in the queue is lost."""
-    now = time.time_ns()
-    with contextlib.suppress(OSError):
-        os.utime(folder / GROUP_FILE, ns=(now, now))
-
-
-def _last_use_and_size(folder: Path) -> tuple[int, int]:
-    """Last use in ns (0 for a broken entry: it goes first) and bytes of all files."""
-    last_use, size = 0, 0
-    for current, _, names in os.walk(folder):
-        for name in names:
-            status = os.lstat(os.path.join(current, name))
-            size += status.st_size
-            if name == GROUP_FILE and current == str(folder):
-                last_use = status.st_mtime_ns
-    return last_use, size
-
-
-def _raise_store_error(what: str, error: OSError) -> NoReturn:
-    """Turn an error of the operating system into one that says what to do."""
-    if error.errno in _NO_ROOM:
-        advice = (
-            "the disk (or a quota) is full: free some space, remove old embeddings with "
-            "'litesam cache prune --max-size SIZE', or choose a store on another disk"
-        )
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        advice = "change the permissions or choose another folder"
-    else:
-        advice = "check the disk or choose another folder"
-    raise StoreError(f"{what} ({error.strerror or error}); {advice}.") from error
