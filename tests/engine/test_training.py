@@ -11,12 +11,15 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from litesam.errors import WeightsError
+import litesam
+from litesam.errors import Cancelled, ConfigError
+from litesam.io import read_labelled_folder
 from litesam.models.auto_ppn import BOX_UNITS
 from litesam.models.registry import get_spec
 from litesam.models.weights import load_network
 from litesam.training.data import AugmentConfig, CropStream, DataSetConfig, load_folder
 from litesam.training.export import export_weights
+from litesam.training.finetune import finetune
 from litesam.training.lite_sam import TrainConfig, Trainer, correction_points
 from litesam.training.losses import (
     box_loss,
@@ -28,6 +31,7 @@ from litesam.training.losses import (
 from litesam.training.prompts import make_prompts
 from litesam.training.synthetic import KINDS, SyntheticSet
 from litesam.training.targets import describe_objects, jitter_box, proposal_targets, sample_point
+from litesam.types import PointPrompt, Prompts
 
 
 @pytest.fixture
@@ -269,9 +273,10 @@ class TestRun:
             SyntheticSet("synthetic:dogs")
 
     def test_run_on_drawn_images_from_given_weights(self, data_root, tmp_path):
-        Trainer(_config(data_root, tmp_path)).run()
+        first = Trainer(_config(data_root, tmp_path))
+        first.run()
         weights = tmp_path / "first.safetensors"
-        export_weights(tmp_path / "run", weights)
+        export_weights(first, weights)
         config = _config(
             data_root,
             tmp_path,
@@ -297,7 +302,7 @@ class TestRun:
         assert all(np.isfinite(list(json.loads(line).values())).all() for line in lines)
 
         target = tmp_path / "out.safetensors"
-        size = export_weights(tmp_path / "run", target)
+        size = export_weights(again, target)
         assert size < 12_000_000
         network = load_network(get_spec("lite_sam"), target)
         for name, value in network.state_dict().items():
@@ -342,6 +347,37 @@ class TestRun:
         losses = [sum(trainer.train_step(crops).values()) for _ in range(8)]
         assert losses[-1] < losses[0]
 
-    def test_export_needs_a_checkpoint(self, tmp_path):
-        with pytest.raises(WeightsError, match="train"):
-            export_weights(tmp_path, tmp_path / "x.safetensors")
+
+class TestFinetune:
+    @pytest.fixture
+    def items(self, data_root):
+        return list(read_labelled_folder(data_root / "squares", "train"))
+
+    def test_only_the_decoders_change(self, items, tmp_path):
+        target = tmp_path / "mine.safetensors"
+        seen = []
+        finetune(items, target, tmp_path / "run", steps=3, on_progress=seen.append)
+        assert [progress.done for progress in seen] == [1, 2, 3]
+        base = litesam.load_predictor("lite_sam", device="cpu")
+        mine = litesam.load_predictor("lite_sam", weights=target, device="cpu")
+        assert mine.weights_hash != base.weights_hash
+        assert mine.encoder_hash == base.encoder_hash  # embeddings serve both
+        rgb = np.repeat(np.asarray(items[0].image)[..., None], 3, axis=2)
+        embedding = base.encode(rgb)
+        prompts = Prompts(points=(PointPrompt(12, 12),)).to_batch()
+        first, second = (p.decode(embedding, prompts).logits for p in (base, mine))
+        assert np.abs(first - second).max() > 0
+
+    def test_a_cancelled_run_goes_on(self, items, tmp_path):
+        target, run = tmp_path / "mine.safetensors", tmp_path / "run"
+        with pytest.raises(Cancelled, match="step 1 of 3"):
+            finetune(items, target, run, steps=3, cancelled=lambda: True)
+        assert not target.exists()
+        seen = []
+        finetune(items, target, run, steps=3, on_progress=seen.append)
+        assert [progress.done for progress in seen] == [2, 3]
+        assert target.is_file()
+
+    def test_too_few_objects_are_refused(self, items, tmp_path):
+        with pytest.raises(ConfigError, match="3 labelled objects; at least 5"):
+            finetune(items[:1], tmp_path / "mine.safetensors", tmp_path / "run")

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     trainer.run()
     result: dict[str, Any] = {"run": str(args.run_folder), "step": trainer.step}
     if args.export is not None:
-        result["bytes"] = export_weights(args.run_folder, args.export)
+        result["bytes"] = export_weights(trainer, args.export)
         result["weights"] = str(args.export)
     if args.json:
         say_json(result)

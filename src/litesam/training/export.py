@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
 
-from litesam.errors import WeightsError
 from litesam.io.atomic import atomic_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from litesam.training.run import TrainingRun
 
-def export_weights(run_folder: Path, target: Path) -> int:
+#: Where files lay on the machine of the training is nobody's business.
+_PRIVATE = ("data_root", "run_folder", "start_from")
+
+
+def export_weights(run: TrainingRun[Any, Any, Any], target: Path) -> int:
     """Write the averaged weights of a run as half-precision safetensors.
 
     Parameters
     ----------
-    run_folder
-        Folder of a training run.
+    run
+        A training run. Tensors that it does not train are written as they are.
     target
         File to write; replaced if it exists.
 
@@ -32,29 +37,22 @@ def export_weights(run_folder: Path, target: Path) -> int:
 
     Raises
     ------
-    WeightsError
-        If the run has no checkpoint yet.
+    WriteError
+        If the file cannot be written.
 
     Notes
     -----
     The configuration of the run, its step and its seconds are kept in the file's metadata.
     """
-    checkpoint = run_folder / "checkpoint.pt"
-    if not checkpoint.is_file():
-        raise WeightsError(f"{run_folder} holds no checkpoint.pt; train for a while first.")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     tensors = {
-        name: (value.to(torch.float16) if value.is_floating_point() else value).contiguous()
-        for name, value in state["ema"].items()
+        name: (value.to(torch.float16) if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in (run.model.state_dict() | run.ema).items()
     }
-    config = json.loads((run_folder / "config.json").read_text())
-    # Where the data lay on the machine of the training is nobody's business.
-    for private in ("data_root", "run_folder", "start_from"):
-        config.pop(private, None)
+    config = {name: value for name, value in asdict(run.config).items() if name not in _PRIVATE}
     metadata = {
         "model": "lite_sam",
-        "step": str(state["step"]),
-        "seconds": str(round(state["seconds"])),
+        "step": str(run.step),
+        "seconds": str(round(run.seconds)),
         "config": json.dumps(config),
     }
     with atomic_path(target, overwrite=True) as partial:

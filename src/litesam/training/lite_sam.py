@@ -7,7 +7,7 @@ region together with the previous logits. AutoPPN's losses are added (Fu et al. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from litesam.models.prompt_maps import WindowPrompts
 from litesam.models.registry import get_spec
 from litesam.models.weights import load_network
 from litesam.training.batches import Batch, BatchStream
-from litesam.training.data import CropStream, DataSetConfig, load_folder
+from litesam.training.data import AugmentConfig, CropStream, DataSetConfig, load_folder
 from litesam.training.losses import (
     box_loss,
     confidence_loss,
@@ -70,6 +70,8 @@ class TrainConfig(RunConfig):
         ``synthetic:`` are drawn (`litesam.training.synthetic`).
     start_from
         Weights file to start from; None: random weights.
+    frozen_encoder
+        Train the decoders alone, with the encoder and the statistics of all layers as they are.
     crop_px, batch
         Sides of the crops and how many there are in a step, in turn.
     auto_from
@@ -80,11 +82,14 @@ class TrainConfig(RunConfig):
         Share of the steps with a second, corrective prompt.
     confidence_weight, presence_weight, box_weight
         Of AutoPPN's losses.
+    augment
+        How crops are varied.
     """
 
     data_root: str
     sets: tuple[DataSetConfig, ...] = DEFAULT_SETS
     start_from: str | None = None
+    frozen_encoder: bool = False
     crop_px: tuple[int, ...] = (256, 256, 256, 512)
     batch: tuple[int, ...] = (8, 8, 8, 2)
     auto_from: float = 0.12
@@ -93,14 +98,30 @@ class TrainConfig(RunConfig):
     confidence_weight: float = 6.0
     presence_weight: float = 1.0
     box_weight: float = 2.0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
-    """One training run of Lite-SAM."""
+    """One training run of Lite-SAM.
 
-    def __init__(self, config: TrainConfig) -> None:
-        super().__init__(config, lambda: _build(config.start_from))
-        self.sets = [_load_set(Path(config.data_root), s.name, config.seed) for s in config.sets]
+    Parameters
+    ----------
+    config
+        What it depends on.
+    sets
+        Images of ``config.sets``; None: read from ``config.data_root``.
+    """
+
+    def __init__(
+        self, config: TrainConfig, sets: Sequence[Sequence[RgbImage]] | None = None
+    ) -> None:
+        super().__init__(
+            config,
+            lambda: _build(config.start_from),
+            _is_of_a_decoder if config.frozen_encoder else None,
+        )
+        root = Path(config.data_root)
+        self.sets = sets or [_load_set(root, s.name, config.seed) for s in config.sets]
 
     def batches(self) -> Iterator[Batch]:
         """Yield the batches from step ``self.step`` on."""
@@ -111,6 +132,7 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
             crop_px=config.crop_px,
             batch=config.batch,
             input_px=model.input_px,
+            augment=config.augment,
             seed=config.seed,
         )
         stream = BatchStream(
@@ -133,7 +155,8 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
     def set_mode(self, batch: Batch) -> None:
         """Train; too few images for statistics of their own use the running ones."""
         self.model.train()
-        if len(batch.rgb) < min(4, max(self.config.batch)):
+        config = self.config
+        if config.frozen_encoder or len(batch.rgb) < min(4, max(config.batch)):
             for module in self.model.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
@@ -143,7 +166,8 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
         model = self.model
         batch = batch.to(self.device)
         cells = batch.rgb.shape[1] // model.stride
-        embedding = model.image_encoder(normalize(batch.rgb))
+        with torch.set_grad_enabled(not self.config.frozen_encoder):
+            embedding = model.image_encoder(normalize(batch.rgb))
         proposals = model.auto_ppn(embedding)
         losses = self._proposal_losses(proposals, batch)
         top, left = batch.place
@@ -159,7 +183,7 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
             parts.append(loss)
             quality.append(iou_loss)
             figures[f"iou_{group.kind}"] = iou.mean()
-        zero = embedding.sum() * 0.0
+        zero = proposals[0].sum() * 0.0
         losses["mask"] = torch.cat(parts).mean() if parts else zero
         losses["iou"] = torch.cat(quality).mean() if quality else zero
         return losses, figures
@@ -290,6 +314,10 @@ def correction_points(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     width = logits.shape[-1]
     points = torch.stack((index % width, index // width), dim=1).float()
     return points, truth.flatten(1).gather(1, index[:, None])[:, 0].long()
+
+
+def _is_of_a_decoder(name: str) -> bool:
+    return not name.startswith("image_encoder.")
 
 
 def _load_set(root: Path, name: str, seed: int) -> Sequence[RgbImage]:
