@@ -106,8 +106,12 @@ class Committer:
         return Outcome(True, text)
 
     def clear_prompts(self) -> Outcome:
-        """Remove all prompts of the current object, in every plane."""
+        """Remove all prompts and words of the current object, in every plane."""
+        words = self._state.settings.words
+        self._state.update(words=None)
         if self._layers.prompts is None or self._history.last.empty:
+            if words is not None:
+                return Outcome(True, "Words cleared.")
             return Outcome(False, "There are no prompts to clear.")
         self._history.push()
         self.restore(PromptSnapshot())
@@ -122,6 +126,7 @@ class Committer:
             self._history.last = prompts.snapshot()
 
     def _clear_plane(self, plane: PlaneRequest) -> None:
+        self._state.update(words=None)
         settings, prompts = self._state.settings, self._layers.prompts
         if prompts is not None and settings.image is not None:
             self.restore(prompts.without_plane(settings.image, current_index(settings, plane)))

@@ -35,8 +35,9 @@ from napari_litesam.requests import (
     resolve_everything,
     resolve_plane,
 )
-from napari_litesam.state import Level, PluginState, Tool
+from napari_litesam.state import Level, PluginState, Tool, Words
 from napari_litesam.viewer_layers import ViewerLayers
+from napari_litesam.word_search import WordSearch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,6 +59,8 @@ class Controller:
         Emitted when the layers that the widget offers may have changed.
     models
         Changes the model in use.
+    words
+        Looks for objects by words.
     state
         Settings and status of this viewer.
     """
@@ -84,6 +87,7 @@ class Controller:
         )
         self._targets: WeakKeyDictionary[Image, Labels] = WeakKeyDictionary()
         self._current = CurrentObject(state, self._pool, self._layers)
+        self.words = WordSearch(state, self._pool)
         self._history = History()
         self._committer = Committer(self.viewer, state, self._layers, self._history)
         self._note = ""
@@ -128,7 +132,7 @@ class Controller:
     @property
     def busy(self) -> bool:
         """Whether a worker is doing something that is still wanted."""
-        return self._current.lane.busy or self._long.busy
+        return self._current.lane.busy or self._long.busy or self.words.lane.busy
 
     # -------------------------------------------------------------------------------------- intents
 
@@ -172,10 +176,23 @@ class Controller:
             return
         self._current.cancel()
         self._long.cancel()
+        self.words.lane.cancel()
         self.state.report(
             Level.WARNING,
             "Cancelled; what was embedded is kept. The prompts stay: change one to go on.",
         )
+
+    def find(self, text: str, place: str | None = None, *, download: bool = False) -> None:
+        """Show the object of the plane that fits words best; it takes the place of prompts.
+
+        ``place`` and ``download``: see `WordSearch.find`.
+        """
+        plane = resolve_plane(self.state.settings, self._scene())
+        if isinstance(plane, NotReady):
+            self._refuse(plane.reason)
+            return
+        self._committer.clear_prompts()
+        self.words.find(Words(text, plane.index), place, download=download)
 
     def choose_sign(self, sign: PointLabel) -> None:
         """Make points of that sign with the next clicks."""
@@ -227,6 +244,7 @@ class Controller:
         self.models.close()
         self._current.close()
         self._long.close()
+        self.words.close()
         for signal, slot in self._connections():
             signal.disconnect(slot)
         self._layers.close(tidy=tidy)
@@ -242,12 +260,13 @@ class Controller:
         yield layers.selection.events.active, self._on_active
         for name in _DIMS:
             yield getattr(dims.events, name), self._schedule
-        for lane in (self._current.lane, self._long):
+        for lane in (self._current.lane, self._long, self.words.lane):
             yield lane.changed, self._on_lane
             yield lane.progressed, self._on_progress
             yield lane.broken, self._on_bug
         yield self._current.awaited, self.commit
         yield self._current.failed, self._tell
+        yield self.words.failed, self._tell
         yield self._layers.prompts_changed, self._on_prompts
         yield self._layers.pixels_changed, self._on_pixels
         yield self._layers.transform_changed, self._schedule
@@ -302,7 +321,7 @@ class Controller:
             image = self.state.settings.image
             self._layers.watch(image)
             target = None if image is None else self._targets.get(image)
-            self.state.update(target=target if target in self.targets() else None)
+            self.state.update(target=target if target in self.targets() else None, words=None)
             self.layers_changed.emit()
         if "sign" in changed and self.prompts is not None:
             self.prompts.set_sign(self.state.settings.sign)
@@ -370,7 +389,8 @@ class Controller:
                     shown=self._current.shown is not None,
                     asked=self._current.asked,
                     can_undo=not self._history.empty,
-                    has_prompts=not self._history.last.empty,
+                    has_prompts=not self._history.last.empty or settings.words is not None,
+                    comparing=self.words.lane.busy,
                 ),
             )
         )

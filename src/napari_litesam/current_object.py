@@ -144,7 +144,9 @@ class CurrentObject:
             self.give_up()
             self._state.report(
                 Level.WARNING,
-                "The model found no object there. Add a point on the object, or draw a box.",
+                "The model found no object there. Add a point on the object, or draw a box."
+                if request.prompts is not None
+                else "The model found nothing that could be compared with the words.",
             )
             return
         self._layers.show_preview(image, result.mask)
@@ -152,6 +154,13 @@ class CurrentObject:
         if self._awaits_commit:
             self._awaits_commit = False
             self.awaited.emit()
+            return
+        if request.prompts is None:
+            self._state.report(
+                Level.READY,
+                f"Object of {area:,} px; {result.record.score:.0%} of the fit of all objects. "
+                "Commit it (C), or click on another one.",
+            )
             return
         text = f"Object of {area:,} px, predicted IoU {result.record.predicted_iou:.2f}. "
         if spec.max_points is not None and point_count(request.prompts) >= spec.max_points:

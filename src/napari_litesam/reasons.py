@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from litesam.models.registry import get_spec
 from litesam.types import ModelSpec
 from napari_litesam.requests import NotReady, PlaneRequest, channel_choices
-from napari_litesam.variants import why_no_hq
+from napari_litesam.variants import why_no_hq, why_no_words
 
 if TYPE_CHECKING:
     from napari_litesam.state import Settings
@@ -26,6 +26,8 @@ class Situation:
         A computation that was started by a button runs.
     decoding
         A prompt is being answered.
+    comparing
+        What compares pictures with words is being loaded.
     shown
         An object is in the preview.
     asked
@@ -40,6 +42,7 @@ class Situation:
     specs: tuple[ModelSpec, ...] = ()
     computing: bool = False
     decoding: bool = False
+    comparing: bool = False
     shown: bool = False
     asked: bool = False
     can_undo: bool = False
@@ -51,7 +54,7 @@ def disabled_reasons(settings: Settings, situation: Situation) -> dict[str, str]
     plane = situation.plane
     reasons: dict[str, str] = {}
     if isinstance(plane, NotReady):
-        for name in ("embed", "everything", "positive", "negative", "box"):
+        for name in ("embed", "everything", "positive", "negative", "box", "words", "find"):
             reasons[name] = plane.reason
     elif situation.computing:
         for name in ("embed", "everything"):
@@ -78,6 +81,11 @@ def disabled_reasons(settings: Settings, situation: Situation) -> dict[str, str]
     no_hq = why_no_hq(spec, situation.specs)
     if no_hq is not None:
         reasons["hq"] = no_hq
+    no_words = why_no_words(spec, situation.specs)
+    if no_words is not None:
+        reasons.update(dict.fromkeys(("words", "find"), no_words))
+    elif situation.comparing:
+        reasons["find"] = "CLIP is being loaded."
     for kind, names in (("box", ("box",)), ("point", ("positive", "negative"))):
         if kind not in spec.prompts:
             reasons.update(dict.fromkeys(names, f"{spec.title} takes no {kind} prompts."))

@@ -14,6 +14,7 @@ from napari.components import Dims
 from litesam.models.registry import get_spec
 from litesam.types import BoxPrompt, EverythingConfig, Prompts
 from napari_litesam.prompt_layers import PromptLayers
+from napari_litesam.state import Words
 from napari_litesam.variants import why_not
 
 if TYPE_CHECKING:
@@ -94,14 +95,17 @@ class PlaneRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentRequest:
-    """One object of a plane."""
+    """One object of a plane: that of the prompts, or, if there are none, that fits the words."""
 
     plane: PlaneRequest
-    prompts: Prompts
+    prompts: Prompts | None
+    words: Words | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for the same question."""
+        if self.prompts is None:
+            return (self.plane.key, self.words)
         return (self.plane.key, self.prompts.points, self.prompts.box)
 
 
@@ -240,12 +244,20 @@ def resolve(settings: Settings, scene: Scene) -> SegmentRequest | NotReady:
         return NotReady("Choose a tool: Positive, Negative or Box.")
     prompts = scene.prompts.on_plane(settings.image, current_index(settings, plane))
     if prompts is None:
+        words = settings.words
+        if words is not None and words.index == plane.index and takes_words(settings.model):
+            return SegmentRequest(plane, None, words)
         return NotReady("Ready: click on an object, or draw a box around it.")
     inside = _inside(prompts, plane.source.shape_yx)
     if isinstance(inside, NotReady):
         return inside
     refusal = why_not(get_spec(settings.model), inside)
     return SegmentRequest(plane, inside) if refusal is None else NotReady(refusal, warns=True)
+
+
+def takes_words(model: str) -> bool:
+    """Whether a model finds objects by words."""
+    return "text" in get_spec(model).prompts
 
 
 def resolve_everything(settings: Settings, scene: Scene) -> EverythingRequest | NotReady:

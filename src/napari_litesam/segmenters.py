@@ -10,16 +10,20 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict, deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from litesam.errors import Cancelled
-from litesam.types import Progress
+import numpy as np
+
+from litesam.errors import Cancelled, ConfigError, WeightsError
+from litesam.types import BoolArray, MaskRecord, Progress
 
 if TYPE_CHECKING:
+    from litesam.merge import TextScorer
     from litesam.predictors import Predictor
-    from litesam.segmenter import Segmenter, SegmentResult
+    from litesam.segmenter import Segmenter
     from litesam.store import MemoryStore
-    from litesam.types import LabelArray, MaskRecord
+    from litesam.types import LabelArray
     from napari_litesam.jobs import JobContext
     from napari_litesam.requests import (
         EverythingRequest,
@@ -36,10 +40,23 @@ _KEPT_PREDICTORS = 2
 ModelKey = tuple[str, str, str | None]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Reply:
+    """The object of a request: its (H, W) mask, and its record; None if there is none."""
+
+    mask: BoolArray
+    record: MaskRecord | None
+
+
 class SegmenterPool:
     """Builds segmenters on demand and keeps the newest. Thread-safe.
 
     All of one pool share a store of embeddings, so going back to an image or a model is quick.
+
+    Attributes
+    ----------
+    scorer
+        Compares pictures with words; None until `load_scorer` has loaded it.
     """
 
     def __init__(self) -> None:
@@ -49,6 +66,7 @@ class SegmenterPool:
         self._predictors: OrderedDict[ModelKey, Predictor] = OrderedDict()
         self._segmenters: OrderedDict[tuple[Any, ...], tuple[Any, Segmenter]] = OrderedDict()
         self._void: deque[Any] = deque()
+        self.scorer: TextScorer | None = None
 
     def get(self, source: ImageSource, context: JobContext) -> Segmenter:
         """Return the segmenter of a source.
@@ -139,14 +157,58 @@ class SegmenterPool:
         return self._store
 
 
-def segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -> SegmentResult:
-    """Return the object of the prompts; embeds what is missing for it."""
+def segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -> Reply:
+    """Return the object of the prompts or the words; embeds what is missing for it."""
     segmenter = pool.get(request.plane.source, context)
     if not segmenter.is_embedded(request.plane.index):
         context.on_progress(Progress(0, 0, "Embedding around the prompts"))
     if context.cancelled():
         raise Cancelled("Cancelled before the prompts were decoded.")
-    return segmenter.segment(request.prompts, request.plane.index)
+    if request.prompts is not None:
+        result = segmenter.segment(request.prompts, request.plane.index)
+        return Reply(result.mask, result.record)
+    if request.words is None or pool.scorer is None:
+        raise ConfigError("There is nothing to look for; give points, a box or words.")
+    context.on_progress(Progress(0, 0, "Comparing all objects with the words"))
+    record = segmenter.segment_text(request.words.text, request.plane.index, scorer=pool.scorer)
+    shape = segmenter.plane_shape
+    return Reply(np.zeros(shape, np.bool_) if record is None else record.mask(shape), record)
+
+
+def load_scorer(
+    pool: SegmenterPool, place: str | None, download: bool, context: JobContext
+) -> bool:
+    """Load what compares pictures with words; return whether it is there now.
+
+    Parameters
+    ----------
+    pool
+        Keeps it.
+    place
+        Folder with a CLIP; None: the usual one.
+    download
+        The user wants the usual one to be downloaded if it is not on this computer.
+    context
+        Tells what is done.
+
+    Raises
+    ------
+    ConfigError
+        If the extra ``text`` is not installed.
+    WeightsError
+        If the folder holds no CLIP, or the download fails.
+    """
+    if pool.scorer is not None:
+        return True
+    context.on_progress(Progress(0, 0, "Getting CLIP" if download else "Loading CLIP"))
+    from litesam.predictors import load_text_scorer
+
+    try:
+        pool.scorer = load_text_scorer(place, download=download)
+    except WeightsError:
+        if download or place is not None:
+            raise
+    return pool.scorer is not None
 
 
 def embed(pool: SegmenterPool, request: PlaneRequest, all_planes: bool, context: JobContext) -> int:

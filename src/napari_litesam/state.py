@@ -40,6 +40,17 @@ class Level(Enum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """What the user looks for, and the index of the plane in which.
+
+    The same words given again are another value: they are looked for again.
+    """
+
+    text: str
+    index: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Settings:
     """Everything that the user chose.
 
@@ -56,6 +67,8 @@ class Settings:
         Whether the next point is on the object or beside it.
     tool
         What the next click makes.
+    words
+        What to look for in a plane without points and boxes; None: nothing.
     target
         Labels layer that receives objects; None: a new one at the first commit.
     all_planes
@@ -71,6 +84,7 @@ class Settings:
     weights: str | None = None
     sign: PointLabel = PointLabel.FOREGROUND
     tool: Tool = Tool.POINT
+    words: Words | None = None
     target: Labels | None = None
     all_planes: bool = False
     proposals: str | None = None

@@ -72,7 +72,8 @@ def details(spec: ModelSpec, status: WeightsStatus | None) -> str:
     """Everything about a model that helps to choose, one fact a line."""
     limit = "" if spec.max_points is None else f"; at most {spec.max_points} points, a box is two"
     # A mask prompt is what refines an earlier mask; the panel asks for points and boxes.
-    prompts = " and ".join({"point": "points", "box": "boxes"}.get(p, p) for p in spec.prompts[:2])
+    kinds = {"point": "points", "box": "boxes", "text": "words"}
+    prompts = " and ".join(kinds[p] for p in spec.prompts if p in kinds)
     lines = [
         spec.title,
         f"Parameters: {_parameters(spec)}",
@@ -136,6 +137,15 @@ def why_no_hq(spec: ModelSpec, specs: Sequence[ModelSpec]) -> str | None:
 
 
 # ------------------------------------------------------------------------------------------ prompts
+
+
+def why_no_words(spec: ModelSpec, specs: Sequence[ModelSpec]) -> str | None:
+    """Return why a model cannot find objects by words, and which can; None if it can."""
+    if "text" in spec.prompts:
+        return None
+    able = [s.title for s in specs if "text" in s.prompts]
+    others = f"; {' and '.join(able)} can" if able else ""
+    return f"{spec.title} cannot find objects by words{others}."
 
 
 def why_not(spec: ModelSpec, prompts: Prompts) -> str | None:

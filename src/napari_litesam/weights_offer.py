@@ -33,7 +33,8 @@ _DELAY_MS = 300
 #: Steps of the progress bar: bytes of large files are more than Qt's 32 bits hold.
 _STEPS = 1000
 _LONG_WORD = re.compile(r"\S{20,}")
-_MARK = re.compile(r"[/\\_.=-]")
+#: A word may be broken after such a mark, and after so many letters without one (hashes).
+_BREAK = re.compile(r"[/\\_.=-]|[^/\\_.=-]{12}(?=[^/\\_.=-])")
 _FILES = "Weights (*.safetensors *.pt *.pth);;All files (*)"
 
 
@@ -261,7 +262,7 @@ def _body(offer: Offer, in_use: ModelSpec) -> str:
 
 def breakable(text: str) -> str:
     """Let addresses and paths go over several lines, so that they do not widen the panel."""
-    return _LONG_WORD.sub(lambda word: _MARK.sub("\\g<0>\N{ZERO WIDTH SPACE}", word.group()), text)
+    return _LONG_WORD.sub(lambda word: _BREAK.sub("\\g<0>\N{ZERO WIDTH SPACE}", word.group()), text)
 
 
 def _text(parent: QWidget, name: str, *, bold: bool = False) -> QLabel:

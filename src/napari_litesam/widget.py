@@ -33,9 +33,11 @@ from napari_litesam.controller import Controller
 from napari_litesam.model_picker import ModelPicker
 from napari_litesam.options import OptionsForm
 from napari_litesam.requests import channel_choices
+from napari_litesam.rows import make_form, refill, rule, shortened, side_by_side
 from napari_litesam.state import Level, PluginState, Status, Tool
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
 from napari_litesam.weights_offer import WeightsOffer, breakable
+from napari_litesam.words_row import WordsRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,9 +112,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.setContentsMargins(6, 6, 8, 6)
         rows.setSpacing(6)
         rows.addLayout(self._build_image())
-        rows.addWidget(_line())
+        rows.addWidget(rule())
         rows.addLayout(self._build_prompts())
-        rows.addWidget(_line())
+        rows.addWidget(rule())
         rows.addLayout(self._build_everything())
         rows.addStretch(1)
 
@@ -152,7 +154,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.setMinimumWidth(240)
 
     def _build_image(self) -> QFormLayout:
-        form = _form()
+        form = make_form()
         self.image = self._combo("image", "The image layer to segment.")
         self.channel = self._combo("channel", "The colours or the channel that the model sees.")
         self.model = ModelPicker(self._models, self)
@@ -188,12 +190,12 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         form.addRow("Channel", self.channel)
         form.addRow("Model", self.model)
         form.addRow(self.facts)
-        weights = _row(self.weights, self.hq)
+        weights = side_by_side(self.weights, self.hq)
         weights.setStretch(0, 1)
         form.addRow("Weights", weights)
         form.addRow(self.offer)
         form.addRow("Device", self.device)
-        form.addRow(_row(self.embed, self.all_planes))
+        form.addRow(side_by_side(self.embed, self.all_planes))
         return form
 
     def _build_prompts(self) -> QVBoxLayout:
@@ -209,6 +211,11 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         )
         for button in (self.positive, self.negative, self.box):
             button.setCheckable(True)
+        self.search = WordsRow(self)
+        self._name(
+            "words", self.search.words, "What to look for in the plane shown. (Enter: find it)"
+        )
+        self._name("find", self.search.find, "Preview the object that fits the words best.")
         self.undo = self._button(
             "undo", "Undo", "Take back the last prompt, commit or everything. (Ctrl-Z)"
         )
@@ -224,9 +231,10 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             "commit", "Commit object", "Write the previewed object into the Labels layer. (C)"
         )
         rows = QVBoxLayout()
-        rows.addLayout(_row(self.positive, self.negative, self.box))
-        rows.addLayout(_row(self.undo, self.clear))
-        form = _form()
+        rows.addLayout(side_by_side(self.positive, self.negative, self.box))
+        rows.addWidget(self.search)
+        rows.addLayout(side_by_side(self.undo, self.clear))
+        form = make_form()
         form.addRow("Objects", self.target)
         rows.addLayout(form)
         rows.addWidget(self.commit)
@@ -247,7 +255,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         section.setObjectName("everything_options")
         section.addWidget(self.options)
         rows = QVBoxLayout()
-        form = _form()
+        form = make_form()
         form.addRow("Proposals", self.proposals)
         rows.addLayout(form)
         rows.addWidget(self.everything)
@@ -303,6 +311,10 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.positive.clicked.connect(lambda: controller.choose_sign(PointLabel.FOREGROUND))
         self.negative.clicked.connect(lambda: controller.choose_sign(PointLabel.BACKGROUND))
         self.box.clicked.connect(lambda: controller.draw_box())
+        self.search.wanted.connect(lambda text: controller.find(text))
+        self.search.download_wanted.connect(lambda text: controller.find(text, download=True))
+        self.search.folder_chosen.connect(lambda text, place: controller.find(text, place))
+        controller.words.missing.connect(self.search.ask)
         self.undo.clicked.connect(lambda: controller.undo())
         self.clear.clicked.connect(lambda: controller.clear_prompts())
         self.commit.clicked.connect(lambda: controller.commit())
@@ -341,12 +353,12 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         """Bring the layer choosers up to date."""
         settings = self.state.settings
         images = self.controller.images()
-        _fill(
+        refill(
             self.image, [(layer.name, layer) for layer in images] or [("–", None)], settings.image
         )
-        _fill(self.channel, channel_choices(settings.image), settings.channel)
+        refill(self.channel, channel_choices(settings.image), settings.channel)
         targets = [("New layer", None), *((t.name, t) for t in self.controller.targets())]
-        _fill(self.target, targets, settings.target)
+        refill(self.target, targets, settings.target)
 
     def _show_settings(self, changed: frozenset[str]) -> None:
         settings = self.state.settings
@@ -358,9 +370,11 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             self.device.setCurrentIndex(self.device.findData(settings.device))
         if changed & {"weights", "model"}:
             file = settings.weights
-            self.weights.setText("Standard" if file is None else _short(Path(file).name))
+            self.weights.setText("Standard" if file is None else shortened(Path(file).name))
         if changed & {"sign", "tool"}:
             self._show_tool()
+        if "words" in changed:
+            self.search.show_words("" if settings.words is None else settings.words.text)
 
     def _show_model(self) -> None:
         settings = self.state.settings
@@ -450,42 +464,3 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             self._window.removeEventFilter(self)
             self._window = None
         self.controller.close(tidy=tidy)
-
-
-def _short(name: str, length: int = 14) -> str:
-    """Cut the middle out of a long file name, so that it does not widen the panel."""
-    half = length // 2
-    return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
-
-
-def _form() -> QFormLayout:
-    form = QFormLayout()
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return form
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(4)
-    for widget in widgets:
-        row.addWidget(widget)
-    return row
-
-
-def _line() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    return line
-
-
-def _fill(combo: QComboBox, items: Any, chosen: Any) -> None:
-    """Replace the items of a chooser and choose one by identity or equality of its data."""
-    combo.clear()
-    for text, data in items:
-        combo.addItem(text, data)
-        combo.setItemData(combo.count() - 1, text, Qt.ItemDataRole.ToolTipRole)
-    for i, (_, data) in enumerate(items):
-        if data is chosen or (isinstance(data, int | str) and data == chosen):
-            combo.setCurrentIndex(i)
-            return

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt, QTimer
-from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QLineEdit
+from qtpy.QtWidgets import (
+    QApplication,
+    QDialogButtonBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QScrollArea,
+)
 
 from conftest import Heartbeat
 from engine.threshold_predictor import CENTRES
@@ -130,6 +137,10 @@ def test_cancelled_download_goes_on_where_it_ended(offered, server, home) -> Non
     assert "Stopped" in hands.widget.offer.text.text()
     hands.settle()
     assert not (home / "weights" / "mobile_sam.pt").exists()
+    assert hands.in_use == "lite_sam"
+    hands.click(FIRST)
+    hands.settle()
+    assert hands.preview[FIRST], "the model in use goes on"
     server.pages["/mobile_sam.pt"].pause_s = 0.0
     hands.press("offer.download")
     hands.until(lambda: hands.in_use == "mobile_sam", 60_000)
@@ -146,7 +157,7 @@ def test_restrictive_licence_is_accepted_before_anything_is_fetched(offered, ser
     hands.press("offer.download")
     dialog = hands.widget.offer.dialog
     hands.until(dialog.isVisible)
-    shown = " ".join(label.text() for label in dialog.findChildren(type(hands.widget.facts)))
+    shown = " ".join(label.text() for label in dialog.findChildren(QLabel))
     assert note in shown
     assert "https://example.org/licence" in shown
     assert not dialog.confirm.isEnabled()
@@ -175,7 +186,9 @@ def test_failed_download_says_which_file_to_put_where(offered, server, home) -> 
     for words in (server.url("mobile_sam.pt"), str(home / "weights"), "mobile_sam.pt"):
         assert words in told
     assert hands.in_use == "lite_sam"
-    assert hands.widget.minimumSizeHint().width() <= 300, "long addresses are broken"
+    area = hands.widget.findChild(QScrollArea)
+    assert area.widget().minimumSizeHint().width() <= 240, "long addresses are broken"
+    assert area.widget().width() <= area.viewport().width(), "and nothing is cut off"
     hands.click(FIRST)
     hands.settle()
     assert hands.preview[FIRST]

@@ -20,6 +20,7 @@ from napari_litesam.variants import (
     why_no_hq,
     why_not,
 )
+from napari_litesam.weights_offer import breakable
 
 SPECS = list_models()
 
@@ -40,6 +41,14 @@ def test_every_model_is_in_one_family() -> None:
 )
 def test_sizes(size, words) -> None:
     assert size_words(size) == words
+
+
+def test_long_addresses_and_hashes_can_be_broken() -> None:
+    address = "https://example.org/raw/34bbbfdface3c18e5221aa7de6032d7220c6c6a1/weights/model.pt"
+    pieces = breakable(f"from {address} now").split("\u200b")
+    assert "".join(pieces) == f"from {address} now"
+    assert max(len(piece) for piece in pieces) <= 13
+    assert breakable("words, no addresses") == "words, no addresses"
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

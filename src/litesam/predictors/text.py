@@ -82,7 +82,9 @@ class ClipScorer:
         return np.concatenate(parts)
 
 
-def load_text_scorer(weights: str | Path | None = None, device: str = "cpu") -> ClipScorer:
+def load_text_scorer(
+    weights: str | Path | None = None, device: str = "cpu", *, download: bool = True
+) -> ClipScorer:
     """Load a CLIP.
 
     Parameters
@@ -92,6 +94,8 @@ def load_text_scorer(weights: str | Path | None = None, device: str = "cpu") -> 
         downloaded once; None: `CLIP`.
     device
         Torch device.
+    download
+        Whether a CLIP that is not on this computer may be downloaded.
 
     Raises
     ------
@@ -111,8 +115,8 @@ def load_text_scorer(weights: str | Path | None = None, device: str = "cpu") -> 
     if isinstance(weights, Path) and not weights.is_dir():
         raise WeightsError(f"There is no folder {weights}; give a folder with a CLIP.")
     try:
-        model = CLIPModel.from_pretrained(place)
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        model = CLIPModel.from_pretrained(place, local_files_only=not download)
+        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=not download)
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
             f"CLIP {place!r} cannot be loaded ({str(error).strip().splitlines()[0]}). Give a "

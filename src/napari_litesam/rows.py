@@ -1,0 +1,50 @@
+"""Small pieces that the panel is laid out with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QFormLayout, QFrame, QHBoxLayout, QWidget
+
+
+def shortened(name: str, length: int = 14) -> str:
+    """Cut the middle out of a long file name, so that it does not widen the panel."""
+    half = length // 2
+    return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
+
+
+def make_form() -> QFormLayout:
+    """Return a form whose fields take the width that there is."""
+    result = QFormLayout()
+    result.setContentsMargins(0, 0, 0, 0)
+    result.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return result
+
+
+def side_by_side(*widgets: QWidget) -> QHBoxLayout:
+    """Return widgets side by side."""
+    result = QHBoxLayout()
+    result.setSpacing(4)
+    for widget in widgets:
+        result.addWidget(widget)
+    return result
+
+
+def rule() -> QFrame:
+    """Return a line between two parts of the panel."""
+    result = QFrame()
+    result.setFrameShape(QFrame.Shape.HLine)
+    return result
+
+
+def refill(combo: QComboBox, items: Any, chosen: Any) -> None:
+    """Replace the items of a chooser and choose one by identity or equality of its data."""
+    combo.clear()
+    for text, data in items:
+        combo.addItem(text, data)
+        combo.setItemData(combo.count() - 1, text, Qt.ItemDataRole.ToolTipRole)
+    for i, (_, data) in enumerate(items):
+        if data is chosen or (isinstance(data, int | str) and data == chosen):
+            combo.setCurrentIndex(i)
+            return
