@@ -48,6 +48,9 @@ def add_parser(commands: Any) -> None:
         help="only the images in the folder, no drawn cells, membranes and filaments",
     )
     parser.add_argument("--steps", type=int, default=3000, help="total steps (default: 3000)")
+    parser.add_argument(
+        "--learning-rate", type=float, default=2e-3, help="largest one (default: 0.002)"
+    )
     parser.add_argument("--seed", type=int, default=2026, help="random seed (default: 2026)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's)")
@@ -74,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         sets=_data_sets(args.data, synthetic=not args.no_synthetic),
         start_from=None if args.start_from is None else str(args.start_from),
         steps=args.steps,
+        learning_rate=args.learning_rate,
         seed=args.seed,
         device=args.device,
         threads=args.threads,

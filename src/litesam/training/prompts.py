@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PromptKind = Literal["point", "auto", "box", "both"]
 #: Share of each kind: a bare click, a click with AutoPPN's box under it, a box, both.
-KIND_SHARES: dict[PromptKind, float] = {"point": 0.12, "auto": 0.38, "box": 0.2, "both": 0.3}
+KIND_SHARES: dict[PromptKind, float] = {"point": 0.06, "auto": 0.44, "box": 0.2, "both": 0.3}
 
 
 @dataclass(slots=True)
