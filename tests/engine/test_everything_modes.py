@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,16 +21,33 @@ from engine.threshold_predictor import (
     same_objects,
 )
 from litesam.embedder import Embedder
-from litesam.errors import Cancelled, ConfigError, PromptError
-from litesam.everything import crop_boxes, find_objects, generate, segment_everything
+from litesam.errors import Cancelled, ConfigError, PromptError, WeightsError
+from litesam.everything import (
+    crop_boxes,
+    find_objects,
+    generate,
+    segment_everything,
+    uses_option,
+    ways_of_option,
+)
 from litesam.everything.sources import shared_proposer
 from litesam.models.registry import get_spec
 from litesam.preprocess import Plane
 from litesam.store import MemoryStore
 from litesam.tiling import make_tiles
-from litesam.types import Box, EverythingConfig, Masks, Progress, Tile, TilingConfig
+from litesam.types import (
+    PROPOSALS,
+    Box,
+    EverythingConfig,
+    Masks,
+    Progress,
+    Tile,
+    TilingConfig,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from litesam.types import Embedding, LabelArray, MaskRecord
 
 CENTRES = [(20, 20), (20, 60), (60, 30), (100, 100), (90, 50)]
@@ -424,3 +441,33 @@ def test_cancel_comes_through_within_a_batch(mode: str) -> None:
         )
     assert len(predictor.decoded) == 1
     assert predictor.decoded[0] <= 32
+
+
+def test_instances_report_tile_by_tile_and_can_be_cancelled() -> None:
+    image, _ = discs((300, 210), MANY)
+    seen: list[Progress] = []
+    run(image, model=InstancePredictor(), on_progress=seen.append)
+    assert [p.done for p in seen] == [100 * tile for tile in range(13)]
+    assert seen[-1].message == f"{len(MANY)} objects"
+    predictor = InstancePredictor()
+    with pytest.raises(Cancelled):
+        run(image, model=predictor, cancelled=lambda: predictor.encoded == 2)
+    assert predictor.encoded == 2
+
+
+def test_options_without_effect_are_known() -> None:
+    assert uses_option("points_per_side", "grid")
+    assert not uses_option("points_per_side", "auto_ppn")
+    assert uses_option("top_n", "boxes")
+    assert not uses_option("top_n", "boxes", with_boxes=True)
+    assert uses_option("min_area_px", "instances")
+    assert not uses_option("points_per_batch", "instances")
+    for option in fields(EverythingConfig):
+        assert ways_of_option(option.name)
+        assert set(ways_of_option(option.name)) <= set(PROPOSALS)
+
+
+def test_a_weights_file_of_the_user(tmp_path: Path) -> None:
+    image, _ = discs((120, 128), CENTRES)
+    with pytest.raises(WeightsError, match=r"none\.safetensors"):
+        segment_everything(image, weights=tmp_path / "none.safetensors")
