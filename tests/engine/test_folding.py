@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from litesam.models import folding
-from litesam.models.encoders import efficient_vit, rep_vit, tiny_vit
+from litesam.models import folding, layers
+from litesam.models.encoders import efficient_vit, rep_vit
 from litesam.models.folding import Foldable, fold, fold_conv_bn, fold_parallel
 from litesam.models.registry import get_spec
 from litesam.models.weights import encoder_hash
@@ -82,8 +82,8 @@ def test_folded_weights_keep_memory_format_and_type(order: torch.memory_format) 
 @pytest.mark.parametrize(
     "layer",
     [
-        tiny_vit.ConvBN(8, 8, kernel=3, groups=8),
-        rep_vit.ConvBN(8, 8, kernel=3, stride=2),
+        layers.ConvBN(8, 8, kernel=3, groups=8),
+        layers.ConvBN(8, 8, kernel=3, stride=2),
         rep_vit.RepDepthwise(8),
         efficient_vit.ConvLayer(8, 8, kernel=3, act=True),
         efficient_vit.ConvLayer(8, 8, kernel=3),

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from litesam.models.layers import LayerNorm2d
+from litesam.models.layers import sam_neck
 
 PATCH_PX = 16
 MLP_RATIO = 4
@@ -130,12 +130,7 @@ class PlainViT(nn.Module):
         # One entry per patch of the pre-training after that of its class token, which is unused.
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + TABLE_SIDE**2, size.channels))
         self.blocks = nn.ModuleList(Block(size.channels, size.heads) for _ in range(size.depth))
-        self.neck = nn.Sequential(
-            nn.Conv2d(size.channels, embed_dim, kernel_size=1, bias=False),
-            LayerNorm2d(embed_dim),
-            nn.Conv2d(embed_dim, embed_dim, kernel_size=3, padding=1, bias=False),
-            LayerNorm2d(embed_dim),
-        )
+        self.neck = sam_neck(size.channels, embed_dim)
         self.register_buffer(
             "positions", torch.zeros(1, grid_side**2, size.channels), persistent=False
         )

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from litesam.models.folding import fold_conv_bn, fold_parallel
-from litesam.models.layers import LayerNorm2d
+from litesam.models.folding import fold_parallel
+from litesam.models.layers import ConvBN, sam_neck
 
 EXPAND = 2
 STEM = 24
@@ -46,28 +46,6 @@ STAGES = (
     Stage(192, _flags("0101010101010100")),
     Stage(384, _flags("010")),
 )
-
-
-class ConvBN(nn.Module):
-    """Convolution without bias + batch normalisation; checkpoint names ``c`` and ``bn``."""
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
-    ) -> None:
-        super().__init__()
-        self.c = nn.Conv2d(
-            inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False
-        )
-        self.bn = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', H', W')."""
-        y: Tensor = self.bn(self.c(x))
-        return y
-
-    def folded(self) -> nn.Conv2d:
-        """Return the equivalent single convolution."""
-        return fold_conv_bn(self.c, self.bn)
 
 
 class RepDepthwise(nn.Module):
@@ -178,12 +156,7 @@ class RepViT(nn.Module):
         self.features = nn.ModuleList(blocks)
         self.fuse_stage2 = nn.Conv2d(STAGES[-2].channels, embed_dim, kernel_size=1, bias=False)
         self.fuse_stage3 = FuseEnlarged(STAGES[-1].channels, embed_dim)
-        self.neck = nn.Sequential(
-            nn.Conv2d(embed_dim, embed_dim, kernel_size=1, bias=False),
-            LayerNorm2d(embed_dim),
-            nn.Conv2d(embed_dim, embed_dim, kernel_size=3, padding=1, bias=False),
-            LayerNorm2d(embed_dim),
-        )
+        self.neck = sam_neck(embed_dim, embed_dim)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Encode (B, 3, S, S) normalised RGB; S is a multiple of 32."""

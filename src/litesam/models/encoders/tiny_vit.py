@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from litesam.models.folding import fold_conv_bn
-from litesam.models.layers import LayerNorm2d
+from litesam.models.layers import ConvBN, sam_neck
 
 #: Widths, depths, heads and window sides of the stages of TinyViT-5M as MobileSAM uses it.
 DIMS = (64, 128, 160, 320)
@@ -34,28 +33,6 @@ EARLY_STAGE = 1
 KEPT_RESOLUTION = (320, 448, 576)
 #: Classes of the pre-training; the classifier is in the checkpoint and is never run.
 CLASSES = 1000
-
-
-class ConvBN(nn.Module):
-    """Convolution without bias + batch normalisation; checkpoint names ``c`` and ``bn``."""
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
-    ) -> None:
-        super().__init__()
-        self.c = nn.Conv2d(
-            inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False
-        )
-        self.bn = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve and normalise (B, C, H, W)."""
-        normalised: Tensor = self.bn(self.c(x))
-        return normalised
-
-    def folded(self) -> nn.Conv2d:
-        """Return the equivalent single convolution."""
-        return fold_conv_bn(self.c, self.bn)
 
 
 class PatchEmbed(nn.Module):
@@ -239,12 +216,7 @@ class TinyViT(nn.Module):
         # unused.
         self.norm_head = nn.LayerNorm(DIMS[-1])
         self.head = nn.Linear(DIMS[-1], CLASSES)
-        self.neck = nn.Sequential(
-            nn.Conv2d(DIMS[-1], embed_dim, kernel_size=1, bias=False),
-            LayerNorm2d(embed_dim),
-            nn.Conv2d(embed_dim, embed_dim, kernel_size=3, padding=1, bias=False),
-            LayerNorm2d(embed_dim),
-        )
+        self.neck = sam_neck(DIMS[-1], embed_dim)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Encode normalised RGB.

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from litesam.models.layers import LayerNorm2d
+from litesam.models.layers import sam_neck
 
 PATCH_PX = 16
 WINDOW = 14
@@ -219,12 +219,7 @@ class ViT(nn.Module):
             )
             for index in range(size.depth)
         )
-        self.neck = nn.Sequential(
-            nn.Conv2d(size.channels, embed_dim, kernel_size=1, bias=False),
-            LayerNorm2d(embed_dim),
-            nn.Conv2d(embed_dim, embed_dim, kernel_size=3, padding=1, bias=False),
-            LayerNorm2d(embed_dim),
-        )
+        self.neck = sam_neck(size.channels, embed_dim)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Encode normalised RGB.
