@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from engine.threshold_predictor import ThresholdPredictor
@@ -153,16 +154,40 @@ def test_folder_is_read_by_split(tmp_path, squares):
     ("rows", "message"),
     [
         ([("a", "train")], "no image of the split"),
-        ([("missing", "val")], "cannot be read"),
-        ([("../../etc/passwd", "val")], "leads out"),
+        ([("missing", "val")], "index.csv lists"),
+        ([("../../etc/passwd", "val")], "index.csv lists"),
     ],
 )
-def test_bad_folders_are_refused(tmp_path, rows, message):
+def test_bad_folders_are_refused(tmp_path, squares, rows, message):
     root = _write_folder(tmp_path / "set", rows)
+    for kind in ("images", "labels"):
+        Image.fromarray(squares.labels.astype(np.uint8)).save(root / kind / "a.png")
     with pytest.raises(ReadError, match=message):
         list(read_labelled_folder(root, "val"))
 
 
-def test_folder_without_index_is_refused(tmp_path):
+def test_folder_without_pairs_is_refused(tmp_path):
     with pytest.raises(ReadError, match="not a data set"):
         list(read_labelled_folder(tmp_path, "val"))
+
+
+def test_folder_without_index_has_all_pairs(tmp_path, squares, caplog):
+    root = _write_folder(tmp_path / "set", [])
+    (root / "index.csv").unlink()
+    tifffile.imwrite(root / "images" / "a.tif", squares.image)
+    tifffile.imwrite(root / "labels" / "a.tiff", squares.labels.astype(np.uint16))
+    Image.fromarray(squares.image).save(root / "images" / "unlabelled.png")
+    (item,) = read_labelled_folder(root, "val")
+    assert item.name == "a"
+    assert item.labels.dtype == np.int32
+    np.testing.assert_array_equal(item.labels, squares.labels)
+    assert "1 images have no labels" in caplog.text
+
+
+def test_stacks_are_refused(tmp_path, squares):
+    root = _write_folder(tmp_path / "set", [])
+    (root / "index.csv").unlink()
+    for kind in ("images", "labels"):
+        np.save(root / kind / "a.npy", np.stack([squares.labels] * 5))
+    with pytest.raises(ReadError, match="one plane is needed"):
+        list(read_labelled_folder(root))

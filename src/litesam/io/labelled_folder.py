@@ -1,24 +1,28 @@
 """Folders of images with label images, as used for training and evaluation.
 
-A data set is a folder with ``images/ID.png``, ``labels/ID.png`` (integers, 0 = background, 1 … N
-objects) and ``index.csv`` with the columns ``id`` and ``split``.
+A data set is a folder with ``images/ID.*`` and ``labels/ID.*`` (integers, 0 = background, 1 … N
+objects), in any format that `litesam.io.read_image` reads, and, to tell splits apart, ``index.csv``
+with the columns ``id`` and ``split``.
 """
 
 from __future__ import annotations
 
 import csv
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from litesam.errors import ReadError
+from litesam.io.readers import read_image, read_labels, stem
 from litesam.types import AnyArray, LabelArray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,42 +34,74 @@ class LabelledImage:
     labels: LabelArray
 
 
-def read_labelled_folder(folder: Path, split: str) -> Iterator[LabelledImage]:
-    """Yield the images of one split of a data set folder, in order of their names.
+def read_labelled_folder(folder: Path, split: str | None = None) -> Iterator[LabelledImage]:
+    """Yield the images of a data set folder, in order of their names.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    split
+        Only this split of ``index.csv``; None: all images that have labels. A folder without
+        ``index.csv`` has no splits: all are yielded.
 
     Raises
     ------
     ReadError
-        If the folder has no usable ``index.csv``, the split is empty, or a file is missing or
-        damaged.
+        If the folder is no data set, the split is empty, or a file is missing, damaged, or not one
+        plane; or an image and its labels have different sizes.
     """
     index = folder / "index.csv"
+    images, labels = _files(folder / "images"), _files(folder / "labels")
+    names = sorted(images.keys() & labels.keys())
+    if not names:
+        raise ReadError(
+            f"{folder} is not a data set: images/ and labels/ with files of equal names are needed."
+        )
+    if split is not None and index.exists():
+        names = _names_of_split(index, split)
+    elif alone := sorted(images.keys() - labels.keys()):
+        logger.warning(
+            "%s: %d images have no labels and are left out (%s …).", folder, len(alone), alone[0]
+        )
+    for name in names:
+        for kind, files in (("images", images), ("labels", labels)):
+            if name not in files:
+                raise ReadError(f"There is no {folder / kind / name}.*, which {index} lists.")
+        yield _read(name, images[name], labels[name])
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Files of a folder by their names without endings."""
+    found = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+    return {stem(path): path for path in found}
+
+
+def _names_of_split(index: Path, split: str) -> list[str]:
     try:
         with index.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         names = sorted(row["id"] for row in rows if row["split"] == split)
-    except (OSError, KeyError) as error:
+        known = sorted({row["split"] for row in rows})
+    except (OSError, KeyError, UnicodeDecodeError) as error:
         raise ReadError(
-            f"{folder} is not a data set: {index.name} with the columns id and split is needed "
-            f"({error})."
+            f"{index} cannot be used: the columns id and split are needed ({error})."
         ) from error
     if not names:
-        raise ReadError(f"{index} lists no image of the split {split!r}.")
-    for name in names:
-        yield _read(folder, name)
+        raise ReadError(
+            f"{index} lists no image of the split {split!r}; it has {', '.join(known) or 'none'}."
+        )
+    return names
 
 
-def _read(folder: Path, name: str) -> LabelledImage:
-    arrays = []
-    for kind in ("images", "labels"):
-        path = folder / kind / f"{name}.png"
-        if path.parent.resolve() != (folder / kind).resolve():
-            raise ReadError(f"{name!r} in index.csv leads out of the folder {folder}.")
-        try:
-            arrays.append(np.asarray(Image.open(path)))
-        except OSError as error:
-            raise ReadError(f"{path} cannot be read: {error}.") from error
-    image, labels = arrays
+def _read(name: str, image_path: Path, labels_path: Path) -> LabelledImage:
+    image = np.asarray(read_image(image_path).array)
+    labels = np.asarray(read_labels(labels_path).array)
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] > 4):
+        raise ReadError(
+            f"{image_path} has the shape {image.shape}; one plane is needed, (H, W) or (H, W, 3). "
+            "Save the planes of a stack as files of their own."
+        )
     if labels.shape != image.shape[:2]:
         raise ReadError(
             f"Image {name!r} is {image.shape[:2]} and its labels are {labels.shape}; "
