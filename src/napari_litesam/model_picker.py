@@ -8,15 +8,13 @@ from qtpy.QtCore import QModelIndex, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QFont, QFontMetrics, QPainter, QPalette, QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QComboBox,
-    QSizePolicy,
     QStyle,
     QStyledItemDelegate,
-    QStyleOptionComboBox,
     QStyleOptionViewItem,
     QWidget,
 )
 
+from napari_litesam.rows import Chooser
 from napari_litesam.variants import details, grouped, one_line
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ _MAX_VISIBLE = 12
 _DIM = 0.7
 
 
-class ModelPicker(QComboBox):  # type: ignore[misc]  # qtpy is untyped
+class ModelPicker(Chooser):
     """Models by family; the closed chooser always shows the model in use.
 
     Attributes
@@ -50,9 +48,6 @@ class ModelPicker(QComboBox):  # type: ignore[misc]  # qtpy is untyped
         super().__init__(parent)
         self._specs = {spec.name: spec for spec in specs}
         self._in_use = ""
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMaxVisibleItems(_MAX_VISIBLE)
         self.setItemDelegate(_TwoLines(self))
         # Row by row, a list scrolls by a whole row when the mouse comes to one that is cut off, and
@@ -92,16 +87,6 @@ class ModelPicker(QComboBox):  # type: ignore[misc]  # qtpy is untyped
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
         """Scroll the panel; a slip of the wheel must not load another model."""
         event.ignore()
-
-    def initStyleOption(self, option: QStyleOptionComboBox) -> None:  # noqa: N802
-        """Shorten a title that is too long for the closed chooser."""
-        super().initStyleOption(option)
-        field = self.style().subControlRect(
-            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
-        )
-        option.currentText = self.fontMetrics().elidedText(
-            option.currentText, Qt.TextElideMode.ElideRight, field.width()
-        )
 
     def _on_activated(self, row: int) -> None:
         name = self.itemData(row)

@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QScrollArea,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -33,7 +32,7 @@ from napari_litesam.controller import Controller
 from napari_litesam.model_picker import ModelPicker
 from napari_litesam.options import OptionsForm
 from napari_litesam.requests import channel_choices
-from napari_litesam.rows import make_form, refill, rule, shortened, side_by_side
+from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side
 from napari_litesam.state import Level, PluginState, Status, Tool
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
 from napari_litesam.weights_offer import WeightsOffer, breakable
@@ -276,11 +275,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         return button
 
     def _combo(self, name: str, tip: str) -> QComboBox:
-        combo = QComboBox(self)
-        # A long layer name must not widen the panel.
-        combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        combo.setMinimumContentsLength(8)
-        combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        combo = Chooser(self)
         self._name(name, combo, tip)
         return combo
 
