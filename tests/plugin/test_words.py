@@ -143,3 +143,16 @@ def test_no_clip_in_the_cache_is_no_download(tmp_path: Path, monkeypatch) -> Non
     with pytest.raises(WeightsError, match="cannot be loaded"):
         load_text_scorer("nobody/no-such-clip", download=False)
     assert get_spec("fastsam_s").prompts[-1] == "text"
+
+
+def test_after_enter_keys_mean_the_prompts_again(opened, clip) -> None:
+    hands = opened
+    hands.click(FIRST)
+    hands.settle()
+    type_words(hands, "a large cell")
+    hands.settle()
+    window = hands.viewer.window._qt_window
+    hands.qtbot.keyClick(window.focusWidget() or window, Qt.Key.Key_C)
+    hands.settle()
+    assert hands.objects is not None
+    assert hands.objects.data.any()
