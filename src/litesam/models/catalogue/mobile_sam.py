@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from litesam.models.catalogue.shared import (
     HUGGING_FACE,
     MOBILE_SAM_RAW,
@@ -48,19 +50,12 @@ MOBILE_SAM = (
 )
 
 MOBILE_SAM_HQ = (
-    ModelSpec(
+    replace(
+        MOBILE_SAM[0],
         name="sam_hq_vit_tiny",
         title="Light HQ-SAM (TinyViT)",
         family="hq_sam",
         builder="litesam.models.sam_hq:build_hq_tiny",
-        input_px=1024,
-        resize="longest_side",
-        pixel_mean=SAM_MEAN,
-        pixel_std=SAM_STD,
-        feature_shapes=_FEATURES,
-        prompts=SAM_PROMPTS,
-        proposals=SAM_PROPOSALS,
-        hq="sam_hq_vit_tiny",
         weights=WeightsSpec(
             file="sam_hq_vit_tiny.pth",
             url=f"{HUGGING_FACE}/lkeab/hq-sam/resolve/main/sam_hq_vit_tiny.pth",
@@ -71,7 +66,5 @@ MOBILE_SAM_HQ = (
         ),
         parameters=10_578_604,
         paper="Ke et al. 2023, Segment Anything in High Quality, arXiv:2306.01567",
-        everything=SAM_EVERYTHING,
-        encoder="mobile_sam",
     ),
 )
