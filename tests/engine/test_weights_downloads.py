@@ -269,6 +269,20 @@ def test_complete_part_of_another_file_is_fetched_again(
     assert sum(r.sent for r in server.requests) == len(CONTENT)
 
 
+def test_error_that_nobody_foresaw_is_raised_instead_of_waiting_for_ever(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(transport, "_opener", broken)
+    limit = time.monotonic() + 10
+    with pytest.raises(RuntimeError, match="no such thing"):
+        download_weights(
+            _spec("http://127.0.0.1:1/tiny.pt"), cancelled=lambda: time.monotonic() > limit
+        )
+
+
 # ------------------------------------------------------------------------------------------ cancel
 
 

@@ -371,7 +371,7 @@ class _Reader(threading.Thread):
         except urllib.error.HTTPError as error:
             error.close()
             self._put(error)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except Exception as error:  # of any kind: the caller waits for an answer
             self._put(error)
 
     def next(self, cancelled: IsCancelled) -> Any:
