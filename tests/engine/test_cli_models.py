@@ -101,6 +101,17 @@ def test_download_verify_remove(home: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["models", "download", "mobile_sam"]) == 0
 
 
+def test_show_says_what_a_model_needs_and_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", "efficient_sam_vitt"]) == 0
+    text = capsys.readouterr().out
+    assert "about 1.0 GB to load and encode" in text
+    assert "point, box; at most 6 points, a box counts as two" in text
+    assert main(["models", "show", "sam_vit_b", "--json"]) == 0
+    entry = json.loads(capsys.readouterr().out)
+    assert entry["memory_bytes"] == get_spec("sam_vit_b").memory_bytes
+    assert entry["max_points"] is None
+
+
 def test_import(
     weights: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

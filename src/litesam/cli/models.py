@@ -32,6 +32,7 @@ _EXAMPLES = """\
   litesam models download fastsam_s --accept-licence
   litesam models import ~/Downloads/sam.pth        a file that you have, whatever its name
   litesam models import tuned.pth --as sam_vit_b   tensors of that model, not the official file
+  litesam models import tuned.pth --name my_cells  a model of your own, beside the others
   litesam models verify                            check all that is there
   litesam models remove sam_vit_b
 """
@@ -67,6 +68,14 @@ def add_parser(commands: Any) -> None:
         help="import: the model that the file belongs to (default: recognised by its tensors; then "
         "it must be the official file)",
     )
+    parser.add_argument(
+        "--name",
+        metavar="NAME",
+        help="import: keep the file as a model of your own under this name",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="import --name: replace a model of your own"
+    )
     add_output_options(parser)
     parser.set_defaults(run=run)
 
@@ -77,6 +86,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--accept-licence belongs to models download.")
     if args.model is not None and (args.action != "import" or len(args.names) != 1):
         raise UsageError("--as belongs to models import with one file.")
+    if args.name is not None and (args.action != "import" or len(args.names) != 1):
+        raise UsageError("--name belongs to models import with one file.")
+    if args.overwrite and args.name is None:
+        raise UsageError("--overwrite belongs to models import with --name.")
     code: int = _ACTIONS[args.action](args)
     return code
 
@@ -127,7 +140,8 @@ def _show(args: argparse.Namespace) -> int:
         "title": entry["title"],
         "parameters": _parameters(entry),
         "input": f"{entry['input_px']} px",
-        "prompts": ", ".join(entry["prompts"]),
+        "memory": f"about {size_text(entry['memory_bytes'])} to load and encode",
+        "prompts": ", ".join(entry["prompts"]) + _limit(entry["max_points"]),
         "everything": ", ".join(entry["proposals"]),
         "hq": entry["hq"] or "no",
         "licence": entry["licence"],
@@ -143,6 +157,10 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
+def _limit(max_points: int | None) -> str:
+    return "" if max_points is None else f"; at most {max_points} points, a box counts as two"
+
+
 def _file_line(file: dict[str, Any]) -> str:
     size = _size(file)
     text = f"{file['file']} ({size})" if size else file["file"]
@@ -152,6 +170,8 @@ def _file_line(file: dict[str, Any]) -> str:
         return f"{text}, missing; from {file['url']} into {file['folder']}"
     if file["page"] is not None:
         return f"{text}, missing; by hand from {file['page']} into {file['folder']}"
+    if file["own"]:
+        return f"{text}, missing; it should be in {file['folder']}"
     return f"{text}, missing; it should be part of the package, install it again"
 
 
@@ -171,7 +191,9 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
         "licence_url": spec.weights.licence_url,
         "parameters": spec.parameters,
         "input_px": spec.input_px,
+        "memory_bytes": spec.memory_bytes,
         "prompts": list(spec.prompts),
+        "max_points": spec.max_points,
         "proposals": list(spec.proposals),
         "hq": spec.hq,
         "weights": own
@@ -198,6 +220,7 @@ def _describe_file(file: WeightsFile) -> dict[str, Any]:
         "mirrors": list(weights.mirrors),
         "page": weights.page,
         "sha256": weights.sha256,
+        "own": weights.own,
     }
 
 
@@ -271,9 +294,18 @@ def _asked(statuses: list[WeightsStatus]) -> bool:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from litesam.weights import import_weights
+    from litesam.weights import add_own_model, import_weights
 
     _need_names(args, "one or more files")
+    if args.name is not None:
+        status = add_own_model(
+            Path(args.names[0]), args.name, base=args.model, overwrite=args.overwrite
+        )
+        if args.json:
+            say_json([{"name": status.spec.name, "path": str(status.path)}])
+        else:
+            say(f"{status.spec.name} is a model of yours now: {status.path}")
+        return 0
     statuses = [import_weights(Path(name), args.model) for name in args.names]
     if args.json:
         say_json([{"name": s.spec.name, "path": str(s.path)} for s in statuses])
@@ -286,12 +318,15 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _remove(args: argparse.Namespace) -> int:
-    from litesam.weights import remove_weights, weights_status
+    from litesam.weights import remove_own_model, remove_weights, weights_status
 
     _need_names(args, "the names of models, see litesam models")
-    for name in args.names:
-        weights_status(name)  # a wrong name stops before the first is removed
-    removed = {name: [str(path) for path in remove_weights(name)] for name in args.names}
+    # A wrong name stops before the first is removed.
+    own = {name: weights_status(name).spec.weights.own for name in args.names}
+    removed = {
+        name: [str(p) for p in (remove_own_model if own[name] else remove_weights)(name)]
+        for name in args.names
+    }
     if args.json:
         say_json([{"name": name, "removed": paths} for name, paths in removed.items()])
         return 0
@@ -344,7 +379,8 @@ def _report_line(report: WeightsReport) -> str:
         "unknown": "no hash to compare with",
         "differs": "changed",
     }
-    return f"{report.spec.name}: ok, {words[report.sha256]}"
+    same = report.sha256 == "ok" and report.spec.weights.own
+    return f"{report.spec.name}: ok, {words['unchanged' if same else report.sha256]}"
 
 
 def _need_names(args: argparse.Namespace, what: str) -> None:
