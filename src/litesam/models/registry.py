@@ -18,6 +18,7 @@ from litesam.models.catalogue.lite_sam import LITE_SAM
 from litesam.models.catalogue.mobile_sam import MOBILE_SAM, MOBILE_SAM_HQ
 from litesam.models.catalogue.mobilesam_v2 import MOBILE_SAM_V2, MOBILE_SAM_V2_ENCODERS
 from litesam.models.catalogue.sam import HQ_SAM, SAM
+from litesam.models.own_models import own_models
 
 if TYPE_CHECKING:
     from litesam.types import ModelSpec
@@ -40,12 +41,12 @@ ENCODERS: tuple[ModelSpec, ...] = MOBILE_SAM_V2_ENCODERS
 
 
 def list_models() -> tuple[ModelSpec, ...]:
-    """Return the specs of all models, the default first."""
-    return MODELS
+    """Return the specs of all models, the default first, the user's own last."""
+    return (*MODELS, *own_models(MODELS))
 
 
 def get_spec(name: str) -> ModelSpec:
-    """Return the spec of one model, or of one of `ENCODERS`.
+    """Return the spec of one model, the user's own too, or of one of `ENCODERS`.
 
     Raises
     ------
@@ -55,7 +56,11 @@ def get_spec(name: str) -> ModelSpec:
     for spec in (*MODELS, *ENCODERS):
         if spec.name == name:
             return spec
-    names = [spec.name for spec in MODELS]
+    own = own_models(MODELS)
+    for spec in own:
+        if spec.name == name:
+            return spec
+    names = [spec.name for spec in (*MODELS, *own)]
     close = get_close_matches(str(name).lower().replace("-", "_").replace(" ", "_"), names, n=2)
     hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
     raise UnknownModelError(

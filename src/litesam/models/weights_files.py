@@ -79,6 +79,12 @@ def resolve_weights(spec: ModelSpec, weights: str | Path | None = None) -> Path:
             f"{spec.weights.page}, and put it into {weights_dir()} under that name, or give its "
             "path."
         )
+    if spec.weights.own:
+        raise WeightsError(
+            f"The weights of your model {spec.name!r} are missing: {spec.weights.file} should be "
+            f"in {weights_dir()}. Put it back, or remove the model: litesam models remove "
+            f"{spec.name}."
+        )
     if spec.weights.url is None:
         raise WeightsError(
             f"The weights of {spec.name!r} are missing: {spec.weights.file} should be in "

@@ -31,6 +31,22 @@ DEFAULT_STEPS = 300
 MIN_OBJECTS = 5
 
 
+#: One image in so many is held back to measure what was learned.
+_HELD_BACK = 4
+
+
+def hold_back(
+    items: Sequence[LabelledImage],
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """Split images into those to learn from and, one in four, those to measure with.
+
+    Fewer than four images are all learned from.
+    """
+    measured = [item for number, item in enumerate(items) if number % _HELD_BACK == _HELD_BACK - 1]
+    learned = [item for number, item in enumerate(items) if number % _HELD_BACK != _HELD_BACK - 1]
+    return learned, measured
+
+
 def finetune(
     items: Sequence[LabelledImage],
     target: Path,

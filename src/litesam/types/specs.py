@@ -52,6 +52,8 @@ class WeightsSpec:
     other_parts
         Whether the official file may hold tensors of parts that the network does not have (the
         first word of their names); they are left out.
+    own
+        Whether the file is of a model that the user added (`litesam.models.own_models`).
     """
 
     file: str
@@ -67,11 +69,12 @@ class WeightsSpec:
     other_parts: bool = False
     page: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
+    own: bool = False
 
     @property
     def bundled(self) -> bool:
         """Whether the file is part of the installed package."""
-        return self.url is None and self.page is None
+        return self.url is None and self.page is None and not self.own
 
     @property
     def permissive(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from litesam.errors import WeightsError
-from litesam.models.registry import ENCODERS, list_models
+from litesam.models.registry import ENCODERS, MODELS
 from litesam.models.weights_files import bundled_dir, file_hash, weights_dir
 from litesam.weights.archives import ArchiveError, packed_file, unpack
 from litesam.weights.places import WeightsStatus, find_spec, record_hash, weights_status
@@ -130,7 +130,7 @@ def _import(path: Path, model: str | None) -> WeightsStatus:
             "weights."
         )
     if not (status.target.exists() and path.samefile(status.target)):
-        _copy(path, status.target, sha256)
+        copy_weights(path, status.target, sha256)
     record_hash(status.target, None if sha256 == published else sha256)
     return weights_status(spec)
 
@@ -154,7 +154,7 @@ def _matching(path: Path) -> list[ModelSpec]:
 
     readings = _Readings(path)
     # Encoders last: every file of a whole model holds an encoder, too.
-    for specs in (list_models(), ENCODERS):
+    for specs in (MODELS, ENCODERS):
         found = []
         for spec in specs:
             state = readings.state(spec)
@@ -172,7 +172,7 @@ def _nearest(path: Path) -> str:
 
     readings, best = _Readings(path), 0.0
     nearest = None
-    for spec in list_models():
+    for spec in MODELS:
         wanted, state = set(expected_tensors(spec)), set(readings.state(spec) or ())
         share = len(wanted & state) / len(wanted | state)
         if share > best:
@@ -215,7 +215,7 @@ class _Readings:
             raise self._errors[0]
 
 
-def _copy(source: Path, target: Path, sha256: str) -> None:
+def copy_weights(source: Path, target: Path, sha256: str) -> None:
     """Copy a file so that it appears complete or not at all."""
     part = target.with_name(f".{uuid.uuid4().hex[:8]}.{target.name}")
     try:

@@ -1,6 +1,7 @@
 """Small JSON tables in the user's folder, changed by one process at a time and never half-written.
 
-Two are kept: the hashes of files without a published one, and the accepted licences.
+Three are kept: the hashes of files without a published one, the accepted licences, and the user's
+own models.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -18,19 +19,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read_table(path: Path) -> dict[str, str]:
+def read_table(path: Path) -> dict[str, Any]:
     """Return the table in a file; a missing or damaged one counts as empty."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if not isinstance(content, dict):
-        return {}
-    return {key: value for key, value in content.items() if isinstance(value, str)}
+    return content if isinstance(content, dict) else {}
 
 
-def change_table(path: Path, key: str, value: str | None) -> None:
+def change_table(path: Path, key: str, value: Any) -> None:
     """Set an entry of the table in a file, or remove it (None).
+
+    A damaged file is kept beside the new one, with ``.damaged`` added to its name.
 
     Raises
     ------
@@ -44,6 +45,8 @@ def change_table(path: Path, key: str, value: str | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
             table = read_table(path)
+            if not table and path.exists() and path.stat().st_size > len("{}\n"):
+                os.replace(path, path.with_name(path.name + ".damaged"))
             table.pop(key, None)
             if value is not None:
                 table[key] = value
