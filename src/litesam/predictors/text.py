@@ -114,15 +114,19 @@ def load_text_scorer(
     place = CLIP if weights is None else str(weights)
     if isinstance(weights, Path) and not weights.is_dir():
         raise WeightsError(f"There is no folder {weights}; give a folder with a CLIP.")
-    try:
-        model = CLIPModel.from_pretrained(place, local_files_only=not download)
-        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=not download)
-    except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(
-            f"CLIP {place!r} cannot be loaded ({str(error).strip().splitlines()[0]}). Give a "
-            f"folder that holds one, or a name on huggingface.co such as {CLIP!r} while online."
-        ) from error
-    return ClipScorer(model, tokenizer, device)
+    # What is here is not asked for at huggingface.co: without a network that takes half a minute.
+    for local in (True, False) if download else (True,):
+        try:
+            model = CLIPModel.from_pretrained(place, local_files_only=local)
+            tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=local)
+        except (OSError, ValueError, KeyError) as error:
+            failure = error
+        else:
+            return ClipScorer(model, tokenizer, device)
+    raise WeightsError(
+        f"CLIP {place!r} cannot be loaded ({str(failure).strip().splitlines()[0]}). Give a "
+        f"folder that holds one, or a name on huggingface.co such as {CLIP!r} while online."
+    ) from failure
 
 
 def _prepared(picture: RgbArray, side: int) -> FloatArray:
