@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import litesam
+from litesam import types
 from litesam.errors import LiteSamError, UnknownModelError
 from litesam.models.registry import ENCODERS, MODELS, get_spec
 
@@ -91,7 +92,7 @@ def test_listing_models_imports_no_torch() -> None:
 
 
 def test_public_names() -> None:
-    assert litesam.PromptBatch.__module__ == "litesam.types"
+    assert litesam.PromptBatch is types.PromptBatch
     assert set(litesam.__all__) <= set(dir(litesam))
     assert litesam.__version__
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
