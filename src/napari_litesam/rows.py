@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from qtpy.QtCore import Qt
@@ -15,6 +16,9 @@ from qtpy.QtWidgets import (
     QStyleOptionComboBox,
     QWidget,
 )
+
+#: Letters in a line of a tooltip.
+_TIP_WIDTH = 80
 
 
 class Chooser(QComboBox):  # type: ignore[misc]  # qtpy is untyped
@@ -41,6 +45,11 @@ def shortened(name: str, length: int = 14) -> str:
     """Cut the middle out of a long file name, so that it does not widen the panel."""
     half = length // 2
     return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
+
+
+def wrapped(text: str) -> str:
+    """Return the text of a tooltip in lines that are not as wide as the screen."""
+    return "\n".join(textwrap.fill(part, _TIP_WIDTH) for part in text.split("\n"))
 
 
 def make_form() -> QFormLayout:

@@ -81,7 +81,7 @@ def details(spec: ModelSpec, status: WeightsStatus | None) -> str:
         f"Licence of the weights: {spec.weights.licence}",
         *([spec.weights.licence_note] if spec.weights.licence_note else []),
         f"Prompts: {prompts}{limit}",
-        f"HQ: {'no' if spec.hq is None else 'always' if spec.hq == spec.name else 'can be chosen'}",
+        f"HQ: {'no' if spec.hq is None else 'yes' if spec.hq == spec.name else 'can be chosen'}",
         "Everything: " + ", ".join(PROPOSALS.get(p, (p,))[0] for p in spec.proposals),
         f"Memory: about {size_words(spec.memory_bytes)}",
         spec.paper,

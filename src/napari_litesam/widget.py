@@ -32,7 +32,7 @@ from napari_litesam.controller import Controller
 from napari_litesam.model_picker import ModelPicker
 from napari_litesam.options import OptionsForm
 from napari_litesam.requests import channel_choices
-from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side
+from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side, wrapped
 from napari_litesam.state import Level, PluginState, Status, Tool
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
 from napari_litesam.weights_offer import WeightsOffer, breakable
@@ -425,7 +425,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         """Say in a tooltip what a control does and, if it is disabled, why."""
         self._tips[name] = tip
         reason = self.state.disabled.get(name)
-        self._named[name].setToolTip(tip if reason is None else f"{tip}\n\nNot now: {reason}")
+        self._named[name].setToolTip(
+            wrapped(tip if reason is None else f"{tip}\n\nNot now: {reason}")
+        )
 
     # ------------------------------------------------------------------------------------- lifetime
 

@@ -49,7 +49,8 @@ def opened(open_panel, cells, predictor, present) -> Any:
     predictor.spec = replace(predictor.spec, prompts=("point", "box", "text"))
     hands = open_panel(cells[0])
     assert not hands.widget.search.words.isEnabled()
-    assert "FastSAM-s and FastSAM-x can" in hands.widget.search.words.toolTip()
+    tip = " ".join(hands.widget.search.words.toolTip().split())
+    assert "FastSAM-s and FastSAM-x can" in tip
     hands.choose_model("fastsam_s")
     hands.until(lambda: hands.in_use == "fastsam_s")
     hands.settle()
