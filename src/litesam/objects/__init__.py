@@ -1,0 +1,39 @@
+"""Objects of a label image: commit, delete, merge, split, mend, measure and export them.
+
+Pure functions: they look at a label array, which may be a stack, and return a `Change`, the pixels
+that differ, before and after. `apply_change` writes it and `revert_change` takes it back exactly.
+"""
+
+from litesam.objects.changes import Change, apply_change, revert_change
+from litesam.objects.commit import (
+    COMMIT_POLICIES,
+    Commit,
+    commit_labels,
+    commit_mask,
+    next_id,
+)
+from litesam.objects.operations import (
+    delete_objects,
+    fill_holes,
+    merge_objects,
+    remove_islands,
+    smooth_object,
+    split_object,
+)
+
+__all__ = [
+    "COMMIT_POLICIES",
+    "Change",
+    "Commit",
+    "apply_change",
+    "commit_labels",
+    "commit_mask",
+    "delete_objects",
+    "fill_holes",
+    "merge_objects",
+    "next_id",
+    "remove_islands",
+    "revert_change",
+    "smooth_object",
+    "split_object",
+]
