@@ -65,13 +65,23 @@ class WordsRow(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.dialog = ClipDialog(self)
         self.dialog.download.clicked.connect(lambda: self.download_wanted.emit(text))
         self.dialog.folder.clicked.connect(lambda: self._choose_folder(text))
-        self.dialog.open()
+        self._open(self.dialog)
 
     def _choose_folder(self, text: str) -> None:
         self.dialog = QFileDialog(self, "Folder with a CLIP")
         self.dialog.setFileMode(QFileDialog.FileMode.Directory)
         self.dialog.fileSelected.connect(partial(self.folder_chosen.emit, text))
-        self.dialog.open()
+        self._open(self.dialog)
+
+    def _open(self, dialog: QDialog) -> None:
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.finished.connect(lambda: self._forget(dialog))
+        dialog.open()
+
+    def _forget(self, dialog: QDialog) -> None:
+        """Let go of a dialog that was closed, unless another one took its place."""
+        if self.dialog is dialog:
+            self.dialog = None
 
     def _on_wanted(self) -> None:
         if self.find.isEnabled() and self.words.text().strip():
@@ -94,7 +104,6 @@ class ClipDialog(QDialog):  # type: ignore[misc]
         self.setObjectName("clip")
         self.setWindowTitle("Words need CLIP")
         self.setMinimumWidth(400)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         about = QLabel(_ABOUT, self)
         about.setWordWrap(True)
         buttons = QDialogButtonBox(self)

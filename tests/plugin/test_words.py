@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
 from engine.threshold_predictor import CENTRES
 from litesam.errors import ConfigError, WeightsError
@@ -116,8 +117,9 @@ def test_clip_is_downloaded_only_after_a_question(opened, clip) -> None:
     assert "not on this computer" in hands.status
     assert hands.widget.search.words.text() == "a large cell", "what was typed stays"
     hands.press("search.find")
-    hands.until(lambda: len(clip["calls"]) == 2)
+    hands.until(lambda: hands.widget.search.dialog is not None)
     hands.until(hands.widget.search.dialog.isVisible)
+    assert len(clip["calls"]) == 2
     hands.qtbot.mouseClick(hands.widget.search.dialog.download, Qt.MouseButton.LeftButton)
     hands.until(lambda: bool(hands.preview.any()))
     assert clip["calls"][-1] == (None, True)
@@ -157,3 +159,19 @@ def test_after_enter_keys_mean_the_prompts_again(opened, clip) -> None:
     hands.settle()
     assert hands.objects is not None
     assert hands.objects.data.any()
+
+
+def test_a_folder_with_a_clip(opened, clip, tmp_path: Path) -> None:
+    hands = opened
+    clip["error"] = WeightsError("There is no CLIP here.")
+    type_words(hands, "a large cell")
+    hands.until(lambda: hands.widget.search.dialog is not None)
+    hands.until(hands.widget.search.dialog.isVisible)
+    hands.qtbot.mouseClick(hands.widget.search.dialog.folder, Qt.MouseButton.LeftButton)
+    hands.until(lambda: isinstance(hands.widget.search.dialog, QFileDialog))
+    hands.widget.search.dialog.setDirectory(str(tmp_path))
+    hands.widget.search.dialog.fileSelected.emit(str(tmp_path))
+    hands.widget.search.dialog.reject()
+    hands.until(lambda: bool(hands.preview.any()))
+    assert clip["calls"][-1] == (str(tmp_path), False)
+    assert hands.widget.search.dialog is None
