@@ -12,29 +12,27 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from napari.layers import Image, Labels
-from napari.utils.notifications import show_error, show_warning
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from litesam.errors import LiteSamError
 from litesam.types import PointLabel, Progress
-from napari_litesam import segmenters
 from napari_litesam.committer import Committer, Outcome
 from napari_litesam.current_object import CurrentObject
 from napari_litesam.history import History
-from napari_litesam.jobs import Job, Lane
 from napari_litesam.model_switch import ModelSwitch
+from napari_litesam.plane_jobs import Found, PlaneJobs
 from napari_litesam.prompt_layers import PromptLayers, PromptSnapshot
 from napari_litesam.reasons import Situation, commit_reason, disabled_reasons
+from napari_litesam.reports import Reporter
 from napari_litesam.requests import (
-    EverythingRequest,
     NotReady,
     Scene,
     pixels,
     resolve,
-    resolve_everything,
     resolve_plane,
 )
+from napari_litesam.segmenters import SegmenterPool
 from napari_litesam.state import Level, PluginState, Tool, Words
 from napari_litesam.viewer_layers import ViewerLayers
 from napari_litesam.word_search import WordSearch
@@ -77,9 +75,10 @@ class Controller:
         # napari hands plugins a proxy that wraps every layer anew; layers are held here as objects,
         # so their identity matters. Only public names are used all the same.
         self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)
-        self._pool = segmenters.SegmenterPool()
+        self._pool = SegmenterPool()
+        self._reporter = Reporter(state)
+        self._planes = PlaneJobs(state, self._pool, self._reporter)
         self.models = ModelSwitch(state, self._pool, specs)
-        self._long = Lane("plane")
         self._layers = ViewerLayers(
             self.viewer,
             keys={"C": self.commit, "Shift-C": self.clear_prompts, "Control-Z": self.undo},
@@ -132,50 +131,24 @@ class Controller:
     @property
     def busy(self) -> bool:
         """Whether a worker is doing something that is still wanted."""
-        return self._current.lane.busy or self._long.busy or self.words.lane.busy
+        return self._current.lane.busy or self._planes.lane.busy or self.words.lane.busy
 
     # -------------------------------------------------------------------------------------- intents
 
     def embed(self) -> None:
         """Embed the plane shown, or all planes, in the worker."""
-        settings = self.state.settings
-        plane = resolve_plane(settings, self._scene())
-        if isinstance(plane, NotReady):
-            self._refuse(plane.reason)
-        else:
-            self._start(
-                "Embedding",
-                partial(segmenters.embed, self._pool, plane, settings.all_planes),
-                self._on_embedded,
-            )
+        self._planes.embed(self._scene())
 
     def everything(self) -> None:
         """Segment all objects of the plane shown, in the worker."""
-        request = resolve_everything(self.state.settings, self._scene())
-        if isinstance(request, NotReady):
-            self._refuse(request.reason)
-        else:
-            self._start(
-                "Segmenting everything",
-                partial(segmenters.everything, self._pool, request),
-                partial(self._on_everything, request),
-            )
-
-    def _start(self, text: str, job: Job, on_done: Callable[[Any], None]) -> None:
-        """Start a long computation, unless another one runs."""
-        if self._long.busy:
-            self._refuse("Another computation is running; wait or cancel it.")
-            return
-        self._note = ""
-        self.state.report(Level.BUSY, text)
-        self._long.submit(job, on_done, self._on_error)
+        self._planes.everything(self._scene())
 
     def cancel(self) -> None:
         """Stop all that runs; what was embedded stays."""
         if not self.busy:
             return
         self._current.cancel()
-        self._long.cancel()
+        self._planes.lane.cancel()
         self.words.lane.cancel()
         self.state.report(
             Level.WARNING,
@@ -189,7 +162,7 @@ class Controller:
         """
         plane = resolve_plane(self.state.settings, self._scene())
         if isinstance(plane, NotReady):
-            self._refuse(plane.reason)
+            self._reporter.refuse(plane.reason)
             return
         self._committer.clear_prompts()
         self.words.find(Words(text, plane.index), place, download=download)
@@ -226,7 +199,7 @@ class Controller:
         elif self._current.lane.busy:
             self._current.await_commit()
         else:
-            self._refuse(commit_reason(self._current.asked))
+            self._reporter.refuse(commit_reason(self._current.asked))
 
     def close(self, *, tidy: bool = False) -> None:
         """Cancel all work and let go of the viewer.
@@ -243,7 +216,7 @@ class Controller:
         self._timer.stop()
         self.models.close()
         self._current.close()
-        self._long.close()
+        self._planes.lane.close()
         self.words.close()
         for signal, slot in self._connections():
             signal.disconnect(slot)
@@ -260,13 +233,17 @@ class Controller:
         yield layers.selection.events.active, self._on_active
         for name in _DIMS:
             yield getattr(dims.events, name), self._schedule
-        for lane in (self._current.lane, self._long, self.words.lane):
+        for lane in (self._current.lane, self._planes.lane, self.words.lane):
             yield lane.changed, self._on_lane
             yield lane.progressed, self._on_progress
             yield lane.broken, self._on_bug
+        yield self._planes.started, self._on_started
+        yield self._planes.embedded, self._on_embedded
+        yield self._planes.found, self._on_everything
+        yield self._planes.failed, self._on_error
         yield self._current.awaited, self.commit
-        yield self._current.failed, self._tell
-        yield self.words.failed, self._tell
+        yield self._current.failed, self._reporter.tell
+        yield self.words.failed, self._reporter.tell
         yield self._layers.prompts_changed, self._on_prompts
         yield self._layers.pixels_changed, self._on_pixels
         yield self._layers.transform_changed, self._schedule
@@ -314,7 +291,7 @@ class Controller:
     def _on_settings(self, changed: frozenset[str]) -> None:
         if changed & {"image", "channel", "model", "device", "weights"}:
             self._current.forget()
-            self._long.cancel()
+            self._planes.lane.cancel()
             self._note = f"{self.models.spec.title} answers now." if "model" in changed else ""
         if changed & {"image", "channel"}:
             self._layers.removed_by_user = False
@@ -341,7 +318,7 @@ class Controller:
         if image is None:
             return
         self._current.forget()
-        self._long.cancel()
+        self._planes.lane.cancel()
         self.layers_changed.emit()
         self._schedule()
 
@@ -356,7 +333,7 @@ class Controller:
         request = resolve(settings, self._scene())
         if isinstance(request, NotReady):
             self._current.drop()
-            if not self._long.busy:
+            if not self._planes.lane.busy:
                 reason = request.reason
                 if settings.image is not None and self._layers.removed_by_user:
                     reason = _RECREATE
@@ -384,7 +361,7 @@ class Controller:
                 Situation(
                     plane=resolve_plane(settings, self._scene()),
                     specs=self.models.specs,
-                    computing=self._long.busy,
+                    computing=self._planes.lane.busy,
                     decoding=self._current.lane.busy,
                     shown=self._current.shown is not None,
                     asked=self._current.asked,
@@ -401,6 +378,9 @@ class Controller:
         if not self._closed:
             self._update_disabled()
 
+    def _on_started(self) -> None:
+        self._note = ""
+
     def _on_progress(self, progress: Progress) -> None:
         if not self._closed:
             self.state.report(Level.BUSY, progress.message, progress.done, progress.total)
@@ -409,10 +389,10 @@ class Controller:
         self._note = f"{planes} plane(s) embedded; clicks are answered at once."
         self._ask_again()
 
-    def _on_everything(self, request: EverythingRequest, reply: Any) -> None:
-        labels, _records = reply
-        clear = bool(request.boxes)
-        write = partial(self._committer.commit_all, request.plane, labels, clear=clear)
+    def _on_everything(self, found: Found) -> None:
+        write = partial(
+            self._committer.commit_all, found.plane, found.labels, clear=found.answers_boxes
+        )
         outcome = self._attempt(write)
         if outcome is not None:
             self._note = outcome.text
@@ -427,26 +407,12 @@ class Controller:
     def _on_error(self, error: LiteSamError) -> None:
         """Tell an error of a long computation or a write."""
         self._current.give_up()
-        self._tell(error)
-
-    def _tell(self, error: LiteSamError) -> None:
-        """Tell an error that the user can do something about."""
-        self.state.report(Level.ERROR, str(error))
-        show_error(f"Lite-SAM: {error}")
+        self._reporter.tell(error)
 
     def _on_bug(self, error: BaseException) -> None:
-        """Leave nothing waiting for a job that broke; the exception itself surfaces in napari."""
+        """Leave nothing waiting for a job that broke."""
         self._current.give_up()
-        self.state.report(
-            Level.ERROR,
-            f"Unexpected {type(error).__name__}: {error}. This is a bug; please report it with the "
-            "traceback of napari's notification.",
-        )
-
-    def _refuse(self, reason: str) -> None:
-        """Tell why an intent cannot be followed."""
-        self.state.report(Level.WARNING, reason)
-        show_warning(f"Lite-SAM: {reason}")
+        self._reporter.bug(error)
 
     # -------------------------------------------------------------------------------------- writing
 
@@ -456,7 +422,7 @@ class Controller:
         if outcome is None:
             return
         if not outcome.done:
-            self._refuse(outcome.text)
+            self._reporter.refuse(outcome.text)
             return
         self._note = outcome.text
         self._schedule()
@@ -478,7 +444,7 @@ class Controller:
         """Make a tool the one that the next click uses; bring the prompt layers back if need be."""
         image = self.state.settings.image
         if image is None:
-            self._refuse("Open an image first.")
+            self._reporter.refuse("Open an image first.")
             return
         if self.prompts is None:
             self._history.last = PromptSnapshot()

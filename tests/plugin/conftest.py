@@ -148,7 +148,7 @@ class Hands:
             lambda: (
                 not controller._timer.isActive()
                 and controller._current.lane.idle
-                and controller._long.idle
+                and controller._planes.lane.idle
                 and controller.words.lane.idle
                 and controller.models.idle
             ),

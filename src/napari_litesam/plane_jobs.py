@@ -1,0 +1,109 @@
+"""Long computations on a whole plane or stack, one at a time: *Embed* and *Everything*. No Qt
+beside the lane.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from litesam.types import LabelArray
+from napari_litesam import segmenters
+from napari_litesam.jobs import Job, Lane
+from napari_litesam.requests import NotReady, PlaneRequest, resolve_everything, resolve_plane
+from napari_litesam.state import Level
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from litesam.errors import LiteSamError
+    from napari_litesam.reports import Reporter
+    from napari_litesam.requests import EverythingRequest, Scene
+    from napari_litesam.segmenters import SegmenterPool
+    from napari_litesam.state import PluginState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """All objects of a plane.
+
+    Attributes
+    ----------
+    plane
+        The plane.
+    labels
+        (H, W) int32, 0 is background.
+    answers_boxes
+        They are the answer to boxes that the user drew.
+    """
+
+    plane: PlaneRequest
+    labels: LabelArray
+    answers_boxes: bool
+
+
+class PlaneJobs:
+    """Runs what takes long, in a worker of its own.
+
+    Attributes
+    ----------
+    lane
+        The worker.
+    started, embedded, found, failed
+        A computation began; so many planes are embedded; all objects of a plane; an error.
+    """
+
+    started = Signal()
+    embedded = Signal(int)
+    found = Signal(Found)
+    failed = Signal(object)
+
+    def __init__(self, state: PluginState, pool: SegmenterPool, reporter: Reporter) -> None:
+        self._state = state
+        self._pool = pool
+        self._reporter = reporter
+        self.lane = Lane("plane")
+
+    def embed(self, scene: Scene) -> None:
+        """Embed the plane shown, or all planes."""
+        settings = self._state.settings
+        plane = resolve_plane(settings, scene)
+        if isinstance(plane, NotReady):
+            self._reporter.refuse(plane.reason)
+            return
+        self._start(
+            "Embedding",
+            partial(segmenters.embed, self._pool, plane, settings.all_planes),
+            self.embedded.emit,
+        )
+
+    def everything(self, scene: Scene) -> None:
+        """Find all objects of the plane shown."""
+        request = resolve_everything(self._state.settings, scene)
+        if isinstance(request, NotReady):
+            self._reporter.refuse(request.reason)
+            return
+        self._start(
+            "Segmenting everything",
+            partial(segmenters.everything, self._pool, request),
+            partial(self._on_everything, request),
+        )
+
+    def _start(self, text: str, job: Job, on_done: Callable[[Any], None]) -> None:
+        """Start a computation, unless another one runs."""
+        if self.lane.busy:
+            self._reporter.refuse("Another computation is running; wait or cancel it.")
+            return
+        self.started.emit()
+        self._state.report(Level.BUSY, text)
+        self.lane.submit(job, on_done, self._on_error)
+
+    def _on_everything(self, request: EverythingRequest, reply: Any) -> None:
+        labels, _records = reply
+        self.found.emit(Found(request.plane, labels, bool(request.boxes)))
+
+    def _on_error(self, error: LiteSamError) -> None:
+        self.failed.emit(error)
