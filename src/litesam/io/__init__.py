@@ -9,6 +9,13 @@ from litesam.io.labelled_folder import LabelledImage, read_labelled_folder
 from litesam.io.overlay import draw_overlay, write_gallery, write_overlay, write_png
 from litesam.io.prompts import read_prompts_csv
 from litesam.io.readers import ImageData, read_image, read_labels, stem
+from litesam.io.rle import (
+    mask_from_runs,
+    run_lengths,
+    run_lengths_in_plane,
+    runs_from_text,
+    runs_to_text,
+)
 from litesam.io.writers import label_axes, write_labels
 
 __all__ = [
@@ -18,10 +25,15 @@ __all__ = [
     "check_output",
     "draw_overlay",
     "label_axes",
+    "mask_from_runs",
     "read_image",
     "read_labelled_folder",
     "read_labels",
     "read_prompts_csv",
+    "run_lengths",
+    "run_lengths_in_plane",
+    "runs_from_text",
+    "runs_to_text",
     "stem",
     "write_gallery",
     "write_labels",

@@ -1,0 +1,60 @@
+"""An annotation session as data: what was done to an image, in order; files, autosave and replay.
+
+The format is described in docs/reference/session.md.
+"""
+
+from litesam.session.actions import (
+    OPERATIONS,
+    Accepted,
+    Action,
+    BatchCommit,
+    BatchObject,
+    EverythingCommit,
+    HandEdit,
+    LabelsLoaded,
+    MaskCommit,
+    ObjectCommit,
+    ObjectEdit,
+    Patch,
+)
+from litesam.session.decoding import session_from_json
+from litesam.session.encoding import FORMAT, VERSION, session_to_json
+from litesam.session.files import read_session, write_session
+from litesam.session.hashes import labels_hash, mask_hash
+from litesam.session.journal import Recovered, SessionJournal, find_journals, recover
+from litesam.session.references import ImageReference, ModelReference, Outcome
+from litesam.session.values import LABEL_TYPES, Draft, Session, StoredObject
+
+__all__ = [
+    "FORMAT",
+    "LABEL_TYPES",
+    "OPERATIONS",
+    "VERSION",
+    "Accepted",
+    "Action",
+    "BatchCommit",
+    "BatchObject",
+    "Draft",
+    "EverythingCommit",
+    "HandEdit",
+    "ImageReference",
+    "LabelsLoaded",
+    "MaskCommit",
+    "ModelReference",
+    "ObjectCommit",
+    "ObjectEdit",
+    "Outcome",
+    "Patch",
+    "Recovered",
+    "Session",
+    "SessionJournal",
+    "StoredObject",
+    "find_journals",
+    "labels_hash",
+    "mask_hash",
+    "read_session",
+    "recover",
+    "session_from_json",
+    "session_to_json",
+    "write_session",
+]
