@@ -15,7 +15,7 @@ import torch
 
 import litesam
 from litesam.errors import WeightsError
-from litesam.models.registry import MODELS, get_spec
+from litesam.models.registry import get_spec, known_models
 from litesam.predictors import make_predictor
 from parity.fill import fill_tensor
 
@@ -42,7 +42,7 @@ def model_cases(slow_above: int = SLOW_ABOVE) -> list[pytest.ParameterSet]:
             id=spec.name,
             marks=[pytest.mark.slow] if spec.parameters > slow_above else [],
         )
-        for spec in MODELS
+        for spec in known_models()
     ]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from litesam.errors import ConfigError
+from litesam.errors import ConfigError, WeightsError
 from litesam.models.registry import MODELS, get_spec
+from litesam.models.weights_files import find_weights
 
 if TYPE_CHECKING:
     from litesam.types import HqMode, ModelSpec
@@ -33,9 +34,40 @@ def why_no_hq(spec: ModelSpec) -> str | None:
     """Return why a model cannot be used with HQ and which can, or None if it can."""
     if spec.hq is not None:
         return None
-    *able, last = [repr(model.name) for model in MODELS if model.hq not in (None, model.name)]
     return (
         f"Model {spec.name!r} has no HQ decoder: such a decoder is trained for one encoder, and "
-        f"none has been published for that of {spec.title}. For HQ choose {', '.join(able)} or "
-        f"{last}; or use {spec.name!r} with hq=False."
+        f"none has been published for that of {spec.title}. For HQ choose {models_with_hq()}; or "
+        f"use {spec.name!r} with hq=False."
     )
+
+
+def check_hq_trained(spec: ModelSpec, hq: HqMode) -> None:
+    """Check that there is a file of an HQ model that nobody has published.
+
+    Parameters
+    ----------
+    spec
+        The HQ model.
+    hq
+        The mode that was asked for; without one the message of the missing file is enough.
+
+    Raises
+    ------
+    WeightsError
+        If its decoder still has to be trained; the message says how, and which models have HQ.
+    """
+    if hq and spec.weights.recipe is not None and find_weights(spec) is None:
+        raise WeightsError(
+            f"The HQ decoder of {spec.title} has to be trained first, nobody has published one: "
+            f"{spec.weights.recipe}. Or choose a model whose HQ decoder can be downloaded: "
+            f"{models_with_hq()}; or hq=False."
+        )
+
+
+def models_with_hq() -> str:
+    """Names of the models whose HQ decoder anybody can have, as words."""
+    names = {model.name for model in MODELS}
+    *able, last = [
+        repr(model.name) for model in MODELS if model.hq in names and model.hq != model.name
+    ]
+    return f"{', '.join(able)} or {last}"

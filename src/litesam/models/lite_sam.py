@@ -44,8 +44,16 @@ class LiteSAM(nn.Module):
         return self.input_px // self.grid_side
 
     def encode(self, x: Tensor) -> dict[str, Tensor]:
-        """Encode (B, 3, S, S) normalised pixels as features, ``"image"``: (B, C, S/8, S/8)."""
-        return {"image": self.image_encoder(x.contiguous(memory_format=torch.channels_last))}
+        """Encode (B, 3, S, S) normalised pixels.
+
+        Returns
+        -------
+        dict
+            ``"image"``: (B, C, S/8, S/8); ``"picture"``: the pixels, from which an HQ decoder
+            computes finer features.
+        """
+        embedding = self.image_encoder(x.contiguous(memory_format=torch.channels_last))
+        return {"image": embedding, "picture": x}
 
     def decode_windows(
         self,
@@ -85,16 +93,37 @@ class LiteSAM(nn.Module):
         tuple
             Logits (P, M, 4 * side, 4 * side) of the windows and predicted IoU (P, M).
         """
+        windows, window_positions, sparse, dense = self.window_inputs(
+            embedding, positions, origins, side, prompts, images, offset_xy
+        )
+        logits, iou = self.mask_decoder(windows, window_positions, sparse, dense, masks)
+        return logits, iou
+
+    def window_inputs(
+        self,
+        embedding: Tensor,
+        positions: Tensor,
+        origins: Tensor,
+        side: int,
+        prompts: WindowPrompts,
+        images: Tensor | None = None,
+        offset_xy: tuple[int, int] = (0, 0),
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """What the mask decoder takes for P prompts, each in its window; see `decode_windows`.
+
+        Returns
+        -------
+        tuple
+            Embedding and positional encoding (P or 1, C, side, side), the prompts' tokens
+            (P, T, C) or None, and the dense prompts (P, C, side, side).
+        """
         corners = origins.flip(-1) * self.stride + origins.new_tensor(offset_xy)
         sparse = self.prompt_encoder.sparse_tokens(prompts.points, prompts.labels, prompts.boxes)
         dense = self.prompt_encoder.dense_windows(prompts, corners, 4 * side)
         if embedding.shape[0] == 1 and tuple(embedding.shape[-2:]) == (side, side):
-            windows, window_positions = embedding, positions  # one window: shared by all prompts
-        else:
-            windows = cut_windows(embedding, origins, side, images)
-            window_positions = cut_windows(positions, origins, side)
-        logits, iou = self.mask_decoder(windows, window_positions, sparse, dense, masks)
-        return logits, iou
+            return embedding, positions, sparse, dense  # one window: shared by all prompts
+        windows = cut_windows(embedding, origins, side, images)
+        return windows, cut_windows(positions, origins, side), sparse, dense
 
 
 def cut_windows(x: Tensor, origins: Tensor, side: int, images: Tensor | None = None) -> Tensor:

@@ -100,19 +100,36 @@ class MaskDecoderHQ(MaskDecoder):
         tuple
             Logits (P, 1, 4h, 4w) and the predicted IoU of SAM's mask (P, 1).
         """
+        plain, refined, iou = self.decode_parts(
+            image, details, image_pe, sparse, dense, multimask=multimask
+        )
+        return refined if hq_only else refined + plain, iou
+
+    def decode_parts(
+        self,
+        image: Tensor,
+        details: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor | None,
+        dense: Tensor,
+        *,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Like `decode_hq`: logits (P, 1, 4h, 4w) of SAM's mask and of the HQ token, and the IoU.
+
+        They are not added up yet.
+        """
         tokens, source = self.attend(image, image_pe, sparse, dense)
         upscaled = self.upscale(source)  # (P, C/8, 4h, 4w)
         masks = slice(1, None) if multimask else slice(0, 1)
         iou: Tensor = self.iou_prediction_head(tokens[:, 0])[:, masks]
         best = iou.argmax(dim=1, keepdim=True)  # (P, 1)
-        logits = self._hq_logits(
+        rows = torch.arange(len(best), device=best.device)[:, None]
+        weights = self.mask_weights(tokens, masks)[rows, best]  # (P, 1, C/8)
+        refined = self._hq_logits(
             upscaled, details, self.hf_mlp(tokens[:, 1 + self.num_mask_tokens])
         )
-        if not hq_only:
-            weights = self.mask_weights(tokens, masks)  # (P, M, C/8)
-            rows = torch.arange(len(best), device=best.device)
-            logits = logits + pixel_products(upscaled, weights[rows[:, None], best])
-        return logits, iou.gather(1, best)
+        return pixel_products(upscaled, weights), refined, iou.gather(1, best)
 
     def _hq_logits(self, upscaled: Tensor, details: Tensor, weights: Tensor) -> Tensor:
         """Products (P, 1, 4h, 4w) of the fused features with the HQ token's weights (P, C/8)."""

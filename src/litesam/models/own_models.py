@@ -89,5 +89,8 @@ def _spec(base: ModelSpec, name: str, title: str, entry: dict[str, object]) -> M
         size_bytes=int(str(entry["size_bytes"])),
         approx_bytes=None,
         own=True,
+        recipe=None,
     )
-    return replace(base, name=name, title=title, weights=weights, encoder=base.encoder_name)
+    # An HQ model stays one; its own file has the HQ decoder.
+    hq = name if base.hq == base.name else base.hq
+    return replace(base, name=name, title=title, weights=weights, encoder=base.encoder_name, hq=hq)

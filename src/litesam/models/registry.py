@@ -14,11 +14,12 @@ from litesam.models.catalogue.edge_sam import EDGE_SAM
 from litesam.models.catalogue.efficient_sam import EFFICIENT_SAM
 from litesam.models.catalogue.efficientvit_sam import EFFICIENTVIT_SAM
 from litesam.models.catalogue.fast_sam import FAST_SAM
-from litesam.models.catalogue.lite_sam import LITE_SAM
+from litesam.models.catalogue.lite_sam import LITE_SAM, LITE_SAM_HQ
 from litesam.models.catalogue.mobile_sam import MOBILE_SAM, MOBILE_SAM_HQ
 from litesam.models.catalogue.mobilesam_v2 import MOBILE_SAM_V2, MOBILE_SAM_V2_ENCODERS
 from litesam.models.catalogue.sam import HQ_SAM, SAM
 from litesam.models.own_models import own_models
+from litesam.models.weights_files import find_weights
 
 if TYPE_CHECKING:
     from litesam.types import ModelSpec
@@ -36,13 +37,23 @@ MODELS: tuple[ModelSpec, ...] = (
     *FAST_SAM,
 )
 
+#: Models whose weights nobody has published: litesam trains them (`WeightsSpec.recipe`). Each is
+#: listed from the moment that its file lies in the weights folder.
+TRAINABLE: tuple[ModelSpec, ...] = (*LITE_SAM_HQ,)
+
 #: Image encoders with a file of their own, of models with ``encoder_from``; no models themselves.
 ENCODERS: tuple[ModelSpec, ...] = MOBILE_SAM_V2_ENCODERS
 
 
+def known_models() -> tuple[ModelSpec, ...]:
+    """Return the specs of all networks that a whole weights file can be of."""
+    return (*MODELS, *TRAINABLE)
+
+
 def list_models() -> tuple[ModelSpec, ...]:
     """Return the specs of all models, the default first, the user's own last."""
-    return (*MODELS, *own_models(MODELS))
+    trained = (spec for spec in TRAINABLE if find_weights(spec) is not None)
+    return (*MODELS, *trained, *own_models(known_models()))
 
 
 def get_spec(name: str) -> ModelSpec:
@@ -53,14 +64,14 @@ def get_spec(name: str) -> ModelSpec:
     UnknownModelError
         If no model has that name; the message lists close matches.
     """
-    for spec in (*MODELS, *ENCODERS):
+    for spec in (*known_models(), *ENCODERS):
         if spec.name == name:
             return spec
-    own = own_models(MODELS)
+    own = own_models(known_models())
     for spec in own:
         if spec.name == name:
             return spec
-    names = [spec.name for spec in (*MODELS, *own)]
+    names = [spec.name for spec in (*known_models(), *own)]
     close = get_close_matches(str(name).lower().replace("-", "_").replace(" ", "_"), names, n=2)
     hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
     raise UnknownModelError(

@@ -44,6 +44,7 @@ RgbArray = npt.NDArray[np.uint8]
 #: weights_hash)``.
 _FAMILIES = {
     "edge_sam": "litesam.predictors.edge_sam:EdgeSamPredictor",
+    "hq_lite_sam": "litesam.predictors.hq_lite_sam:HqLiteSamPredictor",
     "hq_sam": "litesam.predictors.hq_sam:HqSamPredictor",
     "efficient_sam": "litesam.predictors.efficient_sam:EfficientSamPredictor",
     "fast_sam": "litesam.predictors.fast_sam:FastSamPredictor",
@@ -377,12 +378,14 @@ def load_predictor(
     WeightsError
         If the weights are missing, damaged or of another model.
     """
-    from litesam.models.hq import hq_spec
+    from litesam.models.hq import check_hq_trained, hq_spec
     from litesam.models.weights import encoder_hash, load_network, resolve_weights
     from litesam.models.weights_files import files_hash
 
     spec = hq_spec(get_spec(name), hq)
     _check_loadable(spec, encoder_weights)
+    if weights is None:
+        check_hq_trained(spec, hq)
     target = resolve_device(device)
     paths = [resolve_weights(spec, weights)]
     if spec.encoder_from is not None:

@@ -6,12 +6,11 @@ predictor (Apache-2.0).
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import torch
 
+from litesam.predictors.details import RecentDetails
 from litesam.predictors.sam import SamPredictor
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
     from litesam.models.sam_hq import SamHQ
     from litesam.types import Embedding, ModelSpec, PromptBatch
-
-#: Images whose fine features are kept, 8 MB each: the tiles that a person works on.
-_IMAGES_IN_MEMORY = 4
 
 
 class HqSamPredictor(SamPredictor):
@@ -55,9 +51,7 @@ class HqSamPredictor(SamPredictor):
     ) -> None:
         super().__init__(spec, network, device, weights_hash, encoder_hash)
         self.hq_only = hq_only
-        # With the embedding, so that its identity stays its own.
-        self._recent: OrderedDict[int, tuple[Embedding, Tensor]] = OrderedDict()
-        self._recent_lock = threading.Lock()
+        self._recent = RecentDetails()
 
     def _decode_chunk(
         self, embedding: Embedding, image: Tensor, prompts: PromptBatch, multimask: bool
@@ -65,7 +59,7 @@ class HqSamPredictor(SamPredictor):
         points, labels, boxes, masks = self._prompt_tensors(prompts, embedding.frame)
         return self._network.decode_hq(
             image,
-            self._details(embedding, image),
+            self._recent.get(embedding, lambda: self._details(embedding, image)),
             self._positions,
             points,
             labels,
@@ -76,16 +70,6 @@ class HqSamPredictor(SamPredictor):
         )
 
     def _details(self, embedding: Embedding, image: Tensor) -> Tensor:
-        """Fine features of an embedding, computed once while it is in use."""
-        with self._recent_lock:
-            if id(embedding) in self._recent:
-                self._recent.move_to_end(id(embedding))
-                return self._recent[id(embedding)][1]
         early = self._tensor(embedding.features["early"])[None].float()
         early = early.contiguous(memory_format=torch.channels_last)
-        details = self._network.details(image, early)
-        with self._recent_lock:
-            self._recent[id(embedding)] = (embedding, details)
-            while len(self._recent) > _IMAGES_IN_MEMORY:
-                self._recent.popitem(last=False)
-        return details
+        return self._network.details(image, early)

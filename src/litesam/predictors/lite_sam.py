@@ -68,7 +68,8 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         with torch.inference_mode():
             image = self._image(embedding)
             tensors = self._complete_prompts(image, prompts, embedding)
-            groups = self._decode_groups(image, tensors, slice(1, 4) if multimask else slice(0, 1))
+            masks = slice(1, 4) if multimask else slice(0, 1)
+            groups = self._decode_groups(embedding, image, tensors, masks)
         return self._join(groups, len(prompts), embedding.frame)
 
     def batches(
@@ -196,7 +197,9 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
                 sides[needed <= side] = side
         return sides
 
-    def _decode_groups(self, image: Tensor, prompts: WindowPrompts, masks: slice) -> list[_Group]:
+    def _decode_groups(
+        self, embedding: Embedding, image: Tensor, prompts: WindowPrompts, masks: slice
+    ) -> list[_Group]:
         """Decode every prompt in its window; masks that reach the border of it in a larger one."""
         sides = self._sides(prompts)
         extents = self._extents(prompts)
@@ -210,7 +213,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
                 origins = np.round(centres[indices] / stride - side / 2).astype(np.int64)
                 origins = np.clip(origins, 0, grid - side)
                 logits, iou = self._decode_chunk_windows(
-                    image, prompts, indices, origins, side, masks
+                    embedding, image, prompts, indices, origins, side, masks
                 )
                 cut = _reaches_border(logits, iou, origins, side, grid)
                 sides[indices[cut]] = WINDOWS[min(WINDOWS.index(side) + 1, len(WINDOWS) - 1)]
@@ -223,6 +226,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
 
     def _decode_chunk_windows(
         self,
+        embedding: Embedding,
         image: Tensor,
         prompts: WindowPrompts,
         indices: IntArray,
@@ -247,10 +251,23 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
             None if prompts.boxes is None else prompts.boxes[index],
             earlier,
         )
-        logits, iou = self._network.decode_windows(
-            image, self._positions, corner, side, chosen, masks
-        )
+        logits, iou = self._window_logits(embedding, image, corner, side, chosen, masks)
         return logits.cpu().numpy(), iou.cpu().numpy()
+
+    def _window_logits(
+        self,
+        embedding: Embedding,
+        image: Tensor,
+        origins: Tensor,
+        side: int,
+        prompts: WindowPrompts,
+        masks: slice,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (P, M, 4 * side, 4 * side) and predicted IoU (P, M); see
+        `LiteSAM.decode_windows`.
+        """
+        del embedding  # for decoders that need more of it than the image feature
+        return self._network.decode_windows(image, self._positions, origins, side, prompts, masks)
 
     def _join(self, groups: list[_Group], count: int, frame: Frame) -> Masks:
         """One `Masks` of all groups; smaller windows are padded to the largest."""

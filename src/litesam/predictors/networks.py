@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from litesam.types import AnyArray, ModelSpec, PromptBatch
 
 #: Features that are kept in another type than float32. The early feature only refines edges and
-#: would be the largest part of an embedding.
-_STORED_AS = {"early": torch.float16}
+#: would be the largest part of an embedding; the pixels of the picture were whole numbers.
+_STORED_AS = {"early": torch.float16, "picture": torch.uint8}
 
 NetworkT = TypeVar("NetworkT", bound="Sam | LiteSAM")
 
@@ -88,8 +88,8 @@ class NetworkPredictor(Generic[NetworkT]):
         Returns
         -------
         Embedding
-            ``features["image"]`` is (C, h, w) float32; ``features["early"]``, where the model has
-            one, float16.
+            ``features["image"]`` is (C, h, w) float32; where the model has them,
+            ``features["early"]`` is float16 and ``features["picture"]`` uint8.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class NetworkPredictor(Generic[NetworkT]):
             features = self._network.encode(self.preprocess(rgb, frame))
             arrays = {
                 # Contiguous (C, h, w): the network works in channels-last memory.
-                name: np.ascontiguousarray(_stored(name, feature[0]).cpu().numpy())
+                name: np.ascontiguousarray(self._stored(name, feature[0]).cpu().numpy())
                 for name, feature in features.items()
             }
         return Embedding(arrays, frame, self.spec.encoder_name, self.encoder_hash)
@@ -120,6 +120,18 @@ class NetworkPredictor(Generic[NetworkT]):
         return torch.nn.functional.pad(x, (0, side - content_yx[1], 0, side - content_yx[0]))
 
     # --------------------------------------------------------------------------- arrays and tensors
+
+    def _stored(self, name: str, feature: Tensor) -> Tensor:
+        """Feature in the type that it is kept in; values beyond that type's range become its
+        limits.
+        """
+        dtype = _STORED_AS.get(name, torch.float32)
+        if dtype == feature.dtype:
+            return feature
+        if name == "picture":
+            return (feature * self._std[0] + self._mean[0]).round().clamp(0, 255).to(dtype)
+        limits = torch.finfo(dtype)
+        return feature.clamp(limits.min, limits.max).to(dtype)
 
     def _image(self, embedding: Embedding) -> Tensor:
         """Image feature (1, C, h, w), channels-last in memory."""
@@ -147,12 +159,3 @@ class NetworkPredictor(Generic[NetworkT]):
         # Arrays from a store or a caller may be read-only, which torch only accepts as a copy.
         array = array if array.flags.writeable else array.copy()
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
-
-def _stored(name: str, feature: Tensor) -> Tensor:
-    """Feature in the type that it is kept in; values beyond that type's range become its limits."""
-    dtype = _STORED_AS.get(name, torch.float32)
-    if dtype == feature.dtype:
-        return feature
-    limits = torch.finfo(dtype)
-    return feature.clamp(limits.min, limits.max).to(dtype)

@@ -48,7 +48,8 @@ class Embedding:
     ----------
     features
         Named arrays; ``features["image"]`` is (C, h, w) float32 in SAM-like models. Models with
-        an HQ decoder add ``features["early"]``, (C', h, w) float16.
+        an HQ decoder add ``features["early"]``, (C', h, w) float16, or ``features["picture"]``,
+        the pixels that the network saw, (3, S, S) uint8.
     frame
         Where the region lies in the image and in the model's input.
     model, weights

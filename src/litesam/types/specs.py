@@ -54,6 +54,8 @@ class WeightsSpec:
         first word of their names); they are left out.
     own
         Whether the file is of a model that the user added (`litesam.models.own_models`).
+    recipe
+        Command that makes the file, where nobody has published one; None otherwise.
     """
 
     file: str
@@ -70,11 +72,13 @@ class WeightsSpec:
     page: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
     own: bool = False
+    recipe: str | None = None
 
     @property
     def bundled(self) -> bool:
         """Whether the file is part of the installed package."""
-        return self.url is None and self.page is None and not self.own
+        elsewhere = (self.url, self.page, self.recipe)
+        return not self.own and all(place is None for place in elsewhere)
 
     @property
     def permissive(self) -> bool:

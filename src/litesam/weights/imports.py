@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from litesam.errors import WeightsError
-from litesam.models.registry import ENCODERS, MODELS
+from litesam.models.registry import ENCODERS, known_models
 from litesam.models.weights_files import bundled_dir, file_hash, weights_dir
 from litesam.weights.archives import ArchiveError, packed_file, unpack
 from litesam.weights.places import WeightsStatus, find_spec, record_hash, weights_status
@@ -154,7 +154,7 @@ def _matching(path: Path) -> list[ModelSpec]:
 
     readings = _Readings(path)
     # Encoders last: every file of a whole model holds an encoder, too.
-    for specs in (MODELS, ENCODERS):
+    for specs in (known_models(), ENCODERS):
         found = []
         for spec in specs:
             state = readings.state(spec)
@@ -172,7 +172,7 @@ def _nearest(path: Path) -> str:
 
     readings, best = _Readings(path), 0.0
     nearest = None
-    for spec in MODELS:
+    for spec in known_models():
         wanted, state = set(expected_tensors(spec)), set(readings.state(spec) or ())
         share = len(wanted & state) / len(wanted | state)
         if share > best:

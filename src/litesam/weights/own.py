@@ -13,7 +13,7 @@ from litesam.models.own_models import (
     own_models_file,
     own_weights_name,
 )
-from litesam.models.registry import ENCODERS, MODELS
+from litesam.models.registry import ENCODERS, known_models
 from litesam.models.weights_files import file_hash, weights_dir
 from litesam.weights.imports import copy_weights, recognise_weights
 from litesam.weights.places import find_spec, remove_weights, weights_status
@@ -36,9 +36,9 @@ def check_own_name(name: str, *, overwrite: bool = False) -> None:
             f"{name!r} cannot be the name of a model; use small letters, digits, _ and - only, 64 "
             "at most, such as 'my_nuclei'."
         )
-    if name in {spec.name for spec in (*MODELS, *ENCODERS)}:
+    if name in {spec.name for spec in (*known_models(), *ENCODERS)}:
         raise ConfigError(f"{name!r} is a model of litesam; choose another name for your own.")
-    if not overwrite and name in {spec.name for spec in own_models(MODELS)}:
+    if not overwrite and name in {spec.name for spec in own_models(known_models())}:
         raise ConfigError(
             f"You have a model {name!r} already. Choose another name, replace it (overwrite=True, "
             f"--overwrite), or remove it first: litesam models remove {name}."
@@ -89,7 +89,7 @@ def add_own_model(
     if not bases:
         raise WeightsError(f"{path} holds weights of no model that is known here.")
     spec = find_spec(bases[0])
-    if spec.name not in {model.name for model in MODELS} or spec.encoder_from is not None:
+    if spec.name not in {model.name for model in known_models()} or spec.encoder_from is not None:
         raise ConfigError(f"{spec.name!r} cannot be the base of a model; it is not whole.")
     check_weights(spec, path)
     sha256 = file_hash(path)
@@ -122,7 +122,7 @@ def remove_own_model(name: str) -> tuple[Path, ...]:
     WeightsError
         If a file cannot be changed.
     """
-    if name not in {spec.name for spec in own_models(MODELS)}:
+    if name not in {spec.name for spec in own_models(known_models())}:
         raise UnknownModelError(f"You have no model {name!r} of your own.")
     removed = remove_weights(name)
     change_table(own_models_file(), name, None)

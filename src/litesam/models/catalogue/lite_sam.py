@@ -1,6 +1,8 @@
-"""Lite-SAM: our own model and weights."""
+"""Lite-SAM: our own model and weights, and its HQ decoder."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from litesam.models.catalogue.shared import SAM_FEATURE, SAM_MEAN, SAM_PROMPTS, SAM_STD
 from litesam.types import ModelSpec, WeightsSpec
@@ -15,10 +17,11 @@ LITE_SAM = (
         resize="longest_side",
         pixel_mean=SAM_MEAN,
         pixel_std=SAM_STD,
-        feature_shapes={"image": SAM_FEATURE},
+        # The picture is for the HQ decoder: a fifth of the embedding, so that it is always there.
+        feature_shapes={"image": SAM_FEATURE, "picture": (3, 512, 512)},
         prompts=SAM_PROMPTS,
         proposals=("auto_ppn", "grid", "boxes"),
-        hq=None,
+        hq="lite_sam_hq",
         weights=WeightsSpec(
             file="lite_sam.safetensors",
             url=None,
@@ -40,5 +43,29 @@ LITE_SAM = (
             },
         },
         proposer=None,
+        encoder="lite_sam",
+    ),
+)
+
+LITE_SAM_HQ = (
+    replace(
+        LITE_SAM[0],
+        name="lite_sam_hq",
+        title="Lite-SAM HQ",
+        family="hq_lite_sam",
+        builder="litesam.models.lite_sam_hq:build",
+        weights=WeightsSpec(
+            file="lite_sam_hq.safetensors",
+            url=None,
+            sha256=None,
+            size_bytes=None,
+            approx_bytes=9_000_000,
+            licence="BSD-3-Clause",
+            recipe="litesam train-hq FOLDER --run DIR --export lite_sam_hq.safetensors, then "
+            "litesam models import lite_sam_hq.safetensors",
+        ),
+        parameters=4_455_529,
+        paper="After Fu et al. 2024, arXiv:2407.08965, and Ke et al. 2023, Segment Anything in "
+        "High Quality, arXiv:2306.01567; unspecified parts and weights are our own",
     ),
 )

@@ -104,6 +104,11 @@ class LiteViT(nn.Module):
         self.centre = nn.BatchNorm2d(embed_dim)
         self.norm = LayerNorm2d(embed_dim)
 
+    def early(self, x: Tensor) -> Tensor:
+        """First layer alone: (B, 3, S, S) -> (B, 24, S/2, S/2)."""
+        first: Tensor = self.stem[:4](x)  # local contrast, convolution, norm, activation
+        return first
+
     def forward(self, x: Tensor) -> Tensor:
         """Encode (B, 3, S, S) as (B, C, S/8, S/8)."""
         x = self.stem(x)

@@ -1,0 +1,176 @@
+"""Lite-SAM with an HQ token: SAM's mask refined by what the first layers see of the picture.
+
+After Ke et al. 2023, "Segment Anything in High Quality", Sec. 3.2: an HQ output token, whose
+weights are multiplied with fine features that join an early feature of the encoder, its last one
+and those of the mask decoder. What differs, because Lite-SAM decodes objects in windows and has a
+decoder that is a tenth as dear as SAM's (``docs/decisions/0006-hq-for-lite-sam.md``):
+
+* The early feature is that of LiteViT's first layer, of half the picture's side: the embedding
+  holds the layers after it already. It is computed from the picture, which is a fifth of its size
+  and lies in the embedding.
+* What depends on the picture alone is computed once; windows are cut from it.
+* The HQ token is added to the mask decoder's own token of the mask that is refined, after the
+  transformer, instead of going through it: there every token costs 6 % of a decode. So the mask
+  before stays exactly what it is without HQ, and the token knows which of three it refines.
+* The features of the mask decoder are mixed by one small product for each pixel instead of two
+  3×3 convolutions, which alone would cost most of a decode.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from litesam.models.layers import MLP, LayerNorm2d
+from litesam.models.lite_sam import LiteSAM, cut_windows
+from litesam.models.mask_decoder import pixel_products
+
+if TYPE_CHECKING:
+    from litesam.models.prompt_maps import WindowPrompts
+    from litesam.types import ModelSpec
+
+
+class WindowHQ(nn.Module):
+    """The HQ token and its fine features.
+
+    Parameters
+    ----------
+    channels
+        Width C of the embedding; the mask decoder's pixels have C / 8.
+    early_channels
+        Width of the encoder's early feature.
+    width
+        Width F of the fused features.
+    """
+
+    def __init__(self, channels: int = 256, early_channels: int = 24, width: int = 16) -> None:
+        super().__init__()
+        self.token = nn.Embedding(1, channels)
+        self.mlp = MLP(channels, channels, width + 1, 3)
+        self.early = nn.Sequential(
+            nn.Conv2d(early_channels, 2 * width, kernel_size=3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(2 * width, 2 * width, kernel_size=3, padding=1, groups=2 * width),
+            nn.GELU(),
+            nn.Conv2d(2 * width, width, kernel_size=1),
+        )
+        self.late = nn.Sequential(
+            nn.ConvTranspose2d(channels, 2 * width, kernel_size=2, stride=2),
+            LayerNorm2d(2 * width),
+            nn.GELU(),
+            nn.ConvTranspose2d(2 * width, width, kernel_size=2, stride=2),
+        )
+        self.mix = nn.Linear(channels // 8, width, bias=False)
+        # The training starts from SAM's masks.
+        last = self.mlp.layers[-1]
+        assert isinstance(last, nn.Linear)  # for mypy
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def details(self, image: Tensor, early: Tensor) -> Tensor:
+        """Fine features of images, the same for all prompts.
+
+        Parameters
+        ----------
+        image
+            Embeddings (B, C, h, w).
+        early
+            Early features (B, C', 4h, 4w).
+
+        Returns
+        -------
+        Tensor
+            (B, F, 4h, 4w).
+        """
+        shallow: Tensor = self.early(early)
+        deep: Tensor = self.late(image)
+        return shallow + deep
+
+    def forward(self, upscaled: Tensor, details: Tensor, token: Tensor) -> Tensor:
+        """Logits (P, 1, s, s) of the HQ token.
+
+        Parameters
+        ----------
+        upscaled
+            The mask decoder's pixels (P, C/8, s, s).
+        details
+            `details` of the same windows (P, F, s, s).
+        token
+            The mask decoder's token of the mask that is refined (P, C).
+        """
+        weights: Tensor = self.mlp(token + self.token.weight)  # (P, F + 1): and a constant
+        mixed = pixel_products(upscaled, self.mix.weight[None])
+        fused = F.relu_(mixed.add_(details))
+        return pixel_products(fused, weights[:, None, :-1]) + weights[:, -1, None, None, None]
+
+
+class LiteSAMHQ(LiteSAM):
+    """Lite-SAM with `WindowHQ` beside its mask decoder; ``details`` once, then decode windows."""
+
+    def __init__(self, input_px: int = 512, grid_side: int = 64, mlp_dim: int = 1024) -> None:
+        super().__init__(input_px, grid_side, mlp_dim)
+        self.hq = WindowHQ()
+
+    def details(self, image: Tensor, picture: Tensor) -> Tensor:
+        """Fine features (B, F, S/2, S/2) of embeddings (B, C, h, w) and their pictures.
+
+        ``picture`` is the network's input (B, 3, S, S).
+        """
+        picture = picture.contiguous(memory_format=torch.channels_last)
+        return self.hq.details(image, self.image_encoder.early(picture))
+
+    def decode_parts(
+        self,
+        embedding: Tensor,
+        details: Tensor,
+        positions: Tensor,
+        origins: Tensor,
+        side: int,
+        prompts: WindowPrompts,
+        *,
+        multimask: bool,
+        images: Tensor | None = None,
+        offset_xy: tuple[int, int] = (0, 0),
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decode P prompts to one mask each, in windows.
+
+        Parameters
+        ----------
+        embedding, positions, origins, side, prompts, images, offset_xy
+            As in `LiteSAM.decode_windows`.
+        details
+            Result of `details` of the same images.
+        multimask
+            Refine the mask of the tokens 1–3 with the highest predicted IoU instead of that of
+            token 0.
+
+        Returns
+        -------
+        tuple
+            Logits (P, 1, 4 * side, 4 * side) of SAM's mask, those of the HQ token, and the
+            predicted IoU (P, 1) of SAM's mask.
+        """
+        windows, window_positions, sparse, dense = self.window_inputs(
+            embedding, positions, origins, side, prompts, images, offset_xy
+        )
+        decoder = self.mask_decoder
+        tokens, source = decoder.attend(windows, window_positions, sparse, dense)
+        upscaled = decoder.upscale(source)
+        masks = slice(1, 4) if multimask else slice(0, 1)
+        iou: Tensor = decoder.iou_prediction_head(tokens[:, 0])[:, masks]
+        best = iou.argmax(dim=1, keepdim=True)  # (P, 1)
+        rows = torch.arange(len(best), device=best.device)
+        weights = decoder.mask_weights(tokens, masks)[rows[:, None], best]  # (P, 1, C/8)
+        fine = cut_windows(details, 4 * origins, 4 * side, images)
+        refined: Tensor = self.hq(upscaled, fine, tokens[rows, 1 + masks.start + best[:, 0]])
+        return pixel_products(upscaled, weights), refined, iou.gather(1, best)
+
+
+def build(spec: ModelSpec | None = None) -> LiteSAMHQ:
+    """Build the network with random weights, as the registry's spec says or with the defaults."""
+    if spec is None:
+        return LiteSAMHQ()
+    return LiteSAMHQ(input_px=spec.input_px, grid_side=spec.feature_shapes["image"][1])

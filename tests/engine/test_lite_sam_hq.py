@@ -1,0 +1,170 @@
+"""Lite-SAM's HQ token: what it adds, where, and that it starts from the masks without it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import litesam
+from litesam.errors import WeightsError
+from litesam.models.lite_sam_hq import LiteSAMHQ, build
+from litesam.models.prompt_maps import WindowPrompts
+from litesam.models.registry import MODELS, get_spec
+from litesam.models.weights import load_state_dict
+from litesam.models.weights_files import weights_dir
+from litesam.predictors import load_predictor, make_predictor
+from litesam.types import PromptBatch
+from litesam.weights import import_weights, recognise_weights, weights_status
+from weights import build_network, fill_network, filled_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SPEC = get_spec("lite_sam_hq")
+CLICKS = PromptBatch(points=[[[40, 60]], [[70, 100]]], labels=[[1], [1]])
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("LITESAM_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def rgb() -> np.ndarray:
+    random = np.random.default_rng(5)
+    yy, xx = np.mgrid[:90, :120]
+    spots = 150 * ((yy - 40) ** 2 + (xx - 60) ** 2 < 300)
+    grey = (spots + random.normal(50, 8, (90, 120))).clip(0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+@pytest.fixture(scope="module")
+def network() -> LiteSAMHQ:
+    network: LiteSAMHQ = fill_network(build_network(SPEC)).eval()
+    return network.requires_grad_(False)
+
+
+def _decode(network: LiteSAMHQ, x: torch.Tensor, *, multimask: bool):
+    image = network.encode(x)["image"]
+    prompts = WindowPrompts(
+        torch.tensor([[[100.0, 120.0]], [[300.0, 200.0]]]), torch.ones(2, 1, dtype=torch.long)
+    )
+    origins = torch.tensor([[4, 6], [20, 30]])
+    positions = network.prompt_encoder.dense_positions()
+    details = network.details(image, x)
+    parts = network.decode_parts(
+        image, details, positions, origins, 16, prompts, multimask=multimask
+    )
+    masks = slice(1, 4) if multimask else slice(0, 1)
+    plain = network.decode_windows(image, positions, origins, 16, prompts, masks)
+    return parts, plain, details
+
+
+@pytest.mark.parametrize("multimask", [False, True])
+def test_mask_before_is_the_best_one_of_lite_sam(network: LiteSAMHQ, multimask: bool) -> None:
+    torch.manual_seed(0)
+    (plain, refined, iou), (logits, all_iou), details = _decode(
+        network, torch.randn(1, 3, 512, 512), multimask=multimask
+    )
+    assert plain.shape == refined.shape == (2, 1, 64, 64)
+    assert details.shape == (1, 16, 256, 256)
+    best = all_iou.argmax(dim=1)
+    torch.testing.assert_close(plain[:, 0], logits[torch.arange(2), best], rtol=0, atol=1e-4)
+    torch.testing.assert_close(iou[:, 0], all_iou.amax(dim=1))
+    assert refined.std() > 0.1
+
+
+def test_hq_logits_are_those_of_the_plain_formula(network: LiteSAMHQ) -> None:
+    torch.manual_seed(0)
+    upscaled, details = torch.randn(2, 32, 8, 8), torch.randn(2, 16, 8, 8)
+    token = torch.randn(2, 256)
+    head = network.hq
+    weights = head.mlp(token + head.token.weight)
+    mixed = torch.einsum("fc,pcyx->pfyx", head.mix.weight, upscaled)
+    wanted = torch.einsum("pf,pfyx->pyx", weights[:, :-1], (mixed + details).clamp(min=0.0))
+    wanted = wanted + weights[:, -1, None, None]
+    result = head(upscaled, details, token)
+    torch.testing.assert_close(result[:, 0], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_untrained_token_says_nothing() -> None:
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        (_, refined, _), _, _ = _decode(build().eval(), torch.randn(1, 3, 512, 512), multimask=True)
+    assert not refined.any()
+
+
+def test_details_see_single_pixels(network: LiteSAMHQ) -> None:
+    """The embedding's cells are 8 pixels wide, the details 2."""
+    x = torch.zeros(1, 3, 512, 512)
+    image = network.encode(x)["image"]
+    before = network.details(image, x)
+    x[0, :, 200, 301] = 3.0
+    changed = (network.details(image, x) - before).abs().amax(dim=1)[0]
+    peak = divmod(int(changed.argmax()), changed.shape[1])
+    assert abs(peak[0] - 100) <= 2
+    assert abs(peak[1] - 150) <= 2
+
+
+def test_picture_is_kept_as_it_was_and_padded_with_zeros(
+    network: LiteSAMHQ, rgb: np.ndarray
+) -> None:
+    predictor = make_predictor(SPEC, fill_network(build_network(SPEC)), "cpu", "some hash")
+    embedding = predictor.encode(rgb)
+    picture = embedding.features["picture"]
+    assert (picture.dtype, picture.shape) == (np.uint8, (3, 512, 512))
+    frame = embedding.frame
+    x = predictor.preprocess(rgb, frame)
+    image = torch.from_numpy(embedding.features["image"])[None]
+    with torch.inference_mode():
+        details = predictor._details(embedding, image)
+        torch.testing.assert_close(details, predictor._network.details(image, x))
+
+
+def test_masks_of_both_modes_and_of_lite_sam(tmp_path: Path, rgb: np.ndarray) -> None:
+    """The same encoder: one embedding serves all; the sum is that of mask and HQ mask."""
+    file = filled_weights("lite_sam_hq", tmp_path)
+    plain = load_predictor("lite_sam", filled_weights("lite_sam", tmp_path), "cpu")
+    both = load_predictor("lite_sam", file, "cpu", hq=True)
+    alone = load_predictor("lite_sam", file, "cpu", hq="only")
+    assert both.spec.name == alone.spec.name == "lite_sam_hq"
+    assert both.encoder_hash == plain.encoder_hash
+    embedding = plain.encode(rgb)
+    masks = [one.decode(embedding, CLICKS, multimask=False) for one in (plain, both, alone)]
+    assert [one.logits.shape for one in masks] == [(2, 1, 256, 256)] * 3
+    inside = masks[0].logits > -30  # windows; what is outside is not added up
+    inside &= masks[2].logits > -30
+    total = masks[0].logits + masks[2].logits
+    np.testing.assert_allclose(masks[1].logits[inside], total[inside], rtol=0, atol=1e-2)
+    for one in masks[1:]:
+        np.testing.assert_allclose(one.predicted_iou, masks[0].predicted_iou, atol=1e-4)
+    assert both.decode(embedding, CLICKS, multimask=True).logits.shape[1] == 1
+    again = both.decode(embedding, replace(CLICKS, low_res_masks=masks[1].logits[:, 0]))
+    assert np.isfinite(again.logits).all()
+
+
+def test_without_weights_the_switch_says_what_to_do(home: Path) -> None:
+    with pytest.raises(WeightsError, match=r"litesam train-hq .*'mobile_sam'") as caught:
+        load_predictor("lite_sam", hq=True)
+    assert "hq=False" in str(caught.value)
+    with pytest.raises(WeightsError, match="litesam train-hq"):
+        load_predictor("lite_sam_hq")
+
+
+def test_is_listed_once_its_file_is_there(home: Path, tmp_path: Path) -> None:
+    assert litesam.list_models() == MODELS
+    assert not weights_status("lite_sam_hq").present
+    file = tmp_path / "trained.safetensors"
+    save_file(load_state_dict(filled_weights("lite_sam_hq", tmp_path)), file)
+    assert recognise_weights(file) == ("lite_sam_hq",)
+    status = import_weights(file)
+    assert status.path == weights_dir() / SPEC.weights.file
+    assert litesam.list_models() == (*MODELS, SPEC)
+    assert load_predictor("lite_sam", hq="only").spec is SPEC
