@@ -31,7 +31,8 @@ CLOSE = {"rtol": 0.0, "atol": 5e-3}
 DTYPES = {"early": np.float16, "picture": np.uint8}
 
 
-@pytest.fixture(scope="module", params=model_cases())
+# Larger models are the same code with more layers; the parity tests run them always.
+@pytest.fixture(scope="module", params=model_cases(60_000_000))
 def predictor(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Predictor:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: 24 layers of 16.8 MB, as linear layers or as convolutions whose memory layout has to change.
+#: 40 layers of 16.8 MB, as linear layers or as convolutions whose memory layout has to change.
 _COMMON = """
 import sys
 from dataclasses import replace
@@ -28,10 +28,10 @@ class Large(nn.Module):
         self.layers = nn.ModuleList(layers)
 
 def build_linear(spec):
-    return Large(nn.Linear(2048, 2048, bias=False) for _ in range(24))
+    return Large(nn.Linear(2048, 2048, bias=False) for _ in range(40))
 
 def build_conv(spec):
-    layers = (nn.Conv2d(1024, 455, 3, bias=False) for _ in range(24))
+    layers = (nn.Conv2d(1024, 455, 3, bias=False) for _ in range(40))
     return Large(layers).to(memory_format=torch.channels_last)
 
 def spec_of(builder):
@@ -72,7 +72,7 @@ def test_one_copy_in_memory(name: str, builder: str, dtype: torch.dtype, tmp_pat
     path = tmp_path / name
     values = {
         f"layers.{index}.weight": torch.full(_SHAPES[builder], 0.5, dtype=dtype)
-        for index in range(24)
+        for index in range(40)
     }
     (save_file if path.suffix == ".safetensors" else torch.save)(values, path)
     del values
