@@ -31,6 +31,16 @@ def undo(viewer: "napari.viewer.Viewer") -> None:
     _controller(viewer).undo()
 
 
+def redo(viewer: "napari.viewer.Viewer") -> None:
+    """Do again what was taken back."""
+    _controller(viewer).redo()
+
+
+def next_candidate(viewer: "napari.viewer.Viewer") -> None:
+    """Show the next of the masks for a click."""
+    _controller(viewer).next_candidate()
+
+
 def clear_prompts(viewer: "napari.viewer.Viewer") -> None:
     """Remove the prompts of the current object."""
     _controller(viewer).clear_prompts()

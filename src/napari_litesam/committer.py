@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -94,22 +94,34 @@ class Committer:
         return Outcome(True, text)
 
     def undo(self) -> Outcome:
-        """Take back the last change of the prompts, the last commit or the last everything."""
-        step = self._history.pop()
+        """Take back the last change of the prompts, choice, commit or everything."""
+        step = self._history.undo()
         if step is None:
             return Outcome(False, "There is nothing to undo.")
         text, written = "Undone.", step.written
         if written is not None and written.layer in self._viewer.layers:
             label_layer.withdraw(written)
             text = f"Undone: {written.objects} object(s) taken out of {written.layer.name!r}."
-        self.restore(step.prompts)
+        self._restore_now()
+        return Outcome(True, text)
+
+    def redo(self) -> Outcome:
+        """Do again what was taken back last."""
+        step = self._history.redo()
+        if step is None:
+            return Outcome(False, "There is nothing to redo.")
+        text, written = "Done again.", step.written
+        if written is not None and written.layer in self._viewer.layers:
+            label_layer.write_again(written)
+            text = f"Done again: {written.objects} object(s) put into {written.layer.name!r}."
+        self._restore_now()
         return Outcome(True, text)
 
     def clear_prompts(self) -> Outcome:
         """Remove all prompts and words of the current object, in every plane."""
         words = self._state.settings.words
         self._state.update(words=None)
-        if self._layers.prompts is None or self._history.last.empty:
+        if self._layers.prompts is None or self._history.now.prompts.empty:
             if words is not None:
                 return Outcome(True, "Words cleared.")
             return Outcome(False, "There are no prompts to clear.")
@@ -119,11 +131,16 @@ class Committer:
 
     def restore(self, snapshot: PromptSnapshot) -> None:
         """Put the prompts to a snapshot without making that a step of undo."""
-        self._history.last = snapshot
-        prompts = self._layers.prompts
+        self._history.set_prompts(snapshot)
+        self._restore_now()
+
+    def _restore_now(self) -> None:
+        """Put the layers to the prompts of now."""
+        now, prompts = self._history.now, self._layers.prompts
         if prompts is not None:
-            prompts.restore(snapshot)
-            self._history.last = prompts.snapshot()
+            prompts.restore(now.prompts)
+            # What the layers made of it, in case that they round; the choice stays.
+            self._history.now = replace(now, prompts=prompts.snapshot())
 
     def _clear_plane(self, plane: PlaneRequest) -> None:
         self._state.update(words=None)

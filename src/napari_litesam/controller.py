@@ -19,11 +19,11 @@ from litesam.errors import LiteSamError
 from litesam.types import PointLabel, Progress
 from napari_litesam.committer import Committer, Outcome
 from napari_litesam.current_object import CurrentObject
-from napari_litesam.history import History
+from napari_litesam.history import Choice, History
 from napari_litesam.model_switch import ModelSwitch
 from napari_litesam.plane_jobs import Found, PlaneJobs
 from napari_litesam.prompt_layers import PromptLayers, PromptSnapshot
-from napari_litesam.reasons import Situation, commit_reason, disabled_reasons
+from napari_litesam.reasons import Situation, candidate_reason, commit_reason, disabled_reasons
 from napari_litesam.reports import Reporter
 from napari_litesam.requests import (
     NotReady,
@@ -81,7 +81,14 @@ class Controller:
         self.models = ModelSwitch(state, self._pool, specs)
         self._layers = ViewerLayers(
             self.viewer,
-            keys={"C": self.commit, "Shift-C": self.clear_prompts, "Control-Z": self.undo},
+            keys={
+                "C": self.commit,
+                "Shift-C": self.clear_prompts,
+                "N": self.next_candidate,
+                "Shift-N": partial(self.next_candidate, -1),
+                "Control-Z": self.undo,
+                "Control-Shift-Z": self.redo,
+            },
             point_keys={"T": self.toggle_sign},
         )
         self._targets: WeakKeyDictionary[Image, Labels] = WeakKeyDictionary()
@@ -184,8 +191,27 @@ class Controller:
         self._activate(Tool.BOX)
 
     def undo(self) -> None:
-        """Take back the last change of the prompts, the last commit or the last everything."""
+        """Take back the last change of the prompts, choice, commit or everything."""
         self._follow(self._committer.undo)
+
+    def redo(self) -> None:
+        """Do again what was taken back last."""
+        self._follow(self._committer.redo)
+
+    def next_candidate(self, step: int = 1) -> None:
+        """Show the next of the decoder's masks of the current object; ``step`` -1: the one
+        before.
+        """
+        candidate, shown = self._current.next_candidate(step), self._current.ready
+        if candidate is None or shown is None:
+            self._reporter.refuse(candidate_reason(self._candidates()))
+            return
+        self._history.choose(Choice(shown.request.plane.index, candidate))
+        self._schedule()
+
+    def _candidates(self) -> int:
+        candidate = self.state.candidate
+        return 0 if candidate is None else candidate.count
 
     def clear_prompts(self) -> None:
         """Remove all prompts of the current object, in every plane."""
@@ -340,7 +366,11 @@ class Controller:
                 level = Level.WARNING if request.warns else Level.READY
                 self.state.report(level, f"{self._note} {reason}".strip())
         else:
-            self._current.ask(request, self.models.spec)
+            choice = self._history.now.choice
+            here = choice is not None and choice.index == request.plane.index
+            self._current.ask(
+                request, self.models.spec, choice.candidate if choice and here else None
+            )
         self._update_disabled()
 
     def _tend_layers(self) -> None:
@@ -365,8 +395,10 @@ class Controller:
                     decoding=self._current.lane.busy,
                     shown=self._current.shown is not None,
                     asked=self._current.asked,
-                    can_undo=not self._history.empty,
-                    has_prompts=not self._history.last.empty or settings.words is not None,
+                    can_undo=self._history.can_undo,
+                    can_redo=self._history.can_redo,
+                    candidates=self._candidates(),
+                    has_prompts=not self._history.now.prompts.empty or settings.words is not None,
                     comparing=self.words.lane.busy,
                 ),
             )
@@ -447,7 +479,7 @@ class Controller:
             self._reporter.refuse("Open an image first.")
             return
         if self.prompts is None:
-            self._history.last = PromptSnapshot()
+            self._history.set_prompts(PromptSnapshot())
         self._layers.activate(image, tool, self.state.settings.sign)
         self.state.update(tool=tool)
         self._schedule()

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from litesam.types import BoolArray
 from napari_litesam import segmenters
 from napari_litesam.jobs import Lane
 from napari_litesam.requests import SegmentRequest
-from napari_litesam.state import Level
+from napari_litesam.segmenters import Reply
+from napari_litesam.state import Candidate, Level
 from napari_litesam.variants import point_count
 
 if TYPE_CHECKING:
     from litesam.errors import LiteSamError
-    from litesam.types import ModelSpec
+    from litesam.types import BoolArray, ModelSpec
     from napari_litesam.segmenters import SegmenterPool
     from napari_litesam.state import PluginState
     from napari_litesam.viewer_layers import ViewerLayers
@@ -31,7 +31,12 @@ class Shown:
     """The object in the preview."""
 
     request: SegmentRequest
-    mask: BoolArray
+    reply: Reply
+
+    @property
+    def mask(self) -> BoolArray:
+        """(H, W) bool."""
+        return self.reply.mask
 
 
 class CurrentObject:
@@ -58,6 +63,8 @@ class CurrentObject:
         self._asked: tuple[Any, ...] | None = None
         self._shown: Shown | None = None
         self._awaits_commit = False
+        self._wanted: int | None = None
+        self._best: Reply | None = None
 
     @property
     def asked(self) -> bool:
@@ -75,9 +82,15 @@ class CurrentObject:
         shown = self._shown
         return shown if shown is not None and shown.request.key == self._asked else None
 
-    def ask(self, request: SegmentRequest, spec: ModelSpec) -> None:
-        """Ask for the object of a request, unless that was asked already."""
+    def ask(self, request: SegmentRequest, spec: ModelSpec, candidate: int | None = None) -> None:
+        """Ask for the object of a request, unless that was asked already.
+
+        ``candidate``: which of its masks to show; None: the one of highest predicted IoU.
+        """
+        changed, self._wanted = candidate != self._wanted, candidate
         if request.key == self._asked:
+            if changed and self._best is not None and self.ready is not None:
+                self._show(request, spec, self._best)
             return
         if self._shown is not None and self._shown.request.plane.key != request.plane.key:
             self.hide()
@@ -88,6 +101,18 @@ class CurrentObject:
             partial(self._on_segmented, request, spec),
             self._on_error,
         )
+
+    def next_candidate(self, step: int) -> int | None:
+        """Return the next mask of the object that is not empty; None if there is no other."""
+        shown = self.ready
+        if shown is None:
+            return None
+        reply = shown.reply
+        for distance in range(1, reply.candidates):
+            other = reply.with_candidate(reply.candidate + step * distance)
+            if other.mask.any():
+                return other.candidate
+        return None
 
     def await_commit(self) -> None:
         """Emit `awaited` when the object that is asked for is there."""
@@ -109,7 +134,8 @@ class CurrentObject:
     def forget(self) -> None:
         """Stop; image or model are others now, so the prompts have to be asked again."""
         self.cancel()
-        self._asked = self._shown = None
+        self._asked = None
+        self._set_shown(None)
 
     def ask_again(self) -> None:
         """Let prompts that got no answer be asked again."""
@@ -118,7 +144,7 @@ class CurrentObject:
 
     def hide(self) -> None:
         """Empty the preview."""
-        self._shown = None
+        self._set_shown(None)
         self._layers.hide_preview()
 
     def give_up(self) -> None:
@@ -131,14 +157,31 @@ class CurrentObject:
         self.lane.close()
         self._shown = None
 
+    def _set_shown(self, shown: Shown | None) -> None:
+        """Note what is in the preview, and tell the panel which of the candidates it is."""
+        self._shown = shown
+        candidate = None
+        if shown is not None and shown.reply.result is not None and shown.reply.record is not None:
+            reply, iou = shown.reply, shown.reply.record.predicted_iou
+            candidate = Candidate(reply.candidate, reply.candidates, iou)
+        self._state.show_candidate(candidate)
+
     def _on_error(self, error: LiteSamError) -> None:
         self.give_up()
         self.failed.emit(error)
 
-    def _on_segmented(self, request: SegmentRequest, spec: ModelSpec, result: Any) -> None:
-        image = self._state.settings.image
-        if image is None or request.key != self._asked:
+    def _on_segmented(self, request: SegmentRequest, spec: ModelSpec, result: Reply) -> None:
+        if self._state.settings.image is None or request.key != self._asked:
             return
+        self._show(request, spec, result)
+
+    def _show(self, request: SegmentRequest, spec: ModelSpec, best: Reply) -> None:
+        """Show the wanted candidate of a reply."""
+        image = self._state.settings.image
+        if image is None:
+            return
+        self._best = best
+        result = best if self._wanted is None else best.with_candidate(self._wanted)
         area = int(result.mask.sum())
         if area == 0:
             self.give_up()
@@ -150,10 +193,12 @@ class CurrentObject:
             )
             return
         self._layers.show_preview(image, result.mask)
-        self._shown = Shown(request, result.mask)
+        self._set_shown(Shown(request, result))
         if self._awaits_commit:
             self._awaits_commit = False
             self.awaited.emit()
+            return
+        if result.record is None:
             return
         if request.prompts is None:
             self._state.report(
@@ -163,6 +208,8 @@ class CurrentObject:
             )
             return
         text = f"Object of {area:,} px, predicted IoU {result.record.predicted_iou:.2f}. "
+        if result.candidates > 1:
+            text += f"Candidate {result.candidate + 1} of {result.candidates} (N: next). "
         if spec.max_points is not None and point_count(request.prompts) >= spec.max_points:
             text += f"{spec.title} takes no more points for it: commit it (C)."
         else:

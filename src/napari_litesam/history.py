@@ -1,9 +1,11 @@
-"""Steps of undo of one panel: what the prompts were, and what was written into Labels layers."""
+"""Steps of undo and redo of one panel: what the user had said, and what was written into Labels
+layers.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from napari_litesam.label_layer import Written
 from napari_litesam.prompt_layers import PromptSnapshot
@@ -11,49 +13,105 @@ from napari_litesam.prompt_layers import PromptSnapshot
 _LENGTH = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A candidate mask that the user chose, and the index of its plane."""
+
+    index: tuple[int, ...] | None
+    candidate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """All that undo goes back to, beside pixels.
+
+    Attributes
+    ----------
+    prompts
+        The prompts of all planes.
+    choice
+        The candidate in place of the one of highest predicted IoU; None: that one.
+    """
+
+    prompts: PromptSnapshot = field(default_factory=PromptSnapshot)
+    choice: Choice | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One step of undo: the prompts before it, and what it wrote into a Labels layer."""
+    """A step back or forth: the moment to go to, and the write to take back or to do again."""
 
-    prompts: PromptSnapshot
+    moment: Moment
     written: Written | None = None
 
 
 class History:
-    """The newest steps, and the prompts as they are now.
+    """The newest steps, and the moment of now. A new step makes those that were undone void.
 
     Attributes
     ----------
-    last
-        The prompts after the newest step.
+    now
+        The moment after the newest step.
     """
 
     def __init__(self) -> None:
-        self._steps: deque[Step] = deque(maxlen=_LENGTH)
-        self.last = PromptSnapshot()
+        self._back: deque[Step] = deque(maxlen=_LENGTH)
+        self._forth: list[Step] = []
+        self.now = Moment()
 
     @property
-    def empty(self) -> bool:
-        """Whether there is nothing to undo."""
-        return not self._steps
+    def can_undo(self) -> bool:
+        """Whether there is a step to take back."""
+        return bool(self._back)
 
-    def follow(self, now: PromptSnapshot) -> bool:
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a step that was taken back."""
+        return bool(self._forth)
+
+    def follow(self, prompts: PromptSnapshot) -> bool:
         """Note the prompts of now; return whether that was a step."""
-        if now == self.last:
+        if prompts == self.now.prompts:
             return False
         self.push()
-        self.last = now
+        self.set_prompts(prompts)
         return True
 
-    def push(self, written: Written | None = None) -> None:
-        """Add a step: what is undone goes back to the prompts of now and takes out the write."""
-        self._steps.append(Step(self.last, written))
+    def set_prompts(self, prompts: PromptSnapshot) -> None:
+        """Change the prompts of now as a part of a step; a choice was made for the old ones."""
+        choice = self.now.choice if prompts == self.now.prompts else None
+        self.now = replace(self.now, prompts=prompts, choice=choice)
 
-    def pop(self) -> Step | None:
-        """Take the newest step; None if there is none."""
-        return self._steps.pop() if self._steps else None
+    def choose(self, choice: Choice) -> None:
+        """Choose a candidate, as a step."""
+        self.push()
+        self.now = replace(self.now, choice=choice)
+
+    def push(self, written: Written | None = None) -> None:
+        """Begin a step: undo goes back to the moment of now and takes out the write."""
+        self._back.append(Step(self.now, written))
+        self._forth.clear()
+
+    def undo(self) -> Step | None:
+        """Go one step back and return it; None if there is none."""
+        if not self._back:
+            return None
+        step = self._back.pop()
+        self._forth.append(Step(self.now, step.written))
+        self.now = step.moment
+        return step
+
+    def redo(self) -> Step | None:
+        """Go one step forth again and return it; None if there is none."""
+        if not self._forth:
+            return None
+        step = self._forth.pop()
+        self._back.append(Step(self.now, step.written))
+        self.now = step.moment
+        return step
 
     def clear(self) -> None:
         """Forget all steps: the prompts are another image's or gone."""
-        self._steps.clear()
-        self.last = PromptSnapshot()
+        self._back.clear()
+        self._forth.clear()
+        self.now = Moment()

@@ -219,3 +219,13 @@ def withdraw(written: Written) -> int:
     if still.any():
         layer.data_setitem(where, 0)
     return int(np.count_nonzero(still))
+
+
+def write_again(written: Written) -> int:
+    """Do a write again that was withdrawn, where nothing lies now; return the number of pixels."""
+    layer = written.layer
+    free = np.asarray(layer.data[written.where]) == 0
+    where = tuple(axis[free] for axis in written.where)
+    if free.any():
+        layer.data_setitem(where, written.ids[free])
+    return int(np.count_nonzero(free))

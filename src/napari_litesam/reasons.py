@@ -34,8 +34,10 @@ class Situation:
         There are prompts that the model was asked about.
     specs
         The models that can be chosen.
-    can_undo, has_prompts
-        Whether there are steps to undo, and prompts to clear.
+    can_undo, can_redo, has_prompts
+        Whether there are steps to undo and to redo, and prompts to clear.
+    candidates
+        Number of masks to choose from for the object in the preview.
     """
 
     plane: PlaneRequest | NotReady
@@ -46,6 +48,8 @@ class Situation:
     shown: bool = False
     asked: bool = False
     can_undo: bool = False
+    can_redo: bool = False
+    candidates: int = 0
     has_prompts: bool = False
 
 
@@ -71,6 +75,10 @@ def disabled_reasons(settings: Settings, situation: Situation) -> dict[str, str]
         reasons["all_planes"] = "The image has one plane."
     if not situation.can_undo:
         reasons["undo"] = "There is nothing to undo."
+    if not situation.can_redo:
+        reasons["redo"] = "Nothing was undone."
+    if situation.candidates < 2:
+        reasons["candidate"] = candidate_reason(situation.candidates)
     if not situation.has_prompts:
         reasons["clear"] = "There are no prompts."
     if not situation.shown and not situation.decoding:
@@ -90,6 +98,16 @@ def disabled_reasons(settings: Settings, situation: Situation) -> dict[str, str]
         if kind not in spec.prompts:
             reasons.update(dict.fromkeys(names, f"{spec.title} takes no {kind} prompts."))
     return reasons
+
+
+def candidate_reason(candidates: int) -> str:
+    """Why there is no other mask to choose."""
+    if not candidates:
+        return "There is no object in the preview: click on one."
+    return (
+        "The model gives several masks for a single point only; a box and further points say "
+        "what is meant."
+    )
 
 
 def commit_reason(asked: bool) -> str:

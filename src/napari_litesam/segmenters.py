@@ -21,7 +21,7 @@ from litesam.types import BoolArray, MaskRecord, Progress
 if TYPE_CHECKING:
     from litesam.merge import TextScorer
     from litesam.predictors import Predictor
-    from litesam.segmenter import Segmenter
+    from litesam.segmenter import Segmenter, SegmentResult
     from litesam.store import MemoryStore
     from litesam.types import LabelArray
     from napari_litesam.jobs import JobContext
@@ -42,10 +42,42 @@ ModelKey = tuple[str, str, str | None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reply:
-    """The object of a request: its (H, W) mask, and its record; None if there is none."""
+    """The object of a request.
+
+    Attributes
+    ----------
+    mask
+        (H, W) bool.
+    record
+        The same with its scores; None if there is no object.
+    result
+        The engine's ``SegmentResult`` with all candidates; None if words were asked.
+    """
 
     mask: BoolArray
     record: MaskRecord | None
+    result: Any = None  # the class is the engine's, which loads torch: only in the worker
+
+    @property
+    def candidates(self) -> int:
+        """Number of masks to choose from."""
+        return 1 if self.result is None else int(self.result.candidates)
+
+    @property
+    def candidate(self) -> int:
+        """Which of them ``mask`` is."""
+        return 0 if self.result is None else int(self.result.candidate)
+
+    def with_candidate(self, candidate: int) -> Reply:
+        """Return the same with another candidate, counted in a circle."""
+        if self.result is None or candidate % self.candidates == self.candidate:
+            return self
+        return reply_of(self.result.with_candidate(candidate))
+
+
+def reply_of(result: SegmentResult) -> Reply:
+    """Return the reply of a result."""
+    return Reply(result.mask, result.record, result)
 
 
 class SegmenterPool:
@@ -165,8 +197,7 @@ def segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -
     if context.cancelled():
         raise Cancelled("Cancelled before the prompts were decoded.")
     if request.prompts is not None:
-        result = segmenter.segment(request.prompts, request.plane.index)
-        return Reply(result.mask, result.record)
+        return reply_of(segmenter.segment(request.prompts, request.plane.index))
     if request.words is None or pool.scorer is None:
         raise ConfigError("There is nothing to look for; give points, a box or words.")
     context.on_progress(Progress(0, 0, "Comparing all objects with the words"))

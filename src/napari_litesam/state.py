@@ -103,6 +103,17 @@ class Status:
     total: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Which of the decoder's masks is in the preview: its number from 0, of how many, and the
+    predicted IoU.
+    """
+
+    number: int
+    count: int
+    predicted_iou: float
+
+
 class Phase(Enum):
     """How far the change to another model is."""
 
@@ -161,6 +172,8 @@ class PluginState:
     offer_changed = Signal(object)
     #: What there is of the weights of each model, by name.
     library_changed = Signal(dict)
+    #: The `Candidate` in the preview, or None.
+    candidate_changed = Signal(object)
 
     def __init__(self) -> None:
         self._settings = Settings()
@@ -168,6 +181,7 @@ class PluginState:
         self._disabled: dict[str, str] = {}
         self._offer: Offer | None = None
         self._library: dict[str, WeightsStatus] = {}
+        self._candidate: Candidate | None = None
 
     @property
     def settings(self) -> Settings:
@@ -193,6 +207,11 @@ class PluginState:
     def library(self) -> Mapping[str, WeightsStatus]:
         """What there is of the weights of each model, by name; empty until it is known."""
         return dict(self._library)
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """Which of the decoder's masks is in the preview."""
+        return self._candidate
 
     def update(self, **changes: Any) -> None:
         """Change settings; `settings_changed` carries the names of those that really differ."""
@@ -224,6 +243,12 @@ class PluginState:
         if offer is not self._offer:
             self._offer = offer
             self.offer_changed.emit(offer)
+
+    def show_candidate(self, candidate: Candidate | None) -> None:
+        """Set which of the decoder's masks is in the preview."""
+        if candidate != self._candidate:
+            self._candidate = candidate
+            self.candidate_changed.emit(candidate)
 
     def stock(self, library: Mapping[str, WeightsStatus]) -> None:
         """Set what there is of the weights."""

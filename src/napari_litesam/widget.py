@@ -33,7 +33,7 @@ from napari_litesam.model_picker import ModelPicker
 from napari_litesam.options import OptionsForm
 from napari_litesam.requests import channel_choices
 from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side, wrapped
-from napari_litesam.state import Level, PluginState, Status, Tool
+from napari_litesam.state import Candidate, Level, PluginState, Status, Tool
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
 from napari_litesam.weights_offer import WeightsOffer, breakable
 from napari_litesam.words_row import WordsRow
@@ -94,6 +94,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.state.disabled_changed.connect(self._show_disabled)
         self.state.offer_changed.connect(self._show_offer)
         self.state.library_changed.connect(self._show_library)
+        self.state.candidate_changed.connect(self._show_candidate)
         self.controller = Controller(napari_viewer, self.state, self._models)
         self.controller.layers_changed.connect(self._fill_layers)
         self._connect()
@@ -101,6 +102,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         controller = self.controller
         self.destroyed.connect(lambda: controller.close())
         self._fill_layers()
+        self._show_candidate(None)
         self._show_settings(frozenset({"model", "sign", "tool"}))
 
     # ------------------------------------------------------------------------------------- building
@@ -216,10 +218,17 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         )
         self._name("find", self.search.find, "Preview the object that fits the words best.")
         self.undo = self._button(
-            "undo", "Undo", "Take back the last prompt, commit or everything. (Ctrl-Z)"
+            "undo", "Undo", "Take back the last prompt, choice, commit or everything. (Ctrl-Z)"
+        )
+        self.redo = self._button("redo", "Redo", "Do again what was undone. (Ctrl-Shift-Z)")
+        self.candidate = self._button(
+            "candidate",
+            "",
+            "Show the next of the model's masks for this click: the whole, a part, a part of a "
+            "part. (N; Shift-N: back)",
         )
         self.clear = self._button(
-            "clear", "Clear prompts", "Remove the prompts of the current object. (Shift-C)"
+            "clear", "Clear", "Remove the prompts of the current object. (Shift-C)"
         )
         self.target = self._combo(
             "target",
@@ -232,10 +241,11 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows = QVBoxLayout()
         rows.addLayout(side_by_side(self.positive, self.negative, self.box))
         rows.addWidget(self.search)
-        rows.addLayout(side_by_side(self.undo, self.clear))
+        rows.addLayout(side_by_side(self.undo, self.redo, self.clear))
         form = make_form()
         form.addRow("Objects", self.target)
         rows.addLayout(form)
+        rows.addWidget(self.candidate)
         rows.addWidget(self.commit)
         return rows
 
@@ -311,6 +321,8 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.search.folder_chosen.connect(lambda text, place: controller.find(text, place))
         controller.words.missing.connect(self.search.ask)
         self.undo.clicked.connect(lambda: controller.undo())
+        self.redo.clicked.connect(lambda: controller.redo())
+        self.candidate.clicked.connect(lambda: controller.next_candidate())
         self.clear.clicked.connect(lambda: controller.clear_prompts())
         self.commit.clicked.connect(lambda: controller.commit())
         self.everything.clicked.connect(lambda: controller.everything())
@@ -402,6 +414,13 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.positive.setChecked(point and settings.sign == PointLabel.FOREGROUND)
         self.negative.setChecked(point and settings.sign == PointLabel.BACKGROUND)
         self.box.setChecked(settings.tool is Tool.BOX)
+
+    def _show_candidate(self, candidate: Candidate | None) -> None:
+        text = "Candidate"
+        if candidate is not None:
+            number, count = candidate.number + 1, candidate.count
+            text += f" {number} of {count} · predicted IoU {candidate.predicted_iou:.2f}"
+        self.candidate.setText(text)
 
     def _show_status(self, status: Status) -> None:
         text = status.text
