@@ -43,6 +43,10 @@ class ModelMismatchError(LiteSamError, ValueError):
     """An embedding was made by another model or other weights than the predictor's."""
 
 
+class SessionError(LiteSamError, ValueError):
+    """A session cannot be replayed: what it speaks of is not there, or is another."""
+
+
 class StoreError(LiteSamError, OSError):
     """The embedding store cannot be read or written."""
 

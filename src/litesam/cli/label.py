@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +15,7 @@ from litesam.cli.options import (
     add_output_options,
     open_store,
 )
+from litesam.cli.replay import check_session_options, run_session
 from litesam.cli.terminal import Bars, UsageError, complain, progress_bars, say, say_json
 from litesam.cli.wanted import PlaneLabeller, Wanted, add_wanted_options, load_wanted
 from litesam.errors import Cancelled, ImageError, LiteSamError, WriteError
@@ -40,6 +41,7 @@ _EXAMPLES = """\
   litesam label cells.tif -o labels.tif --boxes detections.csv
   litesam label cells.tif -o labels.tif --prompts clicks.csv
   litesam label cells.tif -o labels.tif --select clicks.csv
+  litesam label --session cells.session.json -o labels.tif
   litesam label cells.tif -o labels.tif --model fastsam_s --text "a large dark nucleus"
 
 prompts file: a CSV with a header; one row per point or box, rows of the same object belong
@@ -66,7 +68,7 @@ def add_parser(commands: Any) -> None:
         _EXAMPLES,
     )
     parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE", help="TIFF, PNG, JPEG, OME-Zarr or .npy"
+        "images", nargs="*", type=Path, metavar="IMAGE", help="TIFF, PNG, JPEG, OME-Zarr or .npy"
     )
     parser.add_argument(
         "-o",
@@ -124,7 +126,14 @@ class _Tools(NamedTuple):
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    if args.session is not None:
+        names = tuple(option.name for option in fields(EverythingConfig))
+        check_session_options(args, names)
+    elif not args.images:
+        raise UsageError("Name an image, or a session with --session.")
     jobs = _plan(args)
+    if args.session is not None:
+        return run_session(args, jobs[0].output, jobs[0].overlay)
     predictor, wanted = load_wanted(args)
     store = open_store(args.store) if args.store or args.cache else None
     tools = _Tools(predictor, store, wanted)
@@ -155,20 +164,19 @@ def _plan(args: argparse.Namespace) -> list[_Job]:
     from litesam.io import check_output
 
     out: Path = args.output
+    images: list[Path] = args.images or [args.session]
     is_file = out.name.lower().endswith(_OUTPUT_ENDINGS)
-    if is_file and len(args.images) > 1:
-        raise UsageError(
-            f"{len(args.images)} images do not fit into one file {out}; give a folder."
-        )
-    if args.overlay not in (None, Path()) and len(args.images) > 1:
+    if is_file and len(images) > 1:
+        raise UsageError(f"{len(images)} images do not fit into one file {out}; give a folder.")
+    if args.overlay not in (None, Path()) and len(images) > 1:
         raise UsageError("With several images --overlay takes no name.")
-    if not is_file and out.suffix and not out.is_dir() and len(args.images) == 1:
+    if not is_file and out.suffix and not out.is_dir() and len(images) == 1:
         raise UsageError(
             f"{out} has an ending that labels cannot have; use .tif, .png or .ome.zarr."
         )
     if not is_file:
         _make_folder(out)
-    jobs = [_job(image, args, is_file=is_file) for image in args.images]
+    jobs = [_job(image, args, is_file=is_file) for image in images]
     outputs = [path for job in jobs for path in (job.output, job.overlay) if path is not None]
     if len(set(outputs)) != len(outputs):
         raise UsageError("Two images would be written to the same output; rename one of them.")

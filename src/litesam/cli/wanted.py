@@ -64,6 +64,13 @@ def add_wanted_options(parser: argparse.ArgumentParser) -> None:
         "the decoder is not asked about them",
     )
     group.add_argument(
+        "--session",
+        type=Path,
+        metavar="JSON",
+        help="what was done in a saved session, again; IMAGE is not needed where it lies where the "
+        "session says",
+    )
+    group.add_argument(
         "--text",
         metavar="WORDS",
         help="find everything, keep only the object of each plane that fits the words best; needs "

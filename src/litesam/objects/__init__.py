@@ -4,7 +4,7 @@ Pure functions: they look at a label array, which may be a stack, and return a `
 that differ, before and after. `apply_change` writes it and `revert_change` takes it back exactly.
 """
 
-from litesam.objects.changes import Change, apply_change, revert_change
+from litesam.objects.changes import Change, apply_change, check_id, checked_index, revert_change
 from litesam.objects.commit import (
     COMMIT_POLICIES,
     Commit,
@@ -26,6 +26,8 @@ __all__ = [
     "Change",
     "Commit",
     "apply_change",
+    "check_id",
+    "checked_index",
     "commit_labels",
     "commit_mask",
     "delete_objects",

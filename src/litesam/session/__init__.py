@@ -22,7 +22,18 @@ from litesam.session.encoding import FORMAT, VERSION, session_to_json
 from litesam.session.files import read_session, write_session
 from litesam.session.hashes import labels_hash, mask_hash
 from litesam.session.journal import Recovered, SessionJournal, find_journals, recover
+from litesam.session.recording import (
+    image_reference,
+    model_reference,
+    outcome_of,
+    record_batch,
+    record_change,
+    record_everything,
+    record_mask,
+    record_object,
+)
 from litesam.session.references import ImageReference, ModelReference, Outcome
+from litesam.session.replay import Difference, Replayed, replay
 from litesam.session.values import LABEL_TYPES, Draft, Session, StoredObject
 
 __all__ = [
@@ -34,6 +45,7 @@ __all__ = [
     "Action",
     "BatchCommit",
     "BatchObject",
+    "Difference",
     "Draft",
     "EverythingCommit",
     "HandEdit",
@@ -46,14 +58,24 @@ __all__ = [
     "Outcome",
     "Patch",
     "Recovered",
+    "Replayed",
     "Session",
     "SessionJournal",
     "StoredObject",
     "find_journals",
+    "image_reference",
     "labels_hash",
     "mask_hash",
+    "model_reference",
+    "outcome_of",
     "read_session",
+    "record_batch",
+    "record_change",
+    "record_everything",
+    "record_mask",
+    "record_object",
     "recover",
+    "replay",
     "session_from_json",
     "session_to_json",
     "write_session",

@@ -5,8 +5,8 @@ number of last actions that went (undo), or fields that changed. A line begins w
 its text. Whatever is on the disk can be read: a line that is incomplete or damaged, such as the one
 that a crash interrupted, ends the journal, and everything before it counts.
 
-Measured with 2,000 objects of three clicks (2 cores, ext4): writing the whole session file takes
-about 50 ms and 0.5 MB an action, appending to the journal 0.03 ms, or 4 ms with a wait for the disk;
+Measured with 2,000 objects of three clicks (2 cores, ext4): writing the whole session takes about
+50 ms and 0.5 MB an action, appending to the journal 0.03 ms (4 ms with a wait for the disk);
 reading it back takes 80 ms.
 """
 
