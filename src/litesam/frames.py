@@ -118,6 +118,34 @@ class Frame:
         rows, columns = (self._resampling(low_res_yx[axis], axis) for axis in (0, 1))
         return rows, columns
 
+    def coverage(self, low_res_yx: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+        """Return the matrices that turn a mask of the region into shares of low-resolution cells.
+
+        ``rows @ mask @ columns.T`` turns (H, W) zeros and ones into (h, w): the share of each cell
+        of the whole input that the mask covers; 0 in the padding.
+
+        Parameters
+        ----------
+        low_res_yx
+            Size (h, w) of the cells of the whole input.
+
+        Returns
+        -------
+        tuple
+            ``rows`` (h, H) and ``columns`` (w, W), float32, read-only.
+        """
+        rows, columns = (
+            _coverage(
+                low_res_yx[axis],
+                self.input_yx[axis],
+                self.content_origin_yx[axis],
+                self.content_yx[axis],
+                self.size_yx[axis],
+            )
+            for axis in (0, 1)
+        )
+        return rows, columns
+
     def reach(self, logits: FloatArray, threshold: float) -> tuple[slice, slice] | None:
         """Return the logits that image pixels above ``threshold`` can be mixed from.
 
@@ -224,6 +252,20 @@ def _bilinear(source: int, target: int) -> FloatArray:
     matrix[rows, lower] = 1.0 - fraction
     matrix[rows, np.minimum(lower + 1, source - 1)] += fraction
     result = matrix.astype(np.float32)
+    result.setflags(write=False)
+    return result
+
+
+@lru_cache(maxsize=64)
+def _coverage(low_res: int, padded: int, start: int, content: int, size: int) -> FloatArray:
+    """(low_res, size) matrix: share of each cell that each region pixel covers."""
+    cells = np.arange(low_res + 1, dtype=np.float64) * (padded / low_res)
+    pixels = start + np.arange(size + 1, dtype=np.float64) * (content / size)
+    low = np.maximum(cells[:-1, None], pixels[None, :-1])
+    high = np.minimum(cells[1:, None], pixels[None, 1:])
+    result: FloatArray = np.asarray(
+        np.clip(high - low, 0.0, None) / (padded / low_res), dtype=np.float32
+    )
     result.setflags(write=False)
     return result
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Options that a session answers itself, by the name of their value.
 _ANSWERED = (
     *("model", "weights", "hq", "axes", "index", "channel", "limits", "per_plane"),
-    *("proposals", "boxes", "proposer", "prompts", "select", "text", "text_model"),
+    *("proposals", "boxes", "proposer", "prompts", "prompts_as", "select", "text", "text_model"),
 )
 
 

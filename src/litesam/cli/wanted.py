@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from litesam.cli.stack import Planes
     from litesam.merge import TextScorer
     from litesam.predictors import Predictor
-    from litesam.types import LabelArray, MaskRecord, ModelSpec, OnProgress, Prompts
+    from litesam.types import Drawing, LabelArray, MaskRecord, ModelSpec, OnProgress, Prompts
 
     Index = tuple[int, ...]
     PlanePrompts = dict[Index, list[Prompts]]
+    PlaneDrawings = dict[Index, list[Prompts]] | dict[Index, list[Drawing]]
     PlaneBoxes = dict[Index, list[tuple[float, float, float, float]]]
 
 T = TypeVar("T")
+
+#: Endings of label images that --prompts takes.
+_LABEL_ENDINGS = (".tif", ".tiff", ".png", ".npy", ".zarr")
 
 #: Options of everything mode that prompts of a file look at, too.
 _PROMPT_OPTIONS = ("overlap_policy", "min_area_px")
@@ -54,7 +58,17 @@ def add_wanted_options(parser: argparse.ArgumentParser) -> None:
         "model (default: the bundled one)",
     )
     group.add_argument(
-        "--prompts", type=Path, metavar="CSV", help="only the objects of this file, each decoded"
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="only the objects of this file, each decoded: a CSV of prompts, a Points or Shapes "
+        "layer that napari saved as CSV, or a label image",
+    )
+    group.add_argument(
+        "--prompts-as",
+        choices=("point", "box", "both", "mask"),
+        help="what the labels of a label image become as --prompts: a point in the middle, the "
+        "box, both, or the mask itself (default: both)",
     )
     group.add_argument(
         "--select",
@@ -100,7 +114,7 @@ class Wanted(NamedTuple):
     proposals: str | None = None
     proposer: Predictor | None = None
     boxes: PlaneBoxes | None = None
-    prompts: PlanePrompts | None = None
+    prompts: PlaneDrawings | None = None
     select: PlanePrompts | None = None
     text: str | None = None
     scorer: TextScorer | None = None
@@ -125,9 +139,8 @@ def load_wanted(args: argparse.Namespace) -> tuple[Predictor, Wanted]:
     _check_together(args)
     config = config_from(args, EverythingConfig)
     _check_options(args, get_spec(args.model))
-    prompts, select = (
-        None if path is None else read_prompts_csv(path) for path in (args.prompts, args.select)
-    )
+    prompts = None if args.prompts is None else _read_prompts(args.prompts, args.prompts_as)
+    select = None if args.select is None else read_prompts_csv(args.select)
     boxes = None if args.boxes is None else _read_boxes(args.boxes)
     predictor = load_model(args)
     proposer = scorer = None
@@ -158,6 +171,8 @@ def _check_together(args: argparse.Namespace) -> None:
     for kind in ("--prompts", "--boxes", "--select"):
         if kind in given and len(args.images) > 1:
             raise UsageError(f"{kind} goes with one image, here are {len(args.images)}.")
+    if args.prompts_as is not None and args.prompts is None:
+        raise UsageError("--prompts-as goes with --prompts.")
     if args.text_model is not None and args.text is None:
         raise UsageError("--text-model goes with --text.")
 
@@ -197,6 +212,21 @@ def _flags(names: list[str]) -> str:
     return " and ".join("--" + name.replace("_", "-") for name in names)
 
 
+def _read_prompts(path: Path, labels_as: str | None) -> PlaneDrawings:
+    """Prompts of a CSV file of ours or of napari's, or of a label image, for each plane."""
+    from litesam.io import is_napari_csv, read_labels, read_napari_csv, read_prompts_csv
+    from litesam.prompting import drawings_from_labels
+
+    if path.suffix.lower() in _LABEL_ENDINGS:
+        found = drawings_from_labels(read_labels(path).array, labels_as or "both")
+        if not found:
+            raise PromptError(f"{path} has no labels, only background; there is nothing to do.")
+        return found
+    if labels_as is not None:
+        raise UsageError(f"--prompts-as is for label images; {path} is none.")
+    return read_napari_csv(path) if is_napari_csv(path) else read_prompts_csv(path)
+
+
 def _read_boxes(path: Path) -> PlaneBoxes:
     """Boxes of a prompts file, for each plane."""
     from litesam.io import read_prompts_csv
@@ -234,7 +264,7 @@ class PlaneLabeller:
         self._planes = planes
         self._wanted = wanted
         self._boxes = _by_plane(wanted.boxes, planes, args.boxes)
-        self._prompts = _by_plane(wanted.prompts, planes, args.prompts)
+        self._prompts = _decodable(_by_plane(wanted.prompts, planes, args.prompts), planes)
         self._select = _by_plane(wanted.select, planes, args.select)
         for index, prompts in (self._select or {}).items():
             _check_inside(prompts, planes.segmenter.plane_shape, index, args.select)
@@ -329,6 +359,23 @@ def _by_plane(given: dict[Index, T] | None, planes: Planes, path: Path) -> dict[
     if not known & set(given):
         raise PromptError(f"{path} has no prompts for the plane {planes.chosen}.")
     return given
+
+
+def _decodable(given: Any, planes: Planes) -> PlanePrompts | None:
+    """Prompts as they are, drawings as prompts for the model."""
+    from litesam.prompting import prompts_from_drawing
+    from litesam.types import Drawing
+
+    if given is None:
+        return None
+    segmenter = planes.segmenter
+
+    def one(prompts: Any) -> Prompts:
+        if isinstance(prompts, Drawing):
+            return prompts_from_drawing(prompts, segmenter.predictor.spec, segmenter.tiles)
+        return prompts  # type: ignore[no-any-return]
+
+    return {index: [one(prompts) for prompts in many] for index, many in given.items()}
 
 
 def _check_inside(

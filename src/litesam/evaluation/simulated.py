@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
+from litesam.prompting import bounding_box, central_click, deepest_pixel
 from litesam.types import Box, BoxPrompt, PointLabel, PointPrompt, Prompts
 
 if TYPE_CHECKING:
@@ -16,25 +16,12 @@ if TYPE_CHECKING:
 #: and the largest shift in pixels: those of SAM's training (Kirillov et al. 2023, App. A).
 BOX_NOISE, BOX_NOISE_PX = 0.1, 20.0
 
-
-def central_click(mask: BoolArray, box: Box) -> Prompts:
-    """Click on the pixel of an object that is farthest from its edge.
-
-    Parameters
-    ----------
-    mask
-        The object's pixels in ``box``, not empty.
-    box
-        Where they lie in the plane.
-    """
-    y, x, _ = _centre(mask)
-    return Prompts(points=(PointPrompt(y + box.y0, x + box.x0),))
-
-
-def bounding_box(mask: BoolArray, box: Box) -> Prompts:
-    """Box of an object; ``mask`` as in `central_click`."""
-    del mask
-    return Prompts(box=BoxPrompt(box.y0, box.x0, box.y1, box.x1))
+__all__ = [
+    "bounding_box",
+    "central_click",
+    "correction_click",
+    "jittered_box",
+]
 
 
 def jittered_box(box: Box, shape_yx: tuple[int, int], random: np.random.Generator) -> Prompts:
@@ -69,24 +56,10 @@ def correction_click(true: BoolArray, predicted: BoolArray) -> PointPrompt | Non
     PointPrompt or None
         None if the masks are equal.
     """
-    missing = _centre(true & ~predicted)
-    surplus = _centre(predicted & ~true)
+    missing = deepest_pixel(true & ~predicted)
+    surplus = deepest_pixel(predicted & ~true)
     if missing[2] == 0 and surplus[2] == 0:
         return None
     if missing[2] >= surplus[2]:
         return PointPrompt(missing[0], missing[1], PointLabel.FOREGROUND)
     return PointPrompt(surplus[0], surplus[1], PointLabel.BACKGROUND)
-
-
-def _centre(mask: BoolArray) -> tuple[float, float, float]:
-    """(y, x) of the pixel farthest from the edge, and how far; the rim of the array is an edge."""
-    if not mask.any():
-        return 0.0, 0.0, 0.0
-    found = ndimage.find_objects(mask.astype(np.uint8))[0]
-    distance = ndimage.distance_transform_edt(np.pad(mask[found], 1))[1:-1, 1:-1]
-    y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-    return (
-        float(y) + found[0].start,
-        float(x) + found[1].start,
-        float(distance[y, x]),
-    )

@@ -6,6 +6,7 @@ when it is complete.
 
 from litesam.io.atomic import atomic_path, check_output
 from litesam.io.labelled_folder import LabelledImage, read_labelled_folder
+from litesam.io.napari_layers import is_napari_csv, read_napari_csv
 from litesam.io.overlay import draw_overlay, write_gallery, write_overlay, write_png
 from litesam.io.prompts import read_prompts_csv
 from litesam.io.readers import ImageData, read_image, read_labels, stem
@@ -24,11 +25,13 @@ __all__ = [
     "atomic_path",
     "check_output",
     "draw_overlay",
+    "is_napari_csv",
     "label_axes",
     "mask_from_runs",
     "read_image",
     "read_labelled_folder",
     "read_labels",
+    "read_napari_csv",
     "read_prompts_csv",
     "run_lengths",
     "run_lengths_in_plane",

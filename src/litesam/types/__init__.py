@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from litesam.types.arrays import AnyArray, BoolArray, FloatArray, IntArray, LabelArray
 from litesam.types.configs import EverythingConfig, NormalizeConfig, TilingConfig, option
+from litesam.types.drawings import Drawing, Polygon, Scribble
 from litesam.types.embeddings import Embedding, EmbeddingKey
 from litesam.types.masks import OUTSIDE_LOGIT, MaskRecord, Masks
 from litesam.types.progress import IsCancelled, OnProgress, Progress
@@ -30,6 +31,7 @@ __all__ = [
     "BoolArray",
     "Box",
     "BoxPrompt",
+    "Drawing",
     "Embedding",
     "EmbeddingKey",
     "EverythingConfig",
@@ -45,10 +47,12 @@ __all__ = [
     "OnProgress",
     "PointLabel",
     "PointPrompt",
+    "Polygon",
     "Progress",
     "PromptBatch",
     "Prompts",
     "Proposals",
+    "Scribble",
     "Tile",
     "TilingConfig",
     "WeightsSpec",
