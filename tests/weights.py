@@ -6,7 +6,6 @@ with given numbers take `filled_predictor`, whose weights never change.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 import litesam
 from litesam.errors import WeightsError
 from litesam.models.registry import get_spec, known_models
+from litesam.models.weights import build_network
 from litesam.predictors import make_predictor
 from parity.fill import fill_tensor
 
@@ -44,13 +44,6 @@ def model_cases(slow_above: int = SLOW_ABOVE) -> list[pytest.ParameterSet]:
         )
         for spec in known_models()
     ]
-
-
-def build_network(spec: ModelSpec) -> nn.Module:
-    """The network of a model with random weights."""
-    module, _, function = spec.builder.partition(":")
-    network: nn.Module = getattr(import_module(module), function)(spec)
-    return network
 
 
 def fill_network(network: nn.Module) -> nn.Module:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from litesam.models.registry import get_spec
+from litesam.models.weights_files import find_weights
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -81,12 +84,22 @@ def details(spec: ModelSpec, status: WeightsStatus | None) -> str:
         f"Licence of the weights: {spec.weights.licence}",
         *([spec.weights.licence_note] if spec.weights.licence_note else []),
         f"Prompts: {prompts}{limit}",
-        f"HQ: {'no' if spec.hq is None else 'yes' if spec.hq == spec.name else 'can be chosen'}",
+        f"HQ: {_hq(spec)}",
         "Everything: " + ", ".join(PROPOSALS.get(p, (p,))[0] for p in spec.proposals),
         f"Memory: about {size_words(spec.memory_bytes)}",
         spec.paper,
     ]
     return "\n".join(lines)
+
+
+def _hq(spec: ModelSpec) -> str:
+    if spec.hq is None:
+        return "no"
+    if is_hq(spec):
+        return "yes"
+    hq = get_spec(spec.hq)
+    untrained = hq.weights.recipe is not None and find_weights(hq) is None
+    return "has to be trained first" if untrained else "can be chosen"
 
 
 def _parameters(spec: ModelSpec) -> str:
@@ -130,6 +143,11 @@ def why_no_hq(spec: ModelSpec, specs: Sequence[ModelSpec]) -> str | None:
     able = [s.title for s in specs if not is_hq(s) and hq_partner(s, specs) is not None]
     if not able:
         return "No model here has an HQ decoder."
+    if spec.hq is not None:
+        return (
+            f"The HQ decoder of {spec.title} is not on this computer and has to be trained: "
+            f"litesam train-hq. {', '.join(able)} have one to download."
+        )
     return (
         f"There is no HQ decoder for {spec.title}: such a decoder is trained for one encoder. "
         f"{', '.join(able)} have one."

@@ -73,10 +73,12 @@ def test_hq_has_a_partner_with_the_same_encoder() -> None:
         assert hq_partner(get_spec(hq), SPECS) is get_spec(plain)
         assert get_spec(plain).encoder_name == get_spec(hq).encoder_name
         assert why_no_hq(get_spec(plain), SPECS) is None
-    reason = why_no_hq(get_spec("lite_sam"), SPECS)
-    assert "MobileSAM" in reason
-    assert "SAM ViT-B" in reason
-    assert "HQ-SAM" not in reason
+    for name in ("lite_sam", "edge_sam"):
+        reason = why_no_hq(get_spec(name), SPECS)
+        assert "MobileSAM" in reason
+        assert "SAM ViT-B" in reason
+        assert "HQ-SAM" not in reason
+        assert ("litesam train-hq" in reason) == (name == "lite_sam")
 
 
 def test_limits_of_prompts() -> None:

@@ -67,11 +67,11 @@ def get_spec(name: str) -> ModelSpec:
     for spec in (*known_models(), *ENCODERS):
         if spec.name == name:
             return spec
-    own = own_models(known_models())
-    for spec in own:
+    listed = list_models()
+    for spec in listed:
         if spec.name == name:
             return spec
-    names = [spec.name for spec in (*known_models(), *own)]
+    names = [spec.name for spec in listed]
     close = get_close_matches(str(name).lower().replace("-", "_").replace(" ", "_"), names, n=2)
     hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
     raise UnknownModelError(

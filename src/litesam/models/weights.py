@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from litesam.types import ModelSpec
 
 __all__ = [
+    "build_network",
     "bundled_dir",
     "check_weights",
     "encoder_hash",
@@ -249,13 +250,17 @@ def _own_names(spec: ModelSpec, state: Mapping[str, Tensor]) -> list[str]:
     return names
 
 
+def build_network(spec: ModelSpec) -> nn.Module:
+    """Build a model's network with random weights."""
+    module, _, function = spec.builder.partition(":")
+    network: nn.Module = getattr(import_module(module), function)(spec)
+    return network
+
+
 def _empty_network(spec: ModelSpec) -> nn.Module:
     """Build a network whose parameters have no memory yet; its buffers are real."""
-    module, _, function = spec.builder.partition(":")
-    build = getattr(import_module(module), function)
     with _parameters_without_memory():
-        network: nn.Module = build(spec)
-    return network
+        return build_network(spec)
 
 
 @contextmanager

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
+from litesam.models.lite_sam import cut_windows
 from litesam.training.data import worker_steps
-from litesam.training.prompts import KIND_SHARES, PromptGroup, make_prompts
+from litesam.training.prompts import KIND_SHARES, WINDOW_SIDES, PromptGroup, make_prompts
 from litesam.training.run import step_random
 from litesam.training.targets import ProposalTargets, describe_objects, proposal_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from litesam.training.data import Crop, CropStream
+    from litesam.training.prompts import PromptKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,64 @@ class Batch:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class GroupTensors:
+    """Prompts of one `PromptGroup` as tensors; pixels are those of the whole input, (x, y).
+
+    Attributes
+    ----------
+    images
+        (P,) crop of each prompt.
+    origins
+        (P, 2) top-left cell (y, x) of its window in the crop.
+    target
+        (P, 1, s, s) share of each pixel of the logits that belongs to the object.
+    points, labels
+        (P, 1, 2) and (P, 1): a click on each object.
+    boxes
+        (P, 4), or None for kinds of prompts without a drawn box.
+    offset_xy
+        Pixel at which the crop begins.
+    """
+
+    images: Tensor
+    origins: Tensor
+    target: Tensor
+    points: Tensor
+    labels: Tensor
+    boxes: Tensor | None
+    offset_xy: tuple[int, int]
+
+
+def group_tensors(batch: Batch, group: PromptGroup, stride: int) -> GroupTensors:
+    """Tensors of a group of prompts, on the batch's device.
+
+    Parameters
+    ----------
+    batch, group
+        A step, and one of its groups.
+    stride
+        Model pixels per cell of the embedding; the logits have four pixels per cell.
+    """
+    device = batch.labels.device
+    images, origins, names = (
+        torch.tensor(values, device=device)
+        for values in (group.images, group.origins, group.labels)
+    )
+    # A crop stands anywhere in the input, so that every position is trained.
+    offset_xy = (batch.place[1] * stride, batch.place[0] * stride)
+    offset = torch.tensor(offset_xy, device=device, dtype=torch.float32)
+    windows = cut_windows(batch.labels[:, None], origins * stride, group.side * stride, images)
+    target = F.avg_pool2d((windows == names[:, None, None, None]).float(), stride // 4)
+    points = torch.tensor(group.points, device=device, dtype=torch.float32).flip(-1)[:, None]
+    boxes: Tensor | None = None
+    if group.kind in ("box", "both"):
+        boxes = torch.from_numpy(np.array(group.boxes)).to(device)[:, [1, 0, 3, 2]]
+        boxes = boxes + offset.repeat(2)
+    ones = torch.ones(len(names), 1, dtype=torch.long, device=device)
+    return GroupTensors(images, origins, target, points + offset, ones, boxes, offset_xy)
+
+
 class BatchStream(IterableDataset[Batch]):
     """Endless, seeded stream of batches.
 
@@ -87,6 +148,8 @@ class BatchStream(IterableDataset[Batch]):
         would learn to ignore boxes.
     start
         First step.
+    shares, window_sides
+        Kinds of prompts and sides of windows, see `make_prompts`.
     """
 
     def __init__(
@@ -99,6 +162,8 @@ class BatchStream(IterableDataset[Batch]):
         correction_share: float,
         auto_from: int,
         start: int = 0,
+        shares: Mapping[PromptKind, float] = KIND_SHARES,
+        window_sides: Sequence[int] = WINDOW_SIDES,
     ) -> None:
         super().__init__()
         self.crops = crops
@@ -108,6 +173,8 @@ class BatchStream(IterableDataset[Batch]):
         self.correction_share = correction_share
         self.auto_from = auto_from
         self.start = start
+        self.shares = shares
+        self.window_sides = window_sides
 
     def __iter__(self) -> Iterator[Batch]:
         for step in worker_steps(self.start):
@@ -122,10 +189,12 @@ class BatchStream(IterableDataset[Batch]):
         place = random.integers(0, grid_side - cells + 1, 2)
         again = bool(random.random() < self.correction_share)
         count = self.prompts_per_crop * (3 if cells == grid_side else 1)
-        shares = dict(KIND_SHARES)
+        shares = dict(self.shares)
         if step < self.auto_from:
             shares["both"] += shares.pop("auto")
-        prompts = make_prompts(objects, cells, self.stride, count, random, shares)
+        prompts = make_prompts(
+            objects, cells, self.stride, count, random, shares, self.window_sides
+        )
         chosen = [number for number, crop in enumerate(crops) if crop.proposals]
         targets = [
             proposal_targets(
@@ -145,6 +214,17 @@ class BatchStream(IterableDataset[Batch]):
             (int(place[0]), int(place[1])),
             again,
         )
+
+
+def load_batches(stream: BatchStream, workers: int) -> Iterator[Batch]:
+    """Batches of a stream, prepared by some processes ahead of time; 0: when they are wanted."""
+    loader: DataLoader[Batch] = DataLoader(
+        stream,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=8 if workers else None,
+    )
+    return iter(loader)
 
 
 def _stack(targets: Sequence[ProposalTargets]) -> TargetTensors:

@@ -14,21 +14,26 @@ from litesam.io.atomic import atomic_path
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from litesam.training.run import TrainingRun
 
 #: Where files lay on the machine of the training is nobody's business.
 _PRIVATE = ("data_root", "run_folder", "start_from")
 
 
-def export_weights(run: TrainingRun[Any, Any, Any], target: Path) -> int:
+def export_weights(run: TrainingRun[Any, Any, Any], target: Path, model: str = "lite_sam") -> int:
     """Write the averaged weights of a run as half-precision safetensors.
 
     Parameters
     ----------
     run
-        A training run. Tensors that it does not train are written as they are.
+        A training run. Tensors that it does not train keep their values, so that embeddings of a
+        frozen encoder stay valid: only where half precision holds them exactly it is used.
     target
         File to write; replaced if it exists.
+    model
+        Name of the model whose tensors they are.
 
     Returns
     -------
@@ -44,13 +49,14 @@ def export_weights(run: TrainingRun[Any, Any, Any], target: Path) -> int:
     -----
     The configuration of the run, its step and its seconds are kept in the file's metadata.
     """
+    state = run.model.state_dict()
     tensors = {
-        name: (value.to(torch.float16) if value.is_floating_point() else value).cpu().contiguous()
-        for name, value in (run.model.state_dict() | run.ema).items()
+        name: _stored(run.ema.get(name, value), trained=name in run.ema).cpu().contiguous()
+        for name, value in state.items()
     }
     config = {name: value for name, value in asdict(run.config).items() if name not in _PRIVATE}
     metadata = {
-        "model": "lite_sam",
+        "model": model,
         "step": str(run.step),
         "seconds": str(round(run.seconds)),
         "config": json.dumps(config),
@@ -58,3 +64,10 @@ def export_weights(run: TrainingRun[Any, Any, Any], target: Path) -> int:
     with atomic_path(target, overwrite=True) as partial:
         save_file(tensors, partial, metadata=metadata)
     return target.stat().st_size
+
+
+def _stored(value: Tensor, *, trained: bool) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    half = value.to(torch.float16)
+    return half if trained or torch.equal(half.to(value.dtype), value) else value

@@ -11,18 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from litesam.models.auto_ppn import boxes_at
-from litesam.models.lite_sam import LiteSAM, build, cut_windows
+from litesam.models.lite_sam import LiteSAM, build
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.models.registry import get_spec
 from litesam.models.weights import load_network
-from litesam.training.batches import Batch, BatchStream
+from litesam.training.batches import (
+    Batch,
+    BatchStream,
+    GroupTensors,
+    group_tensors,
+    load_batches,
+)
 from litesam.training.data import AugmentConfig, CropStream, DataSetConfig, load_folder
 from litesam.training.losses import (
     box_loss,
@@ -121,7 +124,7 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
             _is_of_a_decoder if config.frozen_encoder else None,
         )
         root = Path(config.data_root)
-        self.sets = sets or [_load_set(root, s.name, config.seed) for s in config.sets]
+        self.sets = sets or [load_set(root, s.name, config.seed) for s in config.sets]
 
     def batches(self) -> Iterator[Batch]:
         """Yield the batches from step ``self.step`` on."""
@@ -144,13 +147,7 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
             auto_from=round(config.auto_from * config.steps),
             start=self.step,
         )
-        loader: DataLoader[Batch] = DataLoader(
-            stream,
-            batch_size=None,
-            num_workers=config.workers,
-            prefetch_factor=8 if config.workers else None,
-        )
-        return iter(loader)
+        return load_batches(stream, config.workers)
 
     def set_mode(self, batch: Batch) -> None:
         """Train; too few images for statistics of their own use the running ones."""
@@ -199,29 +196,16 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Losses (P,) of the masks and of their predicted IoU, and IoU (P,) of the single mask."""
         model, stride = self.model, self.model.stride
-        device = embedding.device
-        images, origins, names = (
-            torch.tensor(values, device=device)
-            for values in (group.images, group.origins, group.labels)
+        asked = group_tensors(batch, group, stride)
+        images, origins, target, offset_xy = (
+            asked.images,
+            asked.origins,
+            asked.target,
+            asked.offset_xy,
         )
-        # A crop stands anywhere in the input, so that every position is trained.
-        offset_xy = (batch.place[1] * stride, batch.place[0] * stride)
-        offset = torch.tensor(offset_xy, device=device, dtype=torch.float32)
-        windows = cut_windows(batch.labels[:, None], origins * stride, group.side * stride, images)
-        target = F.avg_pool2d((windows == names[:, None, None, None]).float(), 2)
-
-        points = torch.tensor(group.points, device=device, dtype=torch.float32).flip(-1)[:, None]
-        boxes: Tensor | None = None
+        points, ones, boxes = asked.points, asked.labels, asked.boxes
         if group.kind == "auto":
-            cell = stride / model.auto_ppn.upscale
-            confidence, distances = (part.detach().float() for part in proposals)
-            boxes = boxes_at(confidence, distances, points[:, 0], images, cell)
-            boxes = boxes.clamp(0, batch.labels.shape[-1]) + offset.repeat(2)
-        elif group.kind != "point":
-            boxes = torch.from_numpy(np.array(group.boxes)).to(device)[:, [1, 0, 3, 2]]
-            boxes = boxes + offset.repeat(2)
-        points = points + offset
-        ones = torch.ones(len(names), 1, dtype=torch.long, device=device)
+            boxes = own_boxes(model, asked, proposals, batch.labels.shape[-1])
         first = (
             WindowPrompts(boxes=boxes)
             if group.kind == "box"
@@ -243,7 +227,7 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
         if batch.again:
             chosen = logits[:, 0].detach()
             more, signs = correction_points(chosen, target[:, 0])
-            more = more * 2.0 + 0.5 + (origins.flip(-1) * stride) + offset
+            more = more * 2.0 + 0.5 + (origins.flip(-1) * stride) + origins.new_tensor(offset_xy)
             both = (
                 more[:, None] if group.kind == "box" else torch.cat((points, more[:, None]), dim=1)
             )
@@ -284,13 +268,32 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
         }
 
 
-def normalize(rgb: Tensor) -> Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32, channels-last in memory, with SAM's pixel
-    statistics.
+def normalize(
+    rgb: Tensor,
+    mean: Sequence[float] = PIXEL_MEAN,
+    std: Sequence[float] = PIXEL_STD,
+) -> Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32, channels-last in memory; SAM's pixel statistics
+    unless others are given.
     """
     x = rgb.float()
-    x = (x - x.new_tensor(PIXEL_MEAN)) / x.new_tensor(PIXEL_STD)
+    x = (x - x.new_tensor(mean)) / x.new_tensor(std)
     return x.permute(0, 3, 1, 2)
+
+
+def own_boxes(
+    model: LiteSAM, asked: GroupTensors, proposals: tuple[Tensor, Tensor], side: int
+) -> Tensor:
+    """Boxes (P, 4) that AutoPPN sees under the clicks, cut to the crop of ``side`` pixels.
+
+    ``proposals`` are what `AutoPPN` says of the crops.
+    """
+    offset = asked.points.new_tensor(asked.offset_xy)
+    confidence, distances = (part.detach().float() for part in proposals)
+    cell = model.stride / model.auto_ppn.upscale
+    points = asked.points[:, 0] - offset
+    boxes = boxes_at(confidence, distances, points, asked.images, cell)
+    return boxes.clamp(0, side) + offset.repeat(2)
 
 
 def correction_points(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -320,7 +323,8 @@ def _is_of_a_decoder(name: str) -> bool:
     return not name.startswith("image_encoder.")
 
 
-def _load_set(root: Path, name: str, seed: int) -> Sequence[RgbImage]:
+def load_set(root: Path, name: str, seed: int) -> Sequence[RgbImage]:
+    """Images of a data set to learn from: drawn ones, or the training split of a folder."""
     if name.startswith(PREFIX):
         return SyntheticSet(name, seed=seed)
     return load_folder(root / name, "train")

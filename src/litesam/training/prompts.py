@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PromptKind = Literal["point", "auto", "box", "both"]
 #: Share of each kind: a bare click, a click with AutoPPN's box under it, a box, both.
 KIND_SHARES: dict[PromptKind, float] = {"point": 0.06, "auto": 0.44, "box": 0.2, "both": 0.3}
+#: Sides of the decoder's windows, embedding cells.
+WINDOW_SIDES = (16, 32, 64)
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ def make_prompts(
     count: int,
     random: np.random.Generator,
     shares: Mapping[PromptKind, float] = KIND_SHARES,
+    window_sides: Sequence[int] = WINDOW_SIDES,
 ) -> list[PromptGroup]:
     """Draw up to ``count`` objects of each crop with a first prompt and a decoder window each.
 
@@ -57,6 +60,8 @@ def make_prompts(
         Source of chance.
     shares
         Share of each kind of prompt.
+    window_sides
+        Sides of the windows that the decoder has, cells, ascending.
     """
     groups: dict[tuple[PromptKind, int], PromptGroup] = {}
     kinds, parts = list(shares), list(shares.values())
@@ -65,7 +70,7 @@ def make_prompts(
         for label in random.permutation(total)[:count] + 1:
             box = described.boxes[label - 1]
             kind = kinds[int(random.choice(len(kinds), p=parts))]
-            side = _window_side(box, cells, stride, random)
+            side = _window_side(box, [s for s in window_sides if s <= cells], stride, random)
             group = groups.setdefault((kind, side), PromptGroup(kind, side))
             point = sample_point(described, int(label), random)
             jittered = jitter_box(box, cells * stride, random)
@@ -78,10 +83,9 @@ def make_prompts(
     return list(groups.values())
 
 
-def _window_side(box: Any, cells: int, stride: int, random: np.random.Generator) -> int:
+def _window_side(box: Any, sides: Sequence[int], stride: int, random: np.random.Generator) -> int:
     """Smallest window that holds the object with a margin, now and then a larger one."""
     longest = float(max(box[2] - box[0], box[3] - box[1])) / stride
-    sides = [side for side in (16, 32, 64) if side <= cells]
     fitting = [side for side in sides if longest * 1.25 + 2 <= side] or [sides[-1]]
     return fitting[0] if random.random() < 0.8 else fitting[min(1, len(fitting) - 1)]
 
