@@ -119,6 +119,7 @@ class Loaded:
         self.variant = variant
         self.file = write_official_file(variant.model, folder)
         self._embeddings: dict[str, Embedding] = {}
+        self._masks: dict[tuple[str, str, str], Masks] = {}
 
     def _load(self, hq: Any) -> Predictor:
         return litesam.load_predictor(self.variant.model, weights=self.file, device="cpu", hq=hq)
@@ -139,9 +140,15 @@ class Loaded:
         return self._embeddings[image]
 
     def decode(self, goldens: Goldens, image: str, prompt: str, mode: str) -> Masks:
-        """Masks of a stored prompt; ``mode`` as in the goldens: ``multi``, ``single.hq_only`` …"""
-        how, _, hq = mode.partition(".")
-        predictor = self.token_only if hq == "hq_only" else self.predictor
-        return predictor.decode(
-            self.embed(goldens, image), goldens.prompts(image, prompt), multimask=how == "multi"
-        )
+        """Masks of a stored prompt, decoded once for all tests that look at them.
+
+        ``mode`` as in the goldens: ``multi``, ``single.hq_only`` …
+        """
+        key = (image, prompt, mode)
+        if key not in self._masks:
+            how, _, hq = mode.partition(".")
+            predictor = self.token_only if hq == "hq_only" else self.predictor
+            self._masks[key] = predictor.decode(
+                self.embed(goldens, image), goldens.prompts(image, prompt), multimask=how == "multi"
+            )
+        return self._masks[key]
