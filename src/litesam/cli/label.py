@@ -15,6 +15,13 @@ from litesam.cli.options import (
     add_output_options,
     open_store,
 )
+from litesam.cli.outputs import (
+    Outputs,
+    add_extra_options,
+    check_one_name_each,
+    outputs_of,
+    write_lists,
+)
 from litesam.cli.replay import check_session_options, run_session
 from litesam.cli.terminal import Bars, UsageError, complain, progress_bars, say, say_json
 from litesam.cli.wanted import PlaneLabeller, Wanted, add_wanted_options, load_wanted
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     import argparse
 
     from litesam.cli.stack import Planes
+    from litesam.objects import ObjectDetails
     from litesam.predictors import Predictor
     from litesam.store import EmbeddingStore
     from litesam.types import LabelArray
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
   litesam label cells.tif -o labels.tif --overlay
+  litesam label cells.tif -o labels.tif --table objects.csv --coco objects.json
   litesam label cells.png -o cells.ome.zarr --stability-threshold 0.9 --min-area-px 20
   litesam label plate/*.tif -o results/ --format ome.zarr --json
   litesam label stack.tif -o labels.tif --axes ZYX --limits 100 4000
@@ -82,16 +91,7 @@ def add_parser(commands: Any) -> None:
         "--format", choices=_FORMATS, default="tif", help="format in a folder (default: tif)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
-    parser.add_argument(
-        "--overlay",
-        nargs="?",
-        type=Path,
-        const=Path(),
-        metavar="PNG",
-        help="also draw the objects over the image (of a stack: over the plane with most "
-        "objects); without a name "
-        "beside the labels",
-    )
+    add_extra_options(parser)
     add_wanted_options(parser)
     cache = parser.add_argument_group("embeddings").add_mutually_exclusive_group()
     cache.add_argument(
@@ -112,8 +112,7 @@ class _Job:
     """One image and where its results go."""
 
     image: Path
-    output: Path
-    overlay: Path | None
+    outputs: Outputs
 
 
 class _Tools(NamedTuple):
@@ -133,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("Name an image, or a session with --session.")
     jobs = _plan(args)
     if args.session is not None:
-        return run_session(args, jobs[0].output, jobs[0].overlay)
+        return run_session(args, jobs[0].outputs)
     predictor, wanted = load_wanted(args)
     store = open_store(args.store) if args.store or args.cache else None
     tools = _Tools(predictor, store, wanted)
@@ -168,16 +167,15 @@ def _plan(args: argparse.Namespace) -> list[_Job]:
     is_file = out.name.lower().endswith(_OUTPUT_ENDINGS)
     if is_file and len(images) > 1:
         raise UsageError(f"{len(images)} images do not fit into one file {out}; give a folder.")
-    if args.overlay not in (None, Path()) and len(images) > 1:
-        raise UsageError("With several images --overlay takes no name.")
+    check_one_name_each(args, images)
     if not is_file and out.suffix and not out.is_dir() and len(images) == 1:
         raise UsageError(
             f"{out} has an ending that labels cannot have; use .tif, .png or .ome.zarr."
         )
     if not is_file:
         _make_folder(out)
-    jobs = [_job(image, args, is_file=is_file) for image in images]
-    outputs = [path for job in jobs for path in (job.output, job.overlay) if path is not None]
+    jobs = [_Job(image, outputs_of(image, args, is_file=is_file)) for image in images]
+    outputs = [path for job in jobs for path in job.outputs.files]
     if len(set(outputs)) != len(outputs):
         raise UsageError("Two images would be written to the same output; rename one of them.")
     for path in outputs:
@@ -192,20 +190,6 @@ def _make_folder(path: Path) -> None:
         raise WriteError(f"The folder {path} cannot be made: {error.strerror}.") from error
 
 
-def _job(image: Path, args: argparse.Namespace, *, is_file: bool) -> _Job:
-    """Outputs of one image."""
-    from litesam.io import stem
-
-    output = args.output if is_file else args.output / f"{stem(image)}_labels.{args.format}"
-    overlay = args.overlay
-    if overlay == Path():
-        name = stem(output).removesuffix("_labels")
-        overlay = output.with_name(f"{name}_overlay.png")
-    elif overlay is not None and overlay.suffix.lower() != ".png":
-        raise UsageError(f"The overlay {overlay} is a PNG picture; let its name end with .png.")
-    return _Job(image, output, overlay)
-
-
 # ----------------------------------------------------------------------------------------- the work
 
 
@@ -216,12 +200,13 @@ def _label_file(job: _Job, args: argparse.Namespace, tools: _Tools, bars: Bars) 
 
     start = time.perf_counter()
     planes = open_planes(read_image(job.image), args, tools.predictor, tools.store)
-    _check_output_holds(job.output, planes)
-    labels, counts = _label_planes(planes, args, tools, bars, job.image.name)
-    is_zarr = job.output.name.lower().endswith(".zarr")
+    outputs = job.outputs
+    _check_output_holds(outputs.labels, planes)
+    labels, counts, details = _label_planes(planes, args, tools, bars, job.image.name)
+    is_zarr = outputs.labels.name.lower().endswith(".zarr")
     pixels, pixel_axes = planes.pixels() if is_zarr else (None, None)
     write_labels(
-        job.output,
+        outputs.labels,
         labels,
         planes.label_axes,
         planes.scale,
@@ -230,16 +215,25 @@ def _label_file(job: _Job, args: argparse.Namespace, tools: _Tools, bars: Bars) 
         image=pixels,
         image_axes=pixel_axes,
     )
-    if job.overlay is not None:
+    write_lists(
+        outputs,
+        labels,
+        planes.label_axes,
+        planes.scale,
+        unit=planes.image.unit,
+        details=details,
+        file_name=job.image.name,
+        overwrite=args.overwrite,
+    )
+    if outputs.overlay is not None:
         fullest = max(range(len(counts)), key=counts.__getitem__)
         index = planes.indices[fullest]
         plane_labels = labels if planes.label_axes == "YX" else labels[index]
         rgb = planes.segmenter.plane(index or None).rgb
-        write_overlay(job.overlay, rgb, plane_labels, overwrite=args.overwrite)
+        write_overlay(outputs.overlay, rgb, plane_labels, overwrite=args.overwrite)
     return {
         "image": str(job.image),
-        "output": str(job.output),
-        "overlay": None if job.overlay is None else str(job.overlay),
+        **outputs.as_json(),
         "model": tools.predictor.spec.name,
         "axes": planes.label_axes,
         "shape": list(labels.shape),
@@ -267,21 +261,31 @@ def _check_output_holds(output: Path, planes: Planes) -> None:
 
 def _label_planes(
     planes: Planes, args: argparse.Namespace, tools: _Tools, bars: Bars, title: str
-) -> tuple[LabelArray, list[int]]:
-    """Labels of all chosen planes, numbered on, and the number of objects of each plane."""
+) -> tuple[LabelArray, list[int], dict[int, ObjectDetails]]:
+    """Labels of all chosen planes, numbered on, the number of objects of each plane, and what the
+    model said about each.
+    """
     import numpy as np
+
+    from litesam.objects import ObjectDetails
 
     labeller = PlaneLabeller(planes, tools.wanted, args)
     result = np.zeros(planes.shape, dtype=np.int32)
     counts: list[int] = []
+    details: dict[int, ObjectDetails] = {}
     bars.begin(title, len(planes.indices))
     for number, index in enumerate(planes.indices):
-        labels, count = labeller.label(index, bars.part(number))
-        labels[labels > 0] += sum(counts)
+        labels, records = labeller.label(index, bars.part(number))
+        first = sum(counts)
+        labels[labels > 0] += first
+        for one in records:
+            details[first + one.label] = ObjectDetails(
+                one.predicted_iou, one.stability, args.model, args.hq
+            )
         result[... if planes.label_axes == "YX" else index] = labels
-        counts.append(count)
+        counts.append(len(records))
     labeller.tell_missing()
-    return result, counts
+    return result, counts, details
 
 
 def _say_results(results: list[dict[str, Any]]) -> None:
@@ -291,5 +295,6 @@ def _say_results(results: list[dict[str, Any]]) -> None:
         objects = "1 object" if result["objects"] == 1 else f"{result['objects']} objects"
         place = f" in {result['planes']} planes" if result["planes"] > 1 else ""
         say(f"{result['output']}: {objects}{place}, {result['seconds']:.1f} s")
-        if result["overlay"] is not None:
-            say(result["overlay"])
+        for extra in ("overlay", "table", "coco"):
+            if result[extra] is not None:
+                say(result[extra])

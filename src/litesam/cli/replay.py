@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litesam.cli.options import open_store
+from litesam.cli.outputs import write_lists
 from litesam.cli.terminal import UsageError, complain, progress_bars, say, say_json
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
+    from litesam.cli.outputs import Outputs
     from litesam.session import Replayed
 
 #: Options that a session answers itself, by the name of their value.
@@ -21,7 +23,7 @@ _ANSWERED = (
 )
 
 
-def run_session(args: argparse.Namespace, output: Path, overlay: Path | None) -> int:
+def run_session(args: argparse.Namespace, outputs: Outputs) -> int:
     """Replay ``args.session`` and write its labels.
 
     Raises
@@ -30,7 +32,7 @@ def run_session(args: argparse.Namespace, output: Path, overlay: Path | None) ->
         If the session, its image or the output is not as it must be.
     """
     from litesam.io import write_labels, write_overlay
-    from litesam.session import read_session, replay
+    from litesam.session import object_details, read_session, replay
 
     start = time.perf_counter()
     session = read_session(args.session)
@@ -46,18 +48,28 @@ def run_session(args: argparse.Namespace, output: Path, overlay: Path | None) ->
             on_progress=bars.part(0),
         )
     write_labels(
-        output,
+        outputs.labels,
         done.labels,
         done.axes,
         done.scale,
         unit=done.image.unit,
         overwrite=args.overwrite,
     )
-    if overlay is not None:
+    write_lists(
+        outputs,
+        done.labels,
+        done.axes,
+        done.scale,
+        unit=done.image.unit,
+        details=object_details(session, done.records),
+        file_name=done.image.name if session.image.path is None else Path(session.image.path).name,
+        overwrite=args.overwrite,
+    )
+    if outputs.overlay is not None:
         index = _fullest_plane(done)
         rgb = done.segmenter.plane(index or None).rgb
-        write_overlay(overlay, rgb, done.labels[index], overwrite=args.overwrite)
-    _say_result(args, done, output, overlay, time.perf_counter() - start)
+        write_overlay(outputs.overlay, rgb, done.labels[index], overwrite=args.overwrite)
+    _say_result(args, done, outputs, time.perf_counter() - start)
     return 0
 
 
@@ -89,9 +101,7 @@ def _fullest_plane(done: Replayed) -> tuple[int, ...]:
     return max(planes, key=lambda index: len(np.unique(done.labels[index])))
 
 
-def _say_result(
-    args: argparse.Namespace, done: Replayed, output: Path, overlay: Path | None, seconds: float
-) -> None:
+def _say_result(args: argparse.Namespace, done: Replayed, outputs: Outputs, seconds: float) -> None:
     import numpy as np
 
     objects = len(np.setdiff1d(np.unique(done.labels), [0]))
@@ -104,8 +114,7 @@ def _say_result(
         )
     result: dict[str, Any] = {
         "session": str(args.session),
-        "output": str(output),
-        "overlay": None if overlay is None else str(overlay),
+        **outputs.as_json(),
         "axes": done.axes,
         "shape": list(done.labels.shape),
         "objects": objects,
@@ -115,6 +124,8 @@ def _say_result(
     if args.json:
         say_json([result])
         return
-    say(f"{output}: {'1 object' if objects == 1 else f'{objects} objects'}, {seconds:.1f} s")
-    if overlay is not None:
-        say(str(overlay))
+    say(
+        f"{outputs.labels}: {'1 object' if objects == 1 else f'{objects} objects'}, {seconds:.1f} s"
+    )
+    for path in outputs.files[1:]:
+        say(str(path))

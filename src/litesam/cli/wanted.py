@@ -270,8 +270,8 @@ class PlaneLabeller:
             _check_inside(prompts, planes.segmenter.plane_shape, index, args.select)
         self._asked = self._found = 0
 
-    def label(self, index: Index, on_progress: OnProgress) -> tuple[LabelArray, int]:
-        """Labels 1 … N of one plane, and N."""
+    def label(self, index: Index, on_progress: OnProgress) -> tuple[LabelArray, list[MaskRecord]]:
+        """Labels 1 … N of one plane, and the N objects with their labels."""
         segmenter, wanted = self._planes.segmenter, self._wanted
         if self._prompts is not None:
             prompts = self._prompts.get(index, [])
@@ -294,7 +294,7 @@ class PlaneLabeller:
         labels, painted = segmenter.everything(
             index or None, **self._everything(index, on_progress)
         )
-        return labels, len(painted)
+        return labels, list(painted)
 
     def tell_missing(self) -> None:
         """Say for how many prompts there is no object."""
@@ -318,7 +318,7 @@ class PlaneLabeller:
 
     def _painted(
         self, records: list[MaskRecord], on_progress: OnProgress
-    ) -> tuple[LabelArray, int]:
+    ) -> tuple[LabelArray, list[MaskRecord]]:
         """Labels of chosen objects, in their order."""
         from litesam.merge import paint_labels
 
@@ -333,7 +333,7 @@ class PlaneLabeller:
         self._asked += len(records)
         self._found += sum(record.area > 0 for record in records)
         on_progress(Progress(1, 1, ""))
-        return labels, len(painted)
+        return labels, painted
 
 
 def _by_plane(given: dict[Index, T] | None, planes: Planes, path: Path) -> dict[Index, T] | None:

@@ -5,6 +5,7 @@ that differ, before and after. `apply_change` writes it and `revert_change` take
 """
 
 from litesam.objects.changes import Change, apply_change, check_id, checked_index, revert_change
+from litesam.objects.coco import coco_document, write_coco
 from litesam.objects.commit import (
     COMMIT_POLICIES,
     Commit,
@@ -20,22 +21,29 @@ from litesam.objects.operations import (
     smooth_object,
     split_object,
 )
+from litesam.objects.table import ObjectDetails, ObjectRow, measure_objects, write_table
 
 __all__ = [
     "COMMIT_POLICIES",
     "Change",
     "Commit",
+    "ObjectDetails",
+    "ObjectRow",
     "apply_change",
     "check_id",
     "checked_index",
+    "coco_document",
     "commit_labels",
     "commit_mask",
     "delete_objects",
     "fill_holes",
+    "measure_objects",
     "merge_objects",
     "next_id",
     "remove_islands",
     "revert_change",
     "smooth_object",
     "split_object",
+    "write_coco",
+    "write_table",
 ]

@@ -33,7 +33,7 @@ from litesam.session.recording import (
     record_object,
 )
 from litesam.session.references import ImageReference, ModelReference, Outcome
-from litesam.session.replay import Difference, Replayed, replay
+from litesam.session.replay import Difference, Replayed, object_details, replay
 from litesam.session.values import LABEL_TYPES, Draft, Session, StoredObject
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "labels_hash",
     "mask_hash",
     "model_reference",
+    "object_details",
     "outcome_of",
     "read_session",
     "record_batch",

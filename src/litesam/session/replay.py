@@ -12,6 +12,7 @@ from litesam.errors import Cancelled, ImageError, LiteSamError, SessionError
 from litesam.io import ImageData, read_image, read_labels
 from litesam.objects import (
     Commit,
+    ObjectDetails,
     apply_change,
     check_id,
     checked_index,
@@ -40,6 +41,7 @@ from litesam.types import AnyArray, LabelArray, MaskRecord, Progress
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from litesam.session.references import ModelReference, Outcome
     from litesam.session.values import Session
@@ -157,6 +159,30 @@ def replay(
         replayer.records,
         tuple(replayer.different),
     )
+
+
+def object_details(
+    session: Session, records: Mapping[int, MaskRecord] | None = None
+) -> dict[int, ObjectDetails]:
+    """Return what models said about the objects of a session, by id: for the object table.
+
+    Parameters
+    ----------
+    session
+        Its notes are taken.
+    records
+        Of a replay; their scores are taken instead where they are given.
+    """
+    found = {}
+    for number, one in session.objects().items():
+        model = one.model(session)
+        noted, record = one.outcome(), (records or {}).get(number)
+        scores = (noted.predicted_iou, noted.stability)
+        if record is not None and model is not None:
+            scores = (record.predicted_iou, record.stability)
+        name, hq = (None, None) if model is None else (model.name, model.hq)
+        found[number] = ObjectDetails(*scores, name, hq)
+    return found
 
 
 def _open_image(session: Session, image: Any, folder: str | os.PathLike[str] | None) -> ImageData:

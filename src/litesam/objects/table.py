@@ -1,0 +1,266 @@
+"""The table of objects: where each is, how large, and what a model said about it."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from litesam.errors import ImageError
+from litesam.io import atomic_path
+from litesam.types import HqMode
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+
+_ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectDetails:
+    """What is known about an object beside its pixels; None: nothing."""
+
+    predicted_iou: float | None = None
+    stability: float | None = None
+    model: str | None = None
+    hq: HqMode | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """One object of a label array.
+
+    Attributes
+    ----------
+    id
+        Its value.
+    planes
+        Indices of the planes in which it lies, in order; ``((),)`` for labels of two axes.
+    area_px
+        Number of pixels in all planes.
+    area
+        The same in square units, by the scale of Y and X; None without scale.
+    volume
+        In cubic units; None without scale or without the axis Z.
+    centroid
+        Mean position along each axis, pixels; a whole number is the centre of a pixel.
+    box
+        (start, stop) along each axis, pixels, half-open.
+    details
+        What a model said.
+    """
+
+    id: int
+    planes: tuple[tuple[int, ...], ...]
+    area_px: int
+    area: float | None
+    volume: float | None
+    centroid: tuple[float, ...]
+    box: tuple[tuple[int, int], ...]
+    details: ObjectDetails = ObjectDetails()
+
+
+def measure_objects(
+    labels: Any,
+    axes: str | None = None,
+    scale: Sequence[float] | None = None,
+    *,
+    details: Mapping[int, ObjectDetails] | None = None,
+) -> list[ObjectRow]:
+    """Measure all objects of a label array.
+
+    Parameters
+    ----------
+    labels
+        (plane axes, Y, X) integers, 0 is background; read in blocks.
+    axes
+        One letter for each axis, ending with Y, X; None: YX, ZYX or TZYX.
+    scale
+        Spacing of the pixels along each axis.
+    details
+        By id.
+
+    Returns
+    -------
+    list of ObjectRow
+        In the order of the ids.
+
+    Raises
+    ------
+    ImageError
+        If axes or scale do not fit, or the labels are no integers from 0 on.
+    """
+    letters = checked_axes(labels, axes)
+    if scale is not None and len(scale) != len(letters):
+        raise ImageError(
+            f"The scale {tuple(scale)} does not fit the axes {letters}; one number each is needed."
+        )
+    found: dict[int, _Sums] = {}
+    for index in np.ndindex(*labels.shape[:-2]):
+        for row in range(0, labels.shape[-2], _ROWS_AT_ONCE):
+            block = np.asarray(labels[(*index, slice(row, row + _ROWS_AT_ONCE))])
+            _add_block(found, block, index, row)
+    steps = None if scale is None else dict(zip(letters, scale, strict=True))
+    known = details or {}
+    return [
+        found[number].row(number, steps, known.get(number, ObjectDetails()))
+        for number in sorted(found)
+    ]
+
+
+def write_table(
+    path: str | os.PathLike[str],
+    rows: Sequence[ObjectRow],
+    axes: str = "YX",
+    *,
+    unit: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write objects as a CSV file with a header.
+
+    Columns: ``id``; ``planes`` (their indices, such as ``12 13``, or ``0:12 0:13`` for two leading
+    axes; only for stacks); ``area_px``, ``area``, ``volume``, ``unit`` (empty without scale); for
+    each axis, such as ``y``: ``centroid_y``, ``min_y``, ``max_y`` (pixels; the maximum is the last
+    pixel's); ``predicted_iou``, ``stability``, ``model``, ``hq``.
+
+    Parameters
+    ----------
+    path
+        The file.
+    rows
+        Of `measure_objects`.
+    axes
+        Axes of the labels.
+    unit
+        Unit of the scale.
+    overwrite
+        Replace an existing file.
+
+    Raises
+    ------
+    WriteError
+        If the file exists or the system refuses.
+    """
+    target = Path(path)
+    names = [letter.lower() for letter in axes]
+    header = ["id", *(["planes"] if len(axes) > 2 else []), "area_px", "area", "volume", "unit"]
+    header += [f"{what}_{name}" for what in ("centroid", "min", "max") for name in names]
+    header += ["predicted_iou", "stability", "model", "hq"]
+    with (
+        atomic_path(target, overwrite=overwrite) as part,
+        part.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(_cells(row, len(axes) > 2, unit) for row in rows)
+    return target
+
+
+def checked_axes(labels: Any, axes: str | None) -> str:
+    """Letters of the axes of a label array.
+
+    Raises
+    ------
+    ImageError
+        If they do not fit, or the labels are no integers.
+    """
+    count = len(labels.shape)
+    letters = "TZYX"[-count:] if axes is None and 2 <= count <= 4 else (axes or "").upper()
+    if len(letters) != count or len(set(letters)) != count or not letters.endswith("YX"):
+        raise ImageError(
+            f"The axes {axes!r} do not fit labels of shape {tuple(labels.shape)}; one letter each, "
+            "ending with YX, is needed."
+        )
+    if np.dtype(labels.dtype).kind not in "iu":
+        raise ImageError(f"Labels are whole numbers, not {labels.dtype}; convert them.")
+    return letters
+
+
+class _Sums:
+    """What is summed up about one object while its pixels are read."""
+
+    def __init__(self) -> None:
+        self.planes: dict[tuple[int, ...], int] = {}
+        self.sums = np.zeros(2)
+        self.low = np.array([np.iinfo(np.int64).max] * 2)
+        self.high = np.array([-1, -1])
+
+    def row(
+        self, number: int, steps: Mapping[str, float] | None, details: ObjectDetails
+    ) -> ObjectRow:
+        pixels = sum(self.planes.values())
+        indices = np.array(list(self.planes), dtype=np.float64).reshape(len(self.planes), -1)
+        weights = np.array(list(self.planes.values()), dtype=np.float64)
+        leading = (weights @ indices / pixels).tolist()
+        plane_box = [(int(column.min()), int(column.max()) + 1) for column in indices.T]
+        area = None if steps is None else pixels * steps["Y"] * steps["X"]
+        volume = None if area is None or steps is None or "Z" not in steps else area * steps["Z"]
+        return ObjectRow(
+            number,
+            tuple(self.planes),
+            pixels,
+            area,
+            volume,
+            (*leading, *(float(total) / pixels for total in self.sums)),
+            (*plane_box, *((int(a), int(b) + 1) for a, b in zip(self.low, self.high, strict=True))),
+            details,
+        )
+
+
+def _add_block(found: dict[int, _Sums], block: Any, index: tuple[int, ...], row: int) -> None:
+    """Add the pixels of some rows of one plane."""
+    if block.size and int(block.min()) < 0:
+        raise ImageError(f"Labels are 0 (background) or more; the least is {int(block.min())}.")
+    places = np.nonzero(block)
+    if places[0].size == 0:
+        return
+    numbers, members = np.unique(block[places], return_inverse=True)
+    counts = np.bincount(members)
+    sums, lows, highs = [], [], []
+    for axis, start in zip(places, (row, 0), strict=True):
+        positions = axis + start
+        sums.append(np.bincount(members, weights=positions))
+        low = np.full(numbers.size, np.iinfo(np.int64).max)
+        high = np.full(numbers.size, -1)
+        np.minimum.at(low, members, positions)
+        np.maximum.at(high, members, positions)
+        lows.append(low)
+        highs.append(high)
+    for i, number in enumerate(numbers):
+        one = found.setdefault(int(number), _Sums())
+        one.planes[index] = one.planes.get(index, 0) + int(counts[i])
+        one.sums += [total[i] for total in sums]
+        one.low = np.minimum(one.low, [low[i] for low in lows])
+        one.high = np.maximum(one.high, [high[i] for high in highs])
+
+
+def _cells(row: ObjectRow, stack: bool, unit: str | None) -> list[Any]:
+    planes = " ".join(":".join(map(str, index)) for index in row.planes)
+    about = row.details
+    words: dict[HqMode | None, str] = {None: "", True: "yes", False: "no", "only": "only"}
+    return [
+        row.id,
+        *([planes] if stack else []),
+        row.area_px,
+        _number(row.area),
+        _number(row.volume),
+        unit or "" if row.area is not None else "",
+        *(_number(value) for value in row.centroid),
+        *(start for start, _ in row.box),
+        *(stop - 1 for _, stop in row.box),
+        _number(about.predicted_iou),
+        _number(about.stability),
+        about.model or "",
+        words[about.hq],
+    ]
+
+
+def _number(value: float | None) -> str:
+    """Seven digits are enough for people and for float32."""
+    return "" if value is None or not math.isfinite(value) else f"{value:.7g}"
