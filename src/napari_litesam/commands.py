@@ -56,6 +56,16 @@ def everything(viewer: "napari.viewer.Viewer") -> None:
     _controller(viewer).everything()
 
 
+def accept_all(viewer: "napari.viewer.Viewer") -> None:
+    """Commit the candidates of everything mode that are kept."""
+    _controller(viewer).accept_all()
+
+
+def discard(viewer: "napari.viewer.Viewer") -> None:
+    """Put the candidates of everything mode away."""
+    _controller(viewer).discard()
+
+
 def _controller(viewer: "napari.viewer.Viewer") -> "Controller":
     """Return the controller of the viewer's panel, opened now if it is not there."""
     from napari_litesam.widget import LiteSamWidget

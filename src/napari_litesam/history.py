@@ -31,10 +31,13 @@ class Moment:
         The prompts of all planes.
     choice
         The candidate in place of the one of highest predicted IoU; None: that one.
+    review
+        What of everything mode is under review: a value of the reviewer's, or None.
     """
 
     prompts: PromptSnapshot = field(default_factory=PromptSnapshot)
     choice: Choice | None = None
+    review: object = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +61,7 @@ class History:
         self._back: deque[Step] = deque(maxlen=_LENGTH)
         self._forth: list[Step] = []
         self.now = Moment()
+        self._kind = ""
 
     @property
     def can_undo(self) -> bool:
@@ -87,15 +91,28 @@ class History:
         self.push()
         self.now = replace(self.now, choice=choice)
 
+    def review(self, review: object, kind: str = "") -> None:
+        """Change the review, as a step.
+
+        Changes of the same ``kind`` one after the other, such as the moves of one slider, are one
+        step.
+        """
+        if not (kind and kind == self._kind):
+            self.push()
+        self._kind = kind
+        self.now = replace(self.now, review=review)
+
     def push(self, written: Written | None = None) -> None:
         """Begin a step: undo goes back to the moment of now and takes out the write."""
         self._back.append(Step(self.now, written))
         self._forth.clear()
+        self._kind = ""
 
     def undo(self) -> Step | None:
         """Go one step back and return it; None if there is none."""
         if not self._back:
             return None
+        self._kind = ""
         step = self._back.pop()
         self._forth.append(Step(self.now, step.written))
         self.now = step.moment
@@ -105,6 +122,7 @@ class History:
         """Go one step forth again and return it; None if there is none."""
         if not self._forth:
             return None
+        self._kind = ""
         step = self._forth.pop()
         self._back.append(Step(self.now, step.written))
         self.now = step.moment

@@ -6,6 +6,7 @@ of the layer's own undo history and can also be withdrawn as a whole. No Qt.
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from litesam.errors import ImageError
+from napari_litesam.candidates import COLOURS, REJECTED
 from napari_litesam.prompt_layers import placement
 
 if TYPE_CHECKING:
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
     from litesam.types import BoolArray, LabelArray
 
 PREVIEW_NAME = "Lite-SAM preview"
+CANDIDATES_NAME = "Lite-SAM candidates"
 OBJECTS_NAME = "Lite-SAM objects"
 #: The current object is yellow, as its box is; it stands out on grey and on stains.
 _PREVIEW_COLOUR = "#ffd92e"
 #: A new object of which a smaller share is free of other objects is one of them, found again.
 MIN_FREE_SHARE = 0.5
+_GOLDEN = 0.618034
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +82,38 @@ def new_preview(image: Image) -> Labels:
         colormap=DirectLabelColormap(color_dict={None: "transparent", 1: _PREVIEW_COLOUR}),
         **placement(image, 2),
     )
+
+
+def new_candidates(image: Image) -> Labels:
+    """Return an empty layer for candidates of everything mode, see `candidates.picture`."""
+    height, width = image_shape(image)[-2:]
+    # Neighbours in score get hues that lie far apart.
+    colours: dict[int | None, tuple[float, ...]] = {None: (0.0, 0.0, 0.0, 0.0)}
+    for number in range(COLOURS):
+        colours[number + 1] = (*colorsys.hls_to_rgb(number * _GOLDEN % 1.0, 0.55, 0.75), 1.0)
+    colours[REJECTED] = (0.6, 0.6, 0.6, 0.6)
+    return Labels(
+        np.zeros((height, width), dtype=np.uint8),
+        name=CANDIDATES_NAME,
+        opacity=0.5,
+        colormap=DirectLabelColormap(color_dict=colours),
+        **placement(image, 2),
+    )
+
+
+def show_picture(layer: Labels, picture: npt.NDArray[np.uint8] | None) -> None:
+    """Show a (H, W) picture of candidates; None empties the layer."""
+    if picture is None:
+        layer.data[...] = 0
+        if layer.visible:
+            layer.visible = False
+        return
+    # In place: a slider asks for this many times a second, and only pixels differ.
+    np.copyto(layer.data, picture)
+    if layer.visible:
+        layer.refresh(thumbnail=False, highlight=False, extent=False)
+    else:
+        layer.visible = True
 
 
 def show_preview(layer: Labels, mask: BoolArray | None) -> None:

@@ -12,6 +12,7 @@ from psygnal import Signal
 
 from litesam.types import LabelArray
 from napari_litesam import segmenters
+from napari_litesam.candidates import Candidates
 from napari_litesam.jobs import Job, Lane
 from napari_litesam.requests import NotReady, PlaneRequest, resolve_everything, resolve_plane
 from napari_litesam.state import Level
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from napari_litesam.requests import EverythingRequest, Scene
     from napari_litesam.segmenters import SegmenterPool
     from napari_litesam.state import PluginState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposed:
+    """Candidates of a plane for a review; see `Found`."""
+
+    plane: PlaneRequest
+    candidates: Candidates
+    answers_boxes: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,13 +62,15 @@ class PlaneJobs:
     ----------
     lane
         The worker.
-    started, embedded, found, failed
-        A computation began; so many planes are embedded; all objects of a plane; an error.
+    started, embedded, found, proposed, failed
+        A computation began; so many planes are embedded; all objects of a plane, to be written or
+        to be reviewed; an error.
     """
 
     started = Signal()
     embedded = Signal(int)
     found = Signal(Found)
+    proposed = Signal(Proposed)
     failed = Signal(object)
 
     def __init__(self, state: PluginState, pool: SegmenterPool, reporter: Reporter) -> None:
@@ -80,16 +92,17 @@ class PlaneJobs:
             self.embedded.emit,
         )
 
-    def everything(self, scene: Scene) -> None:
-        """Find all objects of the plane shown."""
+    def everything(self, scene: Scene, *, at_once: bool) -> None:
+        """Find all objects of the plane shown; ``at_once``: without a review."""
         request = resolve_everything(self._state.settings, scene)
         if isinstance(request, NotReady):
             self._reporter.refuse(request.reason)
             return
+        body = segmenters.everything if at_once else segmenters.candidates
         self._start(
             "Segmenting everything",
-            partial(segmenters.everything, self._pool, request),
-            partial(self._on_everything, request),
+            partial(body, self._pool, request),
+            partial(self._on_everything if at_once else self._on_candidates, request),
         )
 
     def _start(self, text: str, job: Job, on_done: Callable[[Any], None]) -> None:
@@ -104,6 +117,9 @@ class PlaneJobs:
     def _on_everything(self, request: EverythingRequest, reply: Any) -> None:
         labels, _records = reply
         self.found.emit(Found(request.plane, labels, bool(request.boxes)))
+
+    def _on_candidates(self, request: EverythingRequest, found: Candidates) -> None:
+        self.proposed.emit(Proposed(request.plane, found, bool(request.boxes)))
 
     def _on_error(self, error: LiteSamError) -> None:
         self.failed.emit(error)

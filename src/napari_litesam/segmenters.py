@@ -10,20 +10,22 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from litesam.errors import Cancelled, ConfigError, WeightsError
 from litesam.types import BoolArray, MaskRecord, Progress
+from napari_litesam.candidates import Filters, collect
 
 if TYPE_CHECKING:
     from litesam.merge import TextScorer
     from litesam.predictors import Predictor
     from litesam.segmenter import Segmenter, SegmentResult
     from litesam.store import MemoryStore
-    from litesam.types import LabelArray
+    from litesam.types import EverythingConfig, LabelArray
+    from napari_litesam.candidates import Candidates
     from napari_litesam.jobs import JobContext
     from napari_litesam.requests import (
         EverythingRequest,
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
 #: Segmenters (one per image, channel and model) and predictors that stay in memory.
 _KEPT_SEGMENTERS = 4
 _KEPT_PREDICTORS = 2
+#: Candidates of a grid below this predicted IoU or stability are not looked at, if the user's own
+#: thresholds are not lower still: they are thousands, mostly noise, and each costs time.
+_LOWEST_OF_GRID = 0.5
+#: Of two candidates with a larger IoU one is enough.
+_SAME_IOU = 0.9
 
 #: Name of the model, device, weights file of the user's own.
 ModelKey = tuple[str, str, str | None]
@@ -256,6 +263,52 @@ def embed(pool: SegmenterPool, request: PlaneRequest, all_planes: bool, context:
         segmenter.embed(index or None, cancelled=context.cancelled)
     context.on_progress(Progress(len(planes), len(planes), "Embedded"))
     return len(planes)
+
+
+def candidates(pool: SegmenterPool, request: EverythingRequest, context: JobContext) -> Candidates:
+    """Return what is in a plane for a review: also masks somewhat below the thresholds, and the
+    better of two only where they are nearly the same; filters do the rest.
+    """
+    segmenter = pool.get(request.plane.source, context)
+    boxes = [(b.y0, b.x0, b.y1, b.x1) for b in request.boxes] or None
+    from litesam.everything import choose_proposals, resolve_config
+
+    spec = segmenter.predictor.spec
+    way = choose_proposals(spec, request.proposals, with_boxes=boxes is not None)
+    config = resolve_config(spec, way, request.config)
+    records = segmenter.find_objects(
+        request.plane.index,
+        proposals=way,
+        config=_loosened(config, _LOWEST_OF_GRID if way == "grid" else 0.0),
+        boxes=boxes,
+        on_progress=context.on_progress,
+        cancelled=context.cancelled,
+    )
+    context.on_progress(Progress(0, 0, "Comparing candidates"))
+    return collect(
+        records,
+        segmenter.plane_shape,
+        Filters(
+            predicted_iou=config.predicted_iou_threshold or 0.0,
+            stability=config.stability_threshold or 0.0,
+            min_area=config.min_area_px,
+            overlap=1.0 if config.nms_iou is None else config.nms_iou,
+        ),
+        containment=1.0 if config.nms_containment is None else config.nms_containment,
+        policy=config.overlap_policy or "score",
+        min_visible=config.min_visible or 0.0,
+    )
+
+
+def _loosened(config: EverythingConfig, lowest: float) -> EverythingConfig:
+    """Config that keeps what a filter may want back, down to a score."""
+    return replace(
+        config,
+        predicted_iou_threshold=min(config.predicted_iou_threshold or 0.0, lowest),
+        stability_threshold=min(config.stability_threshold or 0.0, lowest),
+        nms_iou=max(config.nms_iou or 0.0, _SAME_IOU),
+        nms_containment=1.0,
+    )
 
 
 def everything(

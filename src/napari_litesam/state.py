@@ -15,6 +15,7 @@ from napari.layers import Image, Labels
 from psygnal import Signal
 
 from litesam.types import EverythingConfig, ModelSpec, PointLabel, WeightsSpec
+from napari_litesam.candidates import Filters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,7 @@ class Tool(Enum):
 
     POINT = "point"
     BOX = "box"
+    PICK = "pick"
     NONE = "none"
 
 
@@ -73,6 +75,8 @@ class Settings:
         Labels layer that receives objects; None: a new one at the first commit.
     all_planes
         *Embed* works on all planes of a stack and not only on the current one.
+    at_once
+        *Everything* writes into the Labels layer at once, without a review of the candidates.
     proposals, everything
         Parameters of everything mode; ``proposals`` None is the model's own first choice.
     """
@@ -87,6 +91,7 @@ class Settings:
     words: Words | None = None
     target: Labels | None = None
     all_planes: bool = False
+    at_once: bool = False
     proposals: str | None = None
     everything: EverythingConfig = field(default_factory=EverythingConfig)
 
@@ -112,6 +117,20 @@ class Candidate:
     number: int
     count: int
     predicted_iou: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewStatus:
+    """What the panel shows of a review: the filters, how many of all candidates are kept, how many
+    were accepted and rejected by clicks, and the area of the largest candidate.
+    """
+
+    filters: Filters
+    kept: int
+    total: int
+    accepted: int
+    rejected: int
+    largest: int
 
 
 class Phase(Enum):
@@ -174,6 +193,8 @@ class PluginState:
     library_changed = Signal(dict)
     #: The `Candidate` in the preview, or None.
     candidate_changed = Signal(object)
+    #: The `ReviewStatus`, or None.
+    review_changed = Signal(object)
 
     def __init__(self) -> None:
         self._settings = Settings()
@@ -182,6 +203,7 @@ class PluginState:
         self._offer: Offer | None = None
         self._library: dict[str, WeightsStatus] = {}
         self._candidate: Candidate | None = None
+        self._review: ReviewStatus | None = None
 
     @property
     def settings(self) -> Settings:
@@ -212,6 +234,11 @@ class PluginState:
     def candidate(self) -> Candidate | None:
         """Which of the decoder's masks is in the preview."""
         return self._candidate
+
+    @property
+    def review(self) -> ReviewStatus | None:
+        """What is under review of everything mode."""
+        return self._review
 
     def update(self, **changes: Any) -> None:
         """Change settings; `settings_changed` carries the names of those that really differ."""
@@ -249,6 +276,12 @@ class PluginState:
         if candidate != self._candidate:
             self._candidate = candidate
             self.candidate_changed.emit(candidate)
+
+    def show_review(self, review: ReviewStatus | None) -> None:
+        """Set what is under review."""
+        if review != self._review:
+            self._review = review
+            self.review_changed.emit(review)
 
     def stock(self, library: Mapping[str, WeightsStatus]) -> None:
         """Set what there is of the weights."""

@@ -20,6 +20,8 @@ from napari_litesam.state import Tool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    import numpy as np
+    import numpy.typing as npt
     from napari.components import ViewerModel
     from napari.layers import Layer
 
@@ -40,7 +42,7 @@ class ViewerLayers:
         The viewer itself, not napari's proxy: identity of layers matters.
     keys
         What keys do on the prompt layers, by name of the key; those of ``point_keys`` on the points
-        alone.
+        alone, those of ``candidate_keys`` on the candidates.
 
     Attributes
     ----------
@@ -52,6 +54,10 @@ class ViewerLayers:
         The prompt layers of the chosen image.
     preview
         The layer that shows the current object before it is committed.
+    candidates
+        The layer that shows what everything mode found, under review.
+    candidate_clicked
+        The user clicked on this (y, x) of it.
     own_changes
         Whether layers are being changed by the panel and not by the user.
     removed_by_user
@@ -61,18 +67,22 @@ class ViewerLayers:
     prompts_changed = Signal()
     pixels_changed = Signal()
     transform_changed = Signal()
+    candidate_clicked = Signal(float, float)
 
     def __init__(
         self,
         viewer: ViewerModel,
         keys: Mapping[str, Callable[[], None]],
         point_keys: Mapping[str, Callable[[], None]],
+        candidate_keys: Mapping[str, Callable[[], None]],
     ) -> None:
         self._viewer = viewer
         self._keys = dict(keys)
         self._point_keys = dict(point_keys)
+        self._candidate_keys = dict(candidate_keys)
         self.prompts: PromptLayers | None = None
         self.preview: Labels | None = None
+        self.candidates: Labels | None = None
         self.own_changes = False
         self.removed_by_user = False
         self._orphans: list[Layer] = []
@@ -93,6 +103,7 @@ class ViewerLayers:
             for layer in self._viewer.layers
             if isinstance(layer, Labels)
             and layer is not self.preview
+            and layer is not self.candidates
             and label_layer.fits(layer, image, axes)
         ]
 
@@ -125,6 +136,8 @@ class ViewerLayers:
         """Take note that a layer left the viewer; nothing is changed in the viewer here."""
         if layer is self.preview:
             self.preview = None
+        if layer is self.candidates:
+            self.candidates = None
         if self.prompts is not None and layer in (self.prompts.points, self.prompts.boxes):
             if not self.own_changes:
                 self.removed_by_user = True
@@ -145,9 +158,10 @@ class ViewerLayers:
         self.watch(None)
         self.forget_prompts()
         if tidy:
-            self._remove([*self._orphans, *([] if self.preview is None else [self.preview])])
+            shown = [layer for layer in (self.preview, self.candidates) if layer is not None]
+            self._remove([*self._orphans, *shown])
         self._orphans = []
-        self.preview = None
+        self.preview = self.candidates = None
 
     # --------------------------------------------------------------------------------------- image
 
@@ -168,10 +182,11 @@ class ViewerLayers:
 
     def _on_transform(self, _event: Any = None) -> None:
         """Keep the preview on the image; prompts stay where they are in the world."""
-        if self._watched is not None and self.preview is not None:
-            for name, value in placement(self._watched, 2).items():
-                if name in _TRANSFORMS:
-                    setattr(self.preview, name, value)
+        for layer in (self.preview, self.candidates):
+            if self._watched is not None and layer is not None:
+                for name, value in placement(self._watched, 2).items():
+                    if name in _TRANSFORMS:
+                        setattr(layer, name, value)
         self.transform_changed.emit()
 
     # ------------------------------------------------------------------------------------- prompts
@@ -181,7 +196,10 @@ class ViewerLayers:
         self.removed_by_user = False
         prompts = self.prompts or self._add_prompts(image, sign)
         with self._own():
-            if tool is Tool.BOX:
+            if tool is Tool.PICK and self.candidates is not None:
+                self._viewer.layers.selection.active = self.candidates
+                self.candidates.mode = "pan_zoom"
+            elif tool is Tool.BOX:
                 self._viewer.layers.selection.active = prompts.boxes
                 prompts.boxes.mode = "add_rectangle"
             else:
@@ -237,6 +255,35 @@ class ViewerLayers:
         if self.preview is not None:
             label_layer.show_preview(self.preview, None)
 
+    def show_candidates(self, image: Image, picture: npt.NDArray[np.uint8]) -> None:
+        """Show a (H, W) picture of candidates over the image."""
+        layer = self.candidates
+        if layer is None:
+            layer = self.candidates = label_layer.new_candidates(image)
+            for key, intent in self._candidate_keys.items():
+                layer.bind_key(key, self._key(intent), overwrite=True)
+            layer.mouse_drag_callbacks.append(self._on_candidate_press)
+            self._insert(layer)
+        label_layer.show_picture(layer, picture)
+
+    def hide_candidates(self) -> None:
+        """Empty the layer of candidates and hide it."""
+        if self.candidates is not None:
+            label_layer.show_picture(self.candidates, None)
+
+    def _on_candidate_press(self, layer: Labels, event: Any) -> Iterator[None]:
+        """Tell a click with the left button from a drag, which moves the canvas."""
+        if event.button != 1 or self._closed or str(layer.mode) != "pan_zoom":
+            return
+        yield
+        dragged = False
+        while event.type == "mouse_move":
+            dragged = True
+            yield
+        if not dragged:
+            y, x = (float(v) for v in layer.world_to_data(event.position)[-2:])
+            self.candidate_clicked.emit(y, x)
+
     def add_objects(self, image: Image, channel: int | None) -> Labels:
         """Add a Labels layer for the objects of an image."""
         layer = label_layer.new_objects_layer(image, plane_axes(image, channel))
@@ -250,6 +297,8 @@ class ViewerLayers:
         anchors = [] if self.prompts is None else [self.prompts.boxes, self.prompts.points]
         if layer is not self.preview and self.preview is not None:
             anchors.append(self.preview)
+        if layer not in (self.preview, self.candidates) and self.candidates is not None:
+            anchors.append(self.candidates)
         layers = self._viewer.layers
         present = [layers.index(anchor) for anchor in anchors if anchor in layers]
         active = layers.selection.active
@@ -258,9 +307,10 @@ class ViewerLayers:
             layers.selection.active = active
 
     def _remove_preview(self) -> None:
-        if self.preview is not None:
-            self._remove([self.preview])
-            self.preview = None
+        for layer in (self.preview, self.candidates):
+            if layer is not None:
+                self._remove([layer])
+        self.preview = self.candidates = None
 
     def _remove_orphans(self) -> None:
         self._remove(self._orphans)

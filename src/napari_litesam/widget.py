@@ -16,9 +16,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QFrame,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -32,10 +29,12 @@ from napari_litesam.controller import Controller
 from napari_litesam.model_picker import ModelPicker
 from napari_litesam.options import OptionsForm
 from napari_litesam.requests import channel_choices
+from napari_litesam.review_section import ReviewSection
 from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side, wrapped
-from napari_litesam.state import Candidate, Level, PluginState, Status, Tool
+from napari_litesam.state import Candidate, PluginState, Tool
+from napari_litesam.status_line import StatusLine
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
-from napari_litesam.weights_offer import WeightsOffer, breakable
+from napari_litesam.weights_offer import WeightsOffer
 from napari_litesam.words_row import WordsRow
 
 if TYPE_CHECKING:
@@ -51,15 +50,6 @@ _DEVICES = (
     ("GPU (CUDA)", "cuda", "NVIDIA, needs a CUDA build of torch."),
     ("GPU (Apple)", "mps", "Apple silicon."),
 )
-_COLOURS = {
-    Level.READY: "",
-    Level.BUSY: "",
-    Level.WARNING: "color: #e69f00;",
-    Level.ERROR: "color: #ff6b52; font-weight: bold;",
-}
-#: Longer messages are cut in the panel; the tooltip has them whole.
-_STATUS_LENGTH = 300
-_MARKS = {Level.READY: "", Level.BUSY: "⏳ ", Level.WARNING: "⚠ ", Level.ERROR: "✖ "}
 
 
 class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
@@ -90,11 +80,12 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._window: QWidget | None = None
         self._build()
         self.state.settings_changed.connect(self._show_settings)
-        self.state.status_changed.connect(self._show_status)
+        self.state.status_changed.connect(self.status_line.show_status)
         self.state.disabled_changed.connect(self._show_disabled)
         self.state.offer_changed.connect(self._show_offer)
         self.state.library_changed.connect(self._show_library)
         self.state.candidate_changed.connect(self._show_candidate)
+        self.state.review_changed.connect(self.review.show_review)
         self.controller = Controller(napari_viewer, self.state, self._models)
         self.controller.layers_changed.connect(self._fill_layers)
         self._connect()
@@ -125,33 +116,16 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
 
-        self.progress = QProgressBar(self)
-        self.progress.setObjectName("progress")
-        self.progress.setVisible(False)
-        self.cancel = self._button(
-            "cancel", "Cancel", "Stop what is running; what is done is kept."
-        )
-        self.status = QLabel(self)
-        self.status.setObjectName("status")
-        self.status.setWordWrap(True)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.status.setMinimumHeight(3 * self.fontMetrics().lineSpacing())
-        self.status.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        self.status_line = StatusLine(self)
+        self.progress, self.status = self.status_line.progress, self.status_line.text
+        self.cancel = self.status_line.cancel
+        self._name("cancel", self.cancel, "Stop what is running; what is done is kept.")
 
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(4)
         outer.addWidget(scroll, 1)
-        bar = QHBoxLayout()
-        bar.setContentsMargins(6, 0, 6, 0)
-        bar.addWidget(self.progress, 1)
-        bar.addStretch(0)
-        bar.addWidget(self.cancel)
-        outer.addLayout(bar)
-        line = QHBoxLayout()
-        line.setContentsMargins(8, 0, 8, 6)
-        line.addWidget(self.status)
-        outer.addLayout(line)
+        outer.addWidget(self.status_line)
         self.setMinimumWidth(240)
 
     def _build_image(self) -> QFormLayout:
@@ -254,9 +228,16 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.everything = self._button(
             "everything",
             "Everything",
-            "Find all objects of the plane shown and add them to the Labels layer.\nObjects that "
-            "are there already stay as they are.",
+            "Find all objects of the plane shown and show them for a review.\nNothing is written "
+            "before you accept; objects that are there already stay as they are.",
         )
+        self.at_once = QCheckBox("commit at once", self)
+        self._name(
+            "at_once",
+            self.at_once,
+            "No review: what everything mode finds with its options goes into the Labels layer.",
+        )
+        self.review = ReviewSection(self)
         self.options = OptionsForm(self.state.settings.everything, self)
         section = QCollapsible("Options of everything", self, "▾", "▸")
         section.layout().setContentsMargins(0, 0, 0, 0)
@@ -267,7 +248,10 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         form = make_form()
         form.addRow("Proposals", self.proposals)
         rows.addLayout(form)
-        rows.addWidget(self.everything)
+        line = side_by_side(self.everything, self.at_once)
+        line.setStretch(0, 1)
+        rows.addLayout(line)
+        rows.addWidget(self.review)
         rows.addWidget(section)
         return rows
 
@@ -326,7 +310,12 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.clear.clicked.connect(lambda: controller.clear_prompts())
         self.commit.clicked.connect(lambda: controller.commit())
         self.everything.clicked.connect(lambda: controller.everything())
-        for button in (self.positive, self.negative, self.box):
+        self.at_once.toggled.connect(lambda on: self.state.update(at_once=on))
+        self.review.filtered.connect(lambda name, to: controller.review.filter(**{name: to}))
+        self.review.accept.clicked.connect(lambda: controller.accept_all())
+        self.review.discard.clicked.connect(lambda: controller.discard())
+        self.review.pick.clicked.connect(lambda: controller.pick())
+        for button in (self.positive, self.negative, self.box, self.review.pick):
             button.clicked.connect(self._show_tool)
 
     def _choose(self, combo: QComboBox, setting: str) -> None:
@@ -414,6 +403,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.positive.setChecked(point and settings.sign == PointLabel.FOREGROUND)
         self.negative.setChecked(point and settings.sign == PointLabel.BACKGROUND)
         self.box.setChecked(settings.tool is Tool.BOX)
+        self.review.pick.setChecked(settings.tool is Tool.PICK)
 
     def _show_candidate(self, candidate: Candidate | None) -> None:
         text = "Candidate"
@@ -421,19 +411,6 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             number, count = candidate.number + 1, candidate.count
             text += f" {number} of {count} · predicted IoU {candidate.predicted_iou:.2f}"
         self.candidate.setText(text)
-
-    def _show_status(self, status: Status) -> None:
-        text = status.text
-        if status.level is Level.BUSY:
-            text += f" ({status.done} of {status.total})" if status.total > 1 else " …"
-        self.status.setToolTip(text)
-        if len(text) > _STATUS_LENGTH:
-            text = text[:_STATUS_LENGTH].rsplit(" ", 1)[0] + " …"
-        self.status.setText(_MARKS[status.level] + breakable(text))
-        self.status.setStyleSheet(_COLOURS[status.level])
-        self.progress.setVisible(status.level is Level.BUSY)
-        self.progress.setRange(0, status.total)
-        self.progress.setValue(status.done)
 
     def _show_disabled(self, reasons: dict[str, str]) -> None:
         for name, widget in self._named.items():

@@ -90,6 +90,13 @@ class Hands:
         assert button.isEnabled(), button.toolTip()
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
+    def everything(self) -> None:
+        """Press *Everything*, without a review, and wait for the objects."""
+        if not self.widget.at_once.isChecked():
+            self.tick("at_once")
+        self.press("everything")
+        self.settle()
+
     def tick(self, name: str) -> None:
         """Click on the mark of a check box."""
         box = getattr(self.widget, name)

@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("output")
     parser.add_argument("--weights", help="weights file instead of the bundled one")
     parser.add_argument("--everything", action="store_true", help="press Everything at the end")
+    parser.add_argument("--review", action="store_true", help="press Everything, do not accept")
+    parser.add_argument("--keys", action="store_true", help="unfold the map of keys")
     parser.add_argument("--options", action="store_true", help="unfold the options of everything")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     parser.add_argument("--width", type=int, help="width of the panel, px")
@@ -71,14 +73,24 @@ def main() -> None:
         print(f"click at ({y:.0f}, {x:.0f}):", widget.status.text())
         key(viewer, Qt.Key.Key_C)
         settle(widget)
-    if options.everything:
+    if options.everything or options.review:
         QTest.mouseClick(widget.everything, Qt.MouseButton.LeftButton)
         settle(widget)
         print(widget.status.text())
-    for y, x in centres[options.objects : options.objects + 1]:
+    if options.review:
+        for y, x in centres[options.objects : options.objects + 2]:
+            click(viewer, image, (y, x))
+            settle(widget)
+    elif options.everything:
+        key(viewer, Qt.Key.Key_C)
+        settle(widget)
+        print(widget.status.text())
+    for y, x in [] if options.review else centres[options.objects : options.objects + 1]:
         click(viewer, image, (y, x))
         settle(widget)
         print(f"click at ({y:.0f}, {x:.0f}):", widget.status.text())
+    if options.keys:
+        widget.findChild(QWidget, "keys").expand(animate=False)
     if options.options:
         widget.findChild(QWidget, "everything_options").expand(animate=False)
     wait(0.5)

@@ -411,8 +411,7 @@ def test_drawn_boxes_are_one_object_each(predictor, open_panel, cells) -> None:
     hands.settle()
     hands.drag((78, 48), (102, 72))
     hands.settle()
-    hands.press("everything")
-    hands.settle()
+    hands.everything()
     np.testing.assert_array_equal(hands.objects.data > 0, np.isin(labels, (2, 3)))
     assert len(hands.widget.controller.prompts.boxes.data) == 0
     hands.press("undo")

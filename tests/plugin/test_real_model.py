@@ -61,8 +61,7 @@ def test_window_lives_while_the_encoder_works(open_panel) -> None:
     timer.setInterval(10)
     timer.timeout.connect(lambda: beats.append(time.perf_counter()))
     timer.start()
-    hands.press("everything")
-    hands.settle()
+    hands.everything()
     timer.stop()
     assert hands.objects is not None
     # The last beat before the result is drawn: that is napari's work, not the encoder's.

@@ -187,8 +187,7 @@ def test_everything_keeps_committed_objects(predictor, open_panel, cells) -> Non
     hands.settle()
     hands.press("commit")
     hands.settle()
-    hands.press("everything")
-    hands.settle()
+    hands.everything()
     found = hands.objects.data
     np.testing.assert_array_equal(found > 0, labels > 0)
     assert (found[labels == 2] == 1).all()
@@ -206,13 +205,11 @@ def test_everything_with_the_grid_and_own_options(predictor, open_panel, cells) 
     controls["min_area_px"].setValue(1000)
     hands.widget.proposals.setCurrentIndex(hands.widget.proposals.findData("grid"))
     hands.widget.proposals.activated.emit(hands.widget.proposals.currentIndex())
-    hands.press("everything")
-    hands.settle()
+    hands.everything()
     assert hands.objects is None
     assert "found no object" in hands.status
     controls["min_area_px"].setValue(0)
-    hands.press("everything")
-    hands.settle()
+    hands.everything()
     np.testing.assert_array_equal(hands.objects.data > 0, labels > 0)
 
 
@@ -305,8 +302,7 @@ def test_planes_of_a_stack(predictor, open_panel, cells) -> None:
     hands.press("commit")
     hands.viewer.dims.set_current_step(0, 4)
     hands.settle()
-    hands.press("everything")
-    hands.settle()
+    hands.everything()
     objects = hands.objects.data
     assert objects.shape == stack.shape
     assert sorted(np.unique(np.nonzero(objects)[0])) == [2, 4]
@@ -448,8 +444,7 @@ def test_two_viewers_in_one_process(predictor, open_panel, cells) -> None:
     assert not first.widget.negative.isChecked()
     np.testing.assert_array_equal(first.preview, labels == 1)
     assert second.widget.controller.preview is None
-    second.press("everything")
-    second.settle()
+    second.everything()
     assert first.objects is None
     np.testing.assert_array_equal(second.objects.data > 0, np.rot90(labels) > 0)
 

@@ -1,0 +1,301 @@
+"""What a user can ask of one panel: by buttons, keys, commands and scripts.
+
+`Intents` holds the parts of a panel and asks them; what happens by itself, when layers, sliders or
+workers change something, is the controller's.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from qtpy.QtCore import QTimer
+
+from litesam.errors import LiteSamError
+from litesam.types import PointLabel
+from napari_litesam.committer import Committer, Outcome
+from napari_litesam.current_object import CurrentObject
+from napari_litesam.history import Choice, History
+from napari_litesam.model_switch import ModelSwitch
+from napari_litesam.plane_jobs import PlaneJobs
+from napari_litesam.prompt_layers import PromptLayers, PromptSnapshot
+from napari_litesam.reasons import candidate_reason, commit_reason
+from napari_litesam.reports import Reporter
+from napari_litesam.requests import (
+    NotReady,
+    Scene,
+    resolve_plane,
+)
+from napari_litesam.reviewer import Reviewer
+from napari_litesam.segmenters import SegmenterPool
+from napari_litesam.state import Level, PluginState, Tool, Words
+from napari_litesam.viewer_layers import ViewerLayers
+from napari_litesam.word_search import WordSearch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+    from litesam.types import ModelSpec
+
+
+class Intents:
+    """The parts of one panel and what they can be asked for.
+
+    Attributes
+    ----------
+    models
+        Changes the model in use.
+    words
+        Looks for objects by words.
+    review
+        Candidates of everything mode.
+    state
+        Settings and status of this viewer.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        state: PluginState,
+        specs: Sequence[ModelSpec] | None = None,
+    ) -> None:
+        self.state = state
+        # napari hands plugins a proxy that wraps every layer anew; layers are held here as objects,
+        # so their identity matters. Only public names are used all the same.
+        self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)
+        self._pool = SegmenterPool()
+        self._reporter = Reporter(state)
+        self._planes = PlaneJobs(state, self._pool, self._reporter)
+        self.models = ModelSwitch(state, self._pool, specs)
+        self._layers = ViewerLayers(
+            self.viewer,
+            keys={
+                "C": self.commit,
+                "Shift-C": self.clear_prompts,
+                "N": self.next_candidate,
+                "Shift-N": partial(self.next_candidate, -1),
+                "Control-Z": self.undo,
+                "Control-Shift-Z": self.redo,
+            },
+            point_keys={"T": self.toggle_sign},
+            candidate_keys={
+                "C": self.accept_all,
+                "Shift-C": self.discard,
+                "Control-Z": self.undo,
+                "Control-Shift-Z": self.redo,
+            },
+        )
+        self._targets: WeakKeyDictionary[Image, Labels] = WeakKeyDictionary()
+        self._current = CurrentObject(state, self._pool, self._layers)
+        self.words = WordSearch(state, self._pool)
+        self._history = History()
+        self._committer = Committer(self.viewer, state, self._layers, self._history)
+        self.review = Reviewer(state, self._layers, self._history, self._committer)
+        self._note = ""
+        self._closed = False
+        # All reactions meet here: many events of one user action make one request, and layers are
+        # never changed while napari still tells others about the event.
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._refresh)
+
+    # ------------------------------------------------------------------------------- for the widget
+
+    def images(self) -> list[Image]:
+        """Image layers of the viewer, bottom to top."""
+        return self._layers.images()
+
+    def targets(self) -> list[Labels]:
+        """Labels layers that can take objects of the chosen image."""
+        settings = self.state.settings
+        if settings.image is None:
+            return []
+        return self._layers.targets(settings.image, settings.channel)
+
+    @property
+    def prompts(self) -> PromptLayers | None:
+        """The prompt layers of the chosen image."""
+        return self._layers.prompts
+
+    @property
+    def preview(self) -> Labels | None:
+        """The layer that shows the current object before it is committed."""
+        return self._layers.preview
+
+    @property
+    def busy(self) -> bool:
+        """Whether a worker is doing something that is still wanted."""
+        return self._current.lane.busy or self._planes.lane.busy or self.words.lane.busy
+
+    # -------------------------------------------------------------------------------------- intents
+
+    def embed(self) -> None:
+        """Embed the plane shown, or all planes, in the worker."""
+        self._planes.embed(self._scene())
+
+    def everything(self) -> None:
+        """Find all objects of the plane shown, in the worker.
+
+        Their candidates come under review, or into the Labels layer if the setting ``at_once`` is
+        on.
+        """
+        self._planes.everything(self._scene(), at_once=self.state.settings.at_once)
+
+    def accept_all(self) -> None:
+        """Commit the candidates of everything mode that are kept."""
+        self._follow(self.review.accept)
+        self._leave_review()
+
+    def discard(self) -> None:
+        """Put the candidates of everything mode away."""
+        self._follow(self.review.discard)
+        self._leave_review()
+
+    def pick(self) -> None:
+        """Accept and reject candidates of everything mode with the next clicks."""
+        if self.review.review is not None:
+            self._activate(Tool.PICK)
+
+    def _leave_review(self) -> None:
+        """Go on with prompts where clicks were meant for candidates."""
+        if self.review.review is None and self.state.settings.tool is Tool.PICK:
+            self._activate(Tool.POINT)
+
+    def cancel(self) -> None:
+        """Stop all that runs; what was embedded stays."""
+        if not self.busy:
+            return
+        self._current.cancel()
+        self._planes.lane.cancel()
+        self.words.lane.cancel()
+        self.state.report(
+            Level.WARNING,
+            "Cancelled; what was embedded is kept. The prompts stay: change one to go on.",
+        )
+
+    def find(self, text: str, place: str | None = None, *, download: bool = False) -> None:
+        """Show the object of the plane that fits words best; it takes the place of prompts.
+
+        ``place`` and ``download``: see `WordSearch.find`.
+        """
+        plane = resolve_plane(self.state.settings, self._scene())
+        if isinstance(plane, NotReady):
+            self._reporter.refuse(plane.reason)
+            return
+        self._committer.clear_prompts()
+        self.words.find(Words(text, plane.index), place, download=download)
+
+    def choose_sign(self, sign: PointLabel) -> None:
+        """Make points of that sign with the next clicks."""
+        self.state.update(sign=sign)
+        self._activate(Tool.POINT)
+
+    def toggle_sign(self) -> None:
+        """Toggle the sign of the selected points (select mode), else of the next points."""
+        if self.prompts is not None and self.prompts.toggle_selected():
+            return
+        negative = self.state.settings.sign == PointLabel.BACKGROUND
+        self.choose_sign(PointLabel.FOREGROUND if negative else PointLabel.BACKGROUND)
+
+    def draw_box(self) -> None:
+        """Draw a box with the next drag."""
+        self._activate(Tool.BOX)
+
+    def undo(self) -> None:
+        """Take back the last change of the prompts, choice, commit or everything."""
+        self._follow(self._committer.undo)
+        self._leave_review()
+
+    def redo(self) -> None:
+        """Do again what was taken back last."""
+        self._follow(self._committer.redo)
+        self._leave_review()
+
+    def next_candidate(self, step: int = 1) -> None:
+        """Show the next of the decoder's masks of the current object; ``step`` -1: the one
+        before.
+        """
+        candidate, shown = self._current.next_candidate(step), self._current.ready
+        if candidate is None or shown is None:
+            self._reporter.refuse(candidate_reason(self._candidates()))
+            return
+        self._history.choose(Choice(shown.request.plane.index, candidate))
+        self._schedule()
+
+    def _candidates(self) -> int:
+        candidate = self.state.candidate
+        return 0 if candidate is None else candidate.count
+
+    def clear_prompts(self) -> None:
+        """Remove all prompts of the current object, in every plane."""
+        self._follow(self._committer.clear_prompts)
+
+    def commit(self) -> None:
+        """Write the previewed object into the Labels layer under a new id."""
+        shown = self._current.ready
+        if shown is not None:
+            self._follow(partial(self._committer.commit, shown.request.plane, shown.mask))
+        elif self._current.lane.busy:
+            self._current.await_commit()
+        else:
+            self._reporter.refuse(commit_reason(self._current.asked))
+
+    # ------------------------------------------------------------------------- for the controller
+
+    def _schedule(self, _event: Any = None) -> None:
+        if not self._closed:
+            self._timer.start()
+
+    def _refresh(self) -> None:
+        """Bring layers, request and status in line with what the user wants now."""
+        raise NotImplementedError
+
+    def _ask_again(self, level: Level = Level.READY) -> None:
+        """Show the note, and decode prompts that wait for an answer (they were cancelled, say)."""
+        self._current.ask_again()
+        self.state.report(level, self._note)
+        self._schedule()
+
+    def _on_error(self, error: LiteSamError) -> None:
+        """Tell an error of a long computation or a write."""
+        self._current.give_up()
+        self._reporter.tell(error)
+
+    def _follow(self, intent: Callable[[], Outcome]) -> None:
+        """Follow an intent on prompts and objects, and tell what came of it."""
+        outcome = self._attempt(intent)
+        if outcome is None:
+            return
+        if not outcome.done:
+            self._reporter.refuse(outcome.text)
+            return
+        self._note = outcome.text
+        self._schedule()
+
+    def _attempt(self, intent: Callable[[], Outcome]) -> Outcome | None:
+        """Return the outcome, or None after an error that was told."""
+        try:
+            return intent()
+        except LiteSamError as error:
+            self._on_error(error)
+            return None
+
+    def _scene(self) -> Scene:
+        return Scene(self.viewer.dims, self.prompts)
+
+    def _activate(self, tool: Tool) -> None:
+        """Make a tool the one that the next click uses; bring the prompt layers back if need be."""
+        image = self.state.settings.image
+        if image is None:
+            self._reporter.refuse("Open an image first.")
+            return
+        if self.prompts is None:
+            self._history.set_prompts(PromptSnapshot())
+        self._layers.activate(image, tool, self.state.settings.sign)
+        self.state.update(tool=tool)
+        self._schedule()

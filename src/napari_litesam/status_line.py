@@ -1,0 +1,71 @@
+"""The foot of the panel: what is going on, how far it is, and how to stop it."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_litesam.state import Level, Status
+from napari_litesam.weights_offer import breakable
+
+_COLOURS = {
+    Level.READY: "",
+    Level.BUSY: "",
+    Level.WARNING: "color: #e69f00;",
+    Level.ERROR: "color: #ff6b52; font-weight: bold;",
+}
+#: Longer messages are cut in the panel; the tooltip has them whole.
+_LENGTH = 300
+_MARKS = {Level.READY: "", Level.BUSY: "⏳ ", Level.WARNING: "⚠ ", Level.ERROR: "✖ "}
+
+
+class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
+    """A line of text, and while something runs a bar and a button.
+
+    Attributes
+    ----------
+    text, progress, cancel
+        Its parts.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.progress = QProgressBar(self)
+        self.progress.setObjectName("progress")
+        self.progress.setVisible(False)
+        self.cancel = QPushButton("Cancel", self)
+        # Keys go on to the canvas: after a click on a button, T and C still mean the prompts.
+        self.cancel.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.text = QLabel(self)
+        self.text.setObjectName("status")
+        self.text.setWordWrap(True)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.text.setMinimumHeight(3 * self.fontMetrics().lineSpacing())
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(4)
+        bar = QHBoxLayout()
+        bar.setContentsMargins(6, 0, 6, 0)
+        bar.addWidget(self.progress, 1)
+        bar.addStretch(0)
+        bar.addWidget(self.cancel)
+        rows.addLayout(bar)
+        line = QHBoxLayout()
+        line.setContentsMargins(8, 0, 8, 6)
+        line.addWidget(self.text)
+        rows.addLayout(line)
+
+    def show_status(self, status: Status) -> None:
+        """Show what is going on."""
+        text = status.text
+        if status.level is Level.BUSY:
+            text += f" ({status.done} of {status.total})" if status.total > 1 else " …"
+        self.text.setToolTip(text)
+        if len(text) > _LENGTH:
+            text = text[:_LENGTH].rsplit(" ", 1)[0] + " …"
+        self.text.setText(_MARKS[status.level] + breakable(text))
+        self.text.setStyleSheet(_COLOURS[status.level])
+        self.progress.setVisible(status.level is Level.BUSY)
+        self.progress.setRange(0, status.total)
+        self.progress.setValue(status.done)
