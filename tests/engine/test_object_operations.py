@@ -49,6 +49,9 @@ def test_delete_in_one_plane_or_in_all() -> None:
     change = delete_objects(labels, [5])
     assert change.region == ((0, 3), (1, 4), (1, 4))
     assert np.argwhere(after(labels, change)).tolist() == [[1, 2, 2]]
+    many = np.arange(12, dtype=np.int32).reshape(3, 4)
+    left = after(many, delete_objects(many, range(1, 11)))
+    assert np.argwhere(left).tolist() == [[2, 3]]
     with pytest.raises(ImageError, match="no object 7"):
         delete_objects(labels, [5, 7])
     with pytest.raises(ImageError, match=r"no object 6 in the plane \(0,\)"):

@@ -9,14 +9,18 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine.session_samples import click, full_session
 from litesam.errors import ReadError, WriteError
+from litesam.objects import Change, apply_change, commit_mask
 from litesam.session import (
     Draft,
+    HandEdit,
     ModelReference,
     ObjectCommit,
+    Patch,
     Session,
     SessionJournal,
     find_journals,
@@ -24,6 +28,7 @@ from litesam.session import (
     recover,
     session_to_json,
 )
+from litesam.types import Box
 
 NAME = "work.litesam-journal"
 
@@ -115,6 +120,72 @@ def test_open_journals_are_nobody_elses(tmp_path: Path) -> None:
     assert find_journals(tmp_path) == []
     with pytest.raises(WriteError, match="does not exist"):
         SessionJournal(tmp_path / "nowhere" / NAME, empty())
+
+
+def changes(count: int) -> tuple[np.ndarray, list[Change]]:
+    """Labels after some commits, and what each changed."""
+    labels = np.zeros(empty().image.label_shape, np.uint16)
+    found = []
+    for number in range(1, count + 1):
+        mask = np.zeros(labels.shape[-2:], bool)
+        mask[number : number + 9, 3 : 3 + number] = True
+        change = commit_mask(labels, mask, (2,), number=number, policy="overwrite").change
+        apply_change(labels, change)
+        found.append(change)
+    return labels, found
+
+
+def test_labels_come_back_without_a_model(tmp_path: Path) -> None:
+    labels, found = changes(4)
+    stroke = HandEdit((Patch((0,), Box(1, 1, 2, 3), np.ones((1, 2), bool), 9),))
+    labels[0, 1, 1:3] = 9
+    path = tmp_path / NAME
+    with SessionJournal(path, empty()) as saved:
+        saved.append(commit(1), commit(2), changes=found[:2])
+        saved.append(commit(77), changes=found[3:])
+        saved.drop()
+        saved.append(commit(3), changes=found[2:3])
+        saved.append(stroke)
+    first = recover(path)
+    # Again from what was recovered, as the next program does.
+    with SessionJournal(path, first.session, pixels=first.pixels) as saved:
+        saved.append(commit(4), changes=found[3:])
+    back = recover(path).labels()
+    assert back is not None
+    assert back.dtype == np.uint16
+    np.testing.assert_array_equal(back, labels)
+    with SessionJournal(path, first.session) as saved:
+        saved.append(commit(4), changes=found[3:])
+    assert recover(path).labels() is None
+    with SessionJournal(path, replace(empty(), labels_dtype="uint8")) as saved:
+        saved.append(HandEdit((replace(stroke.patches[0], values=300),)))
+    with pytest.raises(ReadError, match="no room for the id 300"):
+        recover(path).labels()
+
+
+def test_nothing_is_lost_behind_a_disk_that_was_full(tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    with SessionJournal(path, empty(), sync=False) as saved:
+        saved.append(commit(1))
+        real = saved._file
+        assert real is not None
+
+        class Full:
+            closed = False
+            tell, fileno, close = real.tell, real.fileno, real.close
+
+            def write(self, data: bytes) -> int:
+                return real.write(data[:20])
+
+        saved._file = Full()  # type: ignore[assignment]
+        with pytest.raises(WriteError, match="cannot be written: No space left"):
+            saved.append(commit(2))
+        assert ids(recover(path).session) == [1]
+        saved._file = real
+        saved.append(commit(3))
+        assert ids(recover(path).session) == [1, 2, 3]
+        saved.append(commit(4))
+    assert ids(recover(path).session) == [1, 2, 3, 4]
 
 
 PROGRAM = """

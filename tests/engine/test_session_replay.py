@@ -42,6 +42,7 @@ from litesam.session import (
     image_reference,
     labels_hash,
     model_reference,
+    object_details,
     read_session,
     record_batch,
     record_change,
@@ -175,6 +176,29 @@ def test_every_kind_of_action_is_replayed_bit_for_bit() -> None:
     assert (seen[0].done, seen[-1].done) == (0, len(one.session.actions))
     assert done.records[1].predicted_iou == pytest.approx(0.95)
     assert len(np.unique(one.labels)) == 8
+
+
+def test_every_object_has_its_own_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def load(*wanted: Any) -> ThresholdPredictor:
+        asked.append(wanted)
+        return ThresholdPredictor()
+
+    monkeypatch.setattr(litesam.predictors, "load_predictor", load)
+    one = Annotator(stack(), "ZYX", None, ThresholdPredictor())
+    finer = ModelReference("other", "only", weights_hash="0" * 16)
+    one.commit(1, (1,), click(20, 20))
+    one.commit(2, (1,), click(20, 60), model=finer)
+    one.commit(3, (0,), click(20, 20), model=finer)
+    done = replay(one.session, stack(), device="cpu")
+    np.testing.assert_array_equal(done.labels, one.labels)
+    assert asked == [("threshold", None, "cpu", False), ("other", None, "cpu", "only")]
+    details = object_details(one.session, done.records)
+    assert [(details[n].model, details[n].hq) for n in (1, 2)] == [
+        ("threshold", False),
+        ("other", "only"),
+    ]
 
 
 def test_from_a_file_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,9 @@ number of last actions that went (undo), or fields that changed. A line begins w
 its text. Whatever is on the disk can be read: a line that is incomplete or damaged, such as the one
 that a crash interrupted, ends the journal, and everything before it counts.
 
+An event can hold the pixels that its actions changed. Then the labels come back at once, without a
+model; else they are replayed.
+
 Measured with 2,000 objects of three clicks (2 cores, ext4): writing the whole session takes about
 50 ms and 0.5 MB an action, appending to the journal 0.03 ms (4 ms with a wait for the disk);
 reading it back takes 80 ms.
@@ -12,18 +15,21 @@ reading it back takes 80 ms.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
-from litesam.errors import ReadError, WriteError
+from litesam.errors import ImageError, ReadError, WriteError
 from litesam.io import atomic_path, check_output
+from litesam.session.actions import HandEdit
 from litesam.session.decoding import (
     Fields,
     action_from_json,
@@ -40,12 +46,18 @@ from litesam.session.encoding import (
     session_to_json,
 )
 from litesam.session.files import json_line
+from litesam.session.painting import paint
+from litesam.session.recording import record_change
 from litesam.session.values import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from io import FileIO
     from types import TracebackType
 
+    from litesam.objects import Change
     from litesam.session.actions import Action
+    from litesam.types import LabelArray
 
 SUFFIX = ".litesam-journal"
 #: The journal is written anew when it is this much longer than the session in it, and no sooner
@@ -65,6 +77,8 @@ class SessionJournal:
     sync
         Wait until the disk has every event: then a power cut loses nothing. Without, a crash of the
         program loses nothing either.
+    pixels
+        What each action of ``session`` changed, as far as it is known (`Recovered.pixels`).
 
     Attributes
     ----------
@@ -78,15 +92,22 @@ class SessionJournal:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], session: Session, *, sync: bool = True
+        self,
+        path: str | os.PathLike[str],
+        session: Session,
+        *,
+        sync: bool = True,
+        pixels: Sequence[HandEdit | None] = (),
     ) -> None:
         self.path = Path(path)
         self.session = session
         self._sync = sync
+        self._pixels = [*pixels, *[None] * (len(session.actions) - len(pixels))]
         self._guard = threading.RLock()
         self._lock = FileLock(_lock_path(self.path), thread_local=False)
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._rewrite_at = 0
+        self._incomplete = False
         check_output(self.path, overwrite=True)
         try:
             self._lock.acquire(timeout=0)
@@ -113,8 +134,15 @@ class SessionJournal:
     ) -> None:
         self.close()
 
-    def append(self, *actions: Action) -> None:
+    def append(self, *actions: Action, changes: Sequence[Change | None] = ()) -> None:
         """Save that something was done.
+
+        Parameters
+        ----------
+        actions
+            What was done, in order.
+        changes
+            What each action changed in the labels, in the same order.
 
         Raises
         ------
@@ -123,7 +151,11 @@ class SessionJournal:
         """
         with self._guard:
             self.session = replace(self.session, actions=(*self.session.actions, *actions))
-            self._event({"add": [action_to_json(action) for action in actions]})
+            edits = [None if change is None else record_change(change) for change in changes]
+            edits += [None] * (len(actions) - len(edits))
+            self._pixels += edits
+            event: dict[str, Any] = {"add": [action_to_json(action) for action in actions]}
+            self._event(event | _pixels_to_json(edits))
 
     def drop(self, count: int = 1) -> None:
         """Save that the last actions were undone.
@@ -135,6 +167,7 @@ class SessionJournal:
         """
         with self._guard:
             self.session = self.session.without_last(count)
+            del self._pixels[len(self.session.actions) :]
             self._event({"drop": count})
 
     def update(self, **changes: Any) -> None:
@@ -165,23 +198,25 @@ class SessionJournal:
         line = _line(event)
         if self._file is None:
             raise WriteError(f"The journal {self.path} is closed.")
+        if self._incomplete:
+            self._rewrite()  # holds this event as well
+            return
         try:
-            self._file.write(line)
-            self._flush()
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self._sync:
+                os.fsync(self._file.fileno())
         except OSError as error:
+            # Nothing can be read behind half a line: the next event writes the journal anew.
+            self._incomplete = True
             raise WriteError(f"{self.path} cannot be written: {error.strerror}.") from error
         if self._file.tell() > self._rewrite_at:
             self._rewrite()
 
-    def _flush(self) -> None:
-        assert self._file is not None
-        self._file.flush()
-        if self._sync:
-            os.fsync(self._file.fileno())
-
     def _rewrite(self) -> None:
         """Write the session as it is now as the first line of a new journal."""
-        line = _line({"journal": 1, "session": session_to_json(self.session)})
+        first = {"journal": 1, "session": session_to_json(self.session)}
+        line = _line(first | _pixels_to_json(self._pixels))
         try:
             with atomic_path(self.path, overwrite=True) as part:
                 with part.open("wb") as file:
@@ -192,6 +227,7 @@ class SessionJournal:
                     self._file.close()  # Windows replaces no file that is open
         finally:
             self._reopen()
+        self._incomplete = False
         self._rewrite_at = max(_GROWTH * len(line), _SMALLEST_REWRITE_BYTES)
 
     def _reopen(self) -> None:
@@ -200,7 +236,7 @@ class SessionJournal:
         self._file = None
         if self.path.exists():
             try:
-                self._file = self.path.open("ab")
+                self._file = self.path.open("ab", buffering=0)
             except OSError as error:
                 raise WriteError(f"{self.path} cannot be written: {error.strerror}.") from error
 
@@ -228,12 +264,40 @@ class Recovered:
         file was damaged.
     saved
         When it was last written, seconds since 1970.
+    pixels
+        What each action of the session changed in the labels, as far as it is known.
     """
 
     path: Path
     session: Session
     complete: bool
     saved: float
+    pixels: tuple[HandEdit | None, ...] = ()
+
+    def labels(self) -> LabelArray | None:
+        """Return the labels, without a model; None where only `replay` gives them, because what
+        some action changed is not known.
+
+        Raises
+        ------
+        ReadError
+            If the pixels do not fit the image.
+        """
+        known = [
+            action if isinstance(action, HandEdit) else pixels
+            for action, pixels in zip(self.session.actions, self.pixels, strict=True)
+        ]
+        if any(one is None for one in known):
+            return None
+        image = self.session.image
+        labels: LabelArray = np.zeros(image.label_shape, np.dtype(self.session.labels_dtype))
+        try:
+            for edit in known:
+                if edit is not None:
+                    paint(labels, edit)
+        except ImageError as error:
+            raise ReadError(f"{self.path}: {error}") from error
+        return labels
 
 
 def recover(path: str | os.PathLike[str]) -> Recovered:
@@ -258,6 +322,7 @@ def recover(path: str | os.PathLike[str]) -> Recovered:
         )
     session = session_from_json(first.get("session"), f"{source}, line 1")
     actions = list(session.actions)
+    pixels = _pixels_from_json(first, len(actions), f"{source}, line 1")
     others: dict[str, Any] = {}
     complete = True
     for number, line in enumerate(lines[1:], start=2):
@@ -265,8 +330,12 @@ def recover(path: str | os.PathLike[str]) -> Recovered:
         if event is None:
             complete = False
             break
-        _follow(Fields(event, f"{source}, line {number}"), actions, others)
-    return Recovered(source, replace(session, actions=tuple(actions), **others), complete, saved)
+        where = f"{source}, line {number}"
+        _follow(Fields(event, where), actions, others)
+        added = len(event.get("add") or ())
+        pixels = [*pixels, *_pixels_from_json(event, added, where)][: len(actions)]
+    session = replace(session, actions=tuple(actions), **others)
+    return Recovered(source, session, complete, saved, tuple(pixels))
 
 
 def find_journals(folder: str | os.PathLike[str]) -> list[Recovered]:
@@ -308,6 +377,24 @@ def _follow(event: Fields, actions: list[Action], others: dict[str, Any]) -> Non
         others["drafts"] = tuple(draft_from_json(part) for part in changes.parts("drafts"))
     if "settings" in changes:
         others["settings"] = changes.get("settings", dict)
+
+
+def _pixels_to_json(edits: Sequence[HandEdit | None]) -> dict[str, Any]:
+    """Field of an event for what its actions changed."""
+    if all(edit is None for edit in edits):
+        return {}
+    return {"pixels": [None if edit is None else action_to_json(edit) for edit in edits]}
+
+
+def _pixels_from_json(event: dict[str, Any], count: int, where: str) -> list[HandEdit | None]:
+    """What each of ``count`` actions changed."""
+    found: list[HandEdit | None] = []
+    for number, value in enumerate(event.get("pixels") or ()):
+        edit = None
+        if value is not None:
+            edit = action_from_json(Fields(value, f"{where}.pixels[{number}]"))
+        found.append(edit if isinstance(edit, HandEdit) else None)
+    return [*found, *[None] * count][:count]
 
 
 def _line(event: dict[str, Any]) -> bytes:

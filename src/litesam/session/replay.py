@@ -14,8 +14,6 @@ from litesam.objects import (
     Commit,
     ObjectDetails,
     apply_change,
-    check_id,
-    checked_index,
     commit_mask,
     delete_objects,
     fill_holes,
@@ -37,6 +35,7 @@ from litesam.session.actions import (
 )
 from litesam.session.files import find_file
 from litesam.session.hashes import labels_hash, mask_hash
+from litesam.session.painting import check_values, paint
 from litesam.types import AnyArray, LabelArray, MaskRecord, Progress
 
 if TYPE_CHECKING:
@@ -282,7 +281,7 @@ class _Replayer:
                 case ObjectEdit():
                     self._edit(action)
                 case HandEdit():
-                    self._paint(action)
+                    paint(self.labels, action)
                 case LabelsLoaded():
                     self._load(action)
         except SessionError:
@@ -371,15 +370,6 @@ class _Replayer:
                 change = smooth_object(labels, first, index, radius_px=size or 0)
         apply_change(labels, change)
 
-    def _paint(self, action: HandEdit) -> None:
-        for patch in action.patches:
-            plane = self.labels[checked_index(self.labels, patch.index)]
-            box = patch.box
-            if box.y1 > plane.shape[0] or box.x1 > plane.shape[1]:
-                raise ImageError(f"the patch at {patch.index}, {box} lies outside the labels.")
-            self._check_values(np.asarray(patch.values))
-            plane[box.slices][patch.where] = patch.values
-
     def _load(self, action: LabelsLoaded) -> None:
         found = read_labels(find_file(action.path, self._folder, "The labels"))
         array: AnyArray = np.asarray(found.array)
@@ -393,14 +383,8 @@ class _Replayer:
                 f"{action.path} does not hold the labels that the session began with; put the "
                 "original file back."
             )
-        self._check_values(array)
+        check_values(self.labels, array)
         self.labels[...] = array
-
-    def _check_values(self, values: AnyArray) -> None:
-        if values.size and int(values.min()) < 0:
-            raise ImageError(f"labels are 0 or more; the least is {int(values.min())}.")
-        if values.size and int(values.max()) > 0:
-            check_id(self.labels, int(values.max()))
 
 
 def _known(action: MaskCommit) -> MaskRecord:
