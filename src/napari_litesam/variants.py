@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from litesam.models.registry import get_spec
-from litesam.models.weights_files import find_weights
+from litesam.weights import weights_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,7 +98,7 @@ def _hq(spec: ModelSpec) -> str:
     if is_hq(spec):
         return "yes"
     hq = get_spec(spec.hq)
-    untrained = hq.weights.recipe is not None and find_weights(hq) is None
+    untrained = hq.weights.recipe is not None and weights_status(hq).path is None
     return "has to be trained first" if untrained else "can be chosen"
 
 

@@ -13,7 +13,18 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from litesam.cli import cache, demo, embed, evaluate, finetune, label, models, train, train_hq
+from litesam.cli import (
+    cache,
+    demo,
+    distill,
+    embed,
+    evaluate,
+    finetune,
+    label,
+    models,
+    train,
+    train_hq,
+)
 from litesam.cli.options import separate_hq
 from litesam.cli.terminal import UsageError, complain
 from litesam.errors import Cancelled, LiteSamError
@@ -44,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    for module in (demo, label, embed, models, evaluate, finetune, train, train_hq, cache):
+    for module in (demo, label, embed, models, evaluate, finetune, train, train_hq, distill, cache):
         module.add_parser(commands)
     return parser
 

@@ -59,7 +59,7 @@ def read_labelled_folder(folder: Path, split: str | None = None) -> Iterator[Lab
             f"{folder} is not a data set: images/ and labels/ with files of equal names are needed."
         )
     if split is not None and index.exists():
-        names = _names_of_split(index, split)
+        names = split_names(index, split)
     elif alone := sorted(images.keys() - labels.keys()):
         logger.warning(
             "%s: %d images have no labels and are left out (%s …).", folder, len(alone), alone[0]
@@ -77,7 +77,14 @@ def _files(folder: Path) -> dict[str, Path]:
     return {stem(path): path for path in found}
 
 
-def _names_of_split(index: Path, split: str) -> list[str]:
+def split_names(index: Path, split: str) -> list[str]:
+    """Return the names of a split in an ``index.csv``, sorted.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be used, or lists no image of the split.
+    """
     try:
         with index.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

@@ -77,3 +77,15 @@ def get_spec(name: str) -> ModelSpec:
     raise UnknownModelError(
         f"There is no model {name!r}. {hint}Models: {', '.join(map(repr, names))}."
     )
+
+
+def base_of(spec: ModelSpec) -> ModelSpec:
+    """Return the model of litesam that a model is made of: itself, or that of an own model."""
+    for known in known_models():
+        if known.name == spec.name:
+            return known
+    return next(
+        known
+        for known in known_models()
+        if (known.builder, known.parameters) == (spec.builder, spec.parameters)
+    )

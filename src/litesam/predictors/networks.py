@@ -64,8 +64,7 @@ class NetworkPredictor(Generic[NetworkT]):
         self._network = network
         with torch.inference_mode():
             self._positions = self._network.prompt_encoder.dense_positions()  # (1, C, h, w)
-            self._mean = torch.tensor(spec.pixel_mean, device=device).reshape(1, 3, 1, 1)
-            self._std = torch.tensor(spec.pixel_std, device=device).reshape(1, 3, 1, 1)
+            self._mean, self._std = _statistics(spec, device)
 
     @property
     def _low_res_yx(self) -> tuple[int, int]:
@@ -97,8 +96,7 @@ class NetworkPredictor(Generic[NetworkT]):
             If ``rgb`` is not a non-empty (H, W, 3) uint8 array.
         """
         rgb = check_rgb(rgb)
-        fit = fit_squash if self.spec.resize == "squash" else fit_longest_side
-        frame = fit((rgb.shape[0], rgb.shape[1]), self.spec.frame_px, origin_yx)
+        frame = network_frame(self.spec, (rgb.shape[0], rgb.shape[1]), origin_yx)
         with torch.inference_mode():
             features = self._network.encode(self.preprocess(rgb, frame))
             arrays = {
@@ -110,14 +108,7 @@ class NetworkPredictor(Generic[NetworkT]):
 
     def preprocess(self, rgb: RgbArray, frame: Frame) -> Tensor:
         """Resize, normalise and zero-pad (H, W, 3) uint8 to the network's input (1, 3, S, S)."""
-        side = self.spec.input_px
-        content_yx = frame.content_yx
-        if side != self.spec.frame_px:  # the network sees a smaller picture than prompts refer to
-            content_yx = fit_longest_side(frame.size_yx, side).content_yx
-        pixels = np.array(resize_rgb(rgb, content_yx))  # a copy: torch wants it writable
-        x = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].float()
-        x = (x - self._mean) / self._std
-        return torch.nn.functional.pad(x, (0, side - content_yx[1], 0, side - content_yx[0]))
+        return network_input(rgb, frame, self.spec, self.device)
 
     # --------------------------------------------------------------------------- arrays and tensors
 
@@ -159,3 +150,32 @@ class NetworkPredictor(Generic[NetworkT]):
         # Arrays from a store or a caller may be read-only, which torch only accepts as a copy.
         array = array if array.flags.writeable else array.copy()
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def network_frame(
+    spec: ModelSpec, size_yx: tuple[int, int], origin_yx: tuple[int, int] = (0, 0)
+) -> Frame:
+    """Frame of a region of an image in a network's input."""
+    fit = fit_squash if spec.resize == "squash" else fit_longest_side
+    return fit(size_yx, spec.frame_px, origin_yx)
+
+
+def network_input(
+    rgb: RgbArray, frame: Frame, spec: ModelSpec, device: str | torch.device = "cpu"
+) -> Tensor:
+    """Resize, normalise and zero-pad (H, W, 3) uint8 to a network's input (1, 3, S, S)."""
+    side = spec.input_px
+    content_yx = frame.content_yx
+    if side != spec.frame_px:  # the network sees a smaller picture than prompts refer to
+        content_yx = fit_longest_side(frame.size_yx, side).content_yx
+    pixels = np.array(resize_rgb(rgb, content_yx))  # a copy: torch wants it writable
+    x = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float()
+    mean, std = _statistics(spec, device)
+    x = (x - mean) / std
+    return torch.nn.functional.pad(x, (0, side - content_yx[1], 0, side - content_yx[0]))
+
+
+def _statistics(spec: ModelSpec, device: str | torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of a model's pixels, (1, 3, 1, 1) each."""
+    mean = torch.tensor(spec.pixel_mean, device=device).reshape(1, 3, 1, 1)
+    return mean, torch.tensor(spec.pixel_std, device=device).reshape(1, 3, 1, 1)

@@ -20,7 +20,7 @@ from litesam.errors import ConfigError
 from litesam.models.hq import hq_spec
 from litesam.models.lite_sam_hq import LiteSAMHQ
 from litesam.models.prompt_maps import WindowPrompts
-from litesam.models.registry import get_spec, known_models
+from litesam.models.registry import base_of, get_spec
 from litesam.models.weights import build_network, load_network, resolve_weights
 from litesam.models.weights_files import files_hash
 from litesam.training.batches import (
@@ -135,7 +135,7 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
     def __init__(self, config: HqConfig, sets: Sequence[Sequence[RgbImage]] | None = None) -> None:
         plain = get_spec(config.model)
         self.spec = hq_spec(plain)
-        self.base = next(s.name for s in known_models() if s.builder == self.spec.builder)
+        self.base = base_of(self.spec).name
         paths = weights_of(plain, config.start_from)
         check_same_start(Path(config.run_folder), files_hash(paths))
         super().__init__(config, lambda: _build(plain, self.spec, paths), is_of_hq)
