@@ -209,7 +209,7 @@ class CurrentObject:
             return
         text = f"Object of {area:,} px, predicted IoU {result.record.predicted_iou:.2f}. "
         if result.candidates > 1:
-            text += f"Candidate {result.candidate + 1} of {result.candidates} (N: next). "
+            text += f"Mask {result.candidate + 1} of {result.candidates} (N: next). "
         if spec.max_points is not None and point_count(request.prompts) >= spec.max_points:
             text += f"{spec.title} takes no more points for it: commit it (C)."
         else:

@@ -17,6 +17,7 @@ from litesam.types import PointLabel
 from napari_litesam.committer import Committer, Outcome
 from napari_litesam.current_object import CurrentObject
 from napari_litesam.history import Choice, History
+from napari_litesam.keyboard_map import KEYS
 from napari_litesam.model_switch import ModelSwitch
 from napari_litesam.plane_jobs import PlaneJobs
 from napari_litesam.prompt_layers import PromptLayers, PromptSnapshot
@@ -73,21 +74,7 @@ class Intents:
         self.models = ModelSwitch(state, self._pool, specs)
         self._layers = ViewerLayers(
             self.viewer,
-            keys={
-                "C": self.commit,
-                "Shift-C": self.clear_prompts,
-                "N": self.next_candidate,
-                "Shift-N": partial(self.next_candidate, -1),
-                "Control-Z": self.undo,
-                "Control-Shift-Z": self.redo,
-            },
-            point_keys={"T": self.toggle_sign},
-            candidate_keys={
-                "C": self.accept_all,
-                "Shift-C": self.discard,
-                "Control-Z": self.undo,
-                "Control-Shift-Z": self.redo,
-            },
+            [(one.layers, one.key, getattr(self, one.intent)) for one in KEYS],
         )
         self._targets: WeakKeyDictionary[Image, Labels] = WeakKeyDictionary()
         self._current = CurrentObject(state, self._pool, self._layers)
@@ -217,15 +204,17 @@ class Intents:
         self._leave_review()
 
     def next_candidate(self, step: int = 1) -> None:
-        """Show the next of the decoder's masks of the current object; ``step`` -1: the one
-        before.
-        """
+        """Show the next of the decoder's masks of the current object."""
         candidate, shown = self._current.next_candidate(step), self._current.ready
         if candidate is None or shown is None:
             self._reporter.refuse(candidate_reason(self._candidates()))
             return
         self._history.choose(Choice(shown.request.plane.index, candidate))
         self._schedule()
+
+    def previous_candidate(self) -> None:
+        """Show the one before of the decoder's masks of the current object."""
+        self.next_candidate(-1)
 
     def _candidates(self) -> int:
         candidate = self.state.candidate

@@ -18,7 +18,7 @@ from napari_litesam.requests import plane_axes
 from napari_litesam.state import Tool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -41,8 +41,7 @@ class ViewerLayers:
     viewer
         The viewer itself, not napari's proxy: identity of layers matters.
     keys
-        What keys do on the prompt layers, by name of the key; those of ``point_keys`` on the points
-        alone, those of ``candidate_keys`` on the candidates.
+        Kinds of layers ("points", "boxes", "candidates"), name of the key, and what it does there.
 
     Attributes
     ----------
@@ -72,14 +71,10 @@ class ViewerLayers:
     def __init__(
         self,
         viewer: ViewerModel,
-        keys: Mapping[str, Callable[[], None]],
-        point_keys: Mapping[str, Callable[[], None]],
-        candidate_keys: Mapping[str, Callable[[], None]],
+        keys: Sequence[tuple[Sequence[str], str, Callable[[], None]]],
     ) -> None:
         self._viewer = viewer
-        self._keys = dict(keys)
-        self._point_keys = dict(point_keys)
-        self._candidate_keys = dict(candidate_keys)
+        self._keys = tuple(keys)
         self.prompts: PromptLayers | None = None
         self.preview: Labels | None = None
         self.candidates: Labels | None = None
@@ -211,11 +206,8 @@ class ViewerLayers:
         prompts.set_sign(sign)
         self.prompts = prompts
         prompts.changed.connect(self._on_prompts)
-        for layer in (prompts.points, prompts.boxes):
-            for key, intent in self._keys.items():
-                layer.bind_key(key, self._key(intent))
-        for key, intent in self._point_keys.items():
-            prompts.points.bind_key(key, self._key(intent))
+        self._bind_keys(prompts.points, "points")
+        self._bind_keys(prompts.boxes, "boxes")
         with self._own():
             self._viewer.layers.append(prompts.boxes)
             self._viewer.layers.append(prompts.points)
@@ -223,6 +215,11 @@ class ViewerLayers:
 
     def _on_prompts(self) -> None:
         self.prompts_changed.emit()
+
+    def _bind_keys(self, layer: Layer, kind: str) -> None:
+        for kinds, key, intent in self._keys:
+            if kind in kinds:
+                layer.bind_key(key, self._key(intent), overwrite=True)
 
     def _key(self, intent: Callable[[], None]) -> Callable[[Layer], None]:
         """Key binding of a layer that follows an intent while the panel lives."""
@@ -260,8 +257,7 @@ class ViewerLayers:
         layer = self.candidates
         if layer is None:
             layer = self.candidates = label_layer.new_candidates(image)
-            for key, intent in self._candidate_keys.items():
-                layer.bind_key(key, self._key(intent), overwrite=True)
+            self._bind_keys(layer, "candidates")
             layer.mouse_drag_callbacks.append(self._on_candidate_press)
             self._insert(layer)
         label_layer.show_picture(layer, picture)

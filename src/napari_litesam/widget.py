@@ -26,6 +26,7 @@ from superqt import QCollapsible, QElidingLabel
 from litesam.models.registry import list_models
 from litesam.types import PointLabel
 from napari_litesam.controller import Controller
+from napari_litesam.keyboard_map import KeyboardMap
 from napari_litesam.model_picker import ModelPicker
 from napari_litesam.options import OptionsForm
 from napari_litesam.requests import channel_choices
@@ -108,6 +109,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.addLayout(self._build_prompts())
         rows.addWidget(rule())
         rows.addLayout(self._build_everything())
+        rows.addWidget(KeyboardMap(self))
         rows.addStretch(1)
 
         scroll = QScrollArea(self)
@@ -406,10 +408,10 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.review.pick.setChecked(settings.tool is Tool.PICK)
 
     def _show_candidate(self, candidate: Candidate | None) -> None:
-        text = "Candidate"
+        text = "Next mask"
         if candidate is not None:
             number, count = candidate.number + 1, candidate.count
-            text += f" {number} of {count} · predicted IoU {candidate.predicted_iou:.2f}"
+            text = f"Mask {number} of {count} · predicted IoU {candidate.predicted_iou:.2f}"
         self.candidate.setText(text)
 
     def _show_disabled(self, reasons: dict[str, str]) -> None:

@@ -18,15 +18,15 @@ def test_candidates_by_key_button_and_undo(predictor, open_panel, cells) -> None
     hands.click(FIRST)
     hands.settle()
     # Of the three candidates the second has the highest predicted IoU; the third is empty.
-    assert hands.widget.candidate.text() == "Candidate 2 of 3 · predicted IoU 0.95"
-    assert "Candidate 2 of 3" in hands.status
+    assert hands.widget.candidate.text() == "Mask 2 of 3 · predicted IoU 0.95"
+    assert "Mask 2 of 3" in hands.status
     decoded = len(predictor.decoded)
     hands.key(Qt.Key.Key_N)
     hands.settle()
     smaller = hands.preview
     assert 0 < smaller.sum() < (labels == 1).sum(), "the empty one is passed over"
     assert not (smaller & (labels != 1)).any()
-    assert hands.widget.candidate.text() == "Candidate 1 of 3 · predicted IoU 0.76"
+    assert hands.widget.candidate.text() == "Mask 1 of 3 · predicted IoU 0.76"
     hands.press("candidate")
     hands.settle()
     np.testing.assert_array_equal(hands.preview, labels == 1)
