@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from typing import TYPE_CHECKING, Any
@@ -87,12 +88,16 @@ def test_session_is_not_overwritten_by_accident(tmp_path: Path) -> None:
         (("version",), 2, "has version 2.*reads version 1: a newer one wrote it; update"),
         (("version",), "1", "version is '1': a whole number"),
         (("image",), None, "has no field 'image'"),
-        (("image",), 3, r"\.image is 3; an object"),
+        (("image",), 3, r"json: image is 3; an object"),
         (("image", "axes"), "ZYX", "axes 'ZYX' do not fit the shape"),
         (("image", "shape"), [1, 2.5], "shape is .*a whole number"),
         (("image", "normalize"), {"limits": [3, 1]}, r"normalize: Contrast limits .*empty"),
         (("image", "tiling"), {"tile": 3}, r"tiling has unknown fields \(tile\)"),
-        (("image", "tiling"), {"tile_px": "3"}, "image.tiling: "),
+        (
+            ("image", "tiling"),
+            {"tile_px": "3"},
+            "json: image.tiling.tile_px is '3': a whole number",
+        ),
         (("labels", "dtype"), "float32", "Labels of type 'float32'"),
         (("actions",), {}, "actions is .*a list is needed"),
         (("actions", 1, "kind"), "guess", r"actions\[1\] is of the kind 'guess'; known are"),
@@ -131,6 +136,33 @@ def test_what_is_wrong_is_named_with_its_place(
     with pytest.raises(ReadError, match=says) as caught:
         read_session(path)
     assert str(path) in str(caught.value)
+
+
+def places_of(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON document."""
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    below = [found for name, one in items for found in places_of(one, (*place, name))]
+    return [place, *below] if place else below
+
+
+def test_whatever_is_damaged_it_is_a_read_error() -> None:
+    whole = json.dumps(session_to_json(full_session()))
+    junk: tuple[Any, ...] = (None, -1, 2**70, 1e300, "", "x", True, [], [[]], {}, [None, "a"])
+    for place in places_of(json.loads(whole)):
+        if place[0] == "settings":
+            continue
+        document = json.loads(whole)
+        inside = document
+        for name in place[:-1]:
+            inside = inside[name]
+        for value in junk:
+            inside[place[-1]] = value
+            with contextlib.suppress(ReadError):  # some junk is allowed, such as an empty name
+                session_from_json(document)
 
 
 def test_damaged_and_missing_files(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import base64
 import math
 import zlib
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def session_from_json(value: Any, source: str = "session") -> Session:
     ReadError
         If it is no session, of an unknown version, or any field is missing or wrong.
     """
-    top = Fields(value, source)
+    top = Fields(value, f"{source}: ")
     if top.get("format", _text, None) != FORMAT:
         raise ReadError(f"{source} is no session of litesam: its field format is not {FORMAT!r}.")
     version = top.get("version", _whole, 0)
@@ -99,7 +100,9 @@ class Fields:
     def __init__(self, value: Any, place: str) -> None:
         self.place = place
         if not isinstance(value, dict):
-            raise ReadError(f"{place} is {_shown(value)}; an object with named fields is needed.")
+            raise ReadError(
+                f"{self._title} is {_shown(value)}; an object with named fields is needed."
+            )
         self._value = value
 
     def __contains__(self, name: str) -> bool:
@@ -110,30 +113,38 @@ class Fields:
         value = self._value.get(name)
         if value is None:
             if default is _MISSING:
-                raise ReadError(f"{self.place} has no field {name!r}; it is needed.")
+                raise ReadError(f"{self._title} has no field {name!r}; it is needed.")
             return default  # type: ignore[no-any-return]
         try:
             return read(value)
         except (TypeError, ValueError, ReadError, zlib.error) as error:
             raise ReadError(
-                f"{self.place}.{name} is {_shown(value)}: {error or 'it is damaged'}"
+                f"{self._inside(name)} is {_shown(value)}: {error or 'it is damaged'}"
             ) from error
+
+    @property
+    def _title(self) -> str:
+        return self.place.removesuffix(": ")
+
+    def _inside(self, name: str) -> str:
+        """Place of a field."""
+        return f"{self.place}{'' if self.place.endswith(': ') else '.'}{name}"
 
     def part(self, name: str) -> Fields:
         """Return the fields of an object inside."""
-        return Fields(self.get(name, lambda value: value), f"{self.place}.{name}")
+        return Fields(self.get(name, lambda value: value), self._inside(name))
 
     def parts(self, name: str, *, optional: bool = False) -> list[Fields]:
         """Return the fields of each object of a list inside."""
         items = self.get(name, _items, [] if optional else _MISSING)
-        return [Fields(item, f"{self.place}.{name}[{i}]") for i, item in enumerate(items)]
+        return [Fields(item, f"{self._inside(name)}[{i}]") for i, item in enumerate(items)]
 
     def make(self, build: Callable[[], T]) -> T:
         """Build a value; what it refuses is an error of this place."""
         try:
             return build()
         except (ConfigError, PromptError) as error:
-            raise ReadError(f"{self.place}: {error}") from error
+            raise ReadError(f"{self._title}: {error}") from error
 
 
 # -------------------------------------------------------------------------------------- the parts
@@ -317,11 +328,18 @@ def _config(part: Fields, name: str, config: Callable[..., T]) -> T:
     unknown = sorted(set(given) - known)
     if unknown:
         raise ReadError(f"{inside.place} has unknown fields ({', '.join(unknown)}).")
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
-    try:
-        return inside.make(lambda: config(**values))
-    except TypeError as error:  # a text where a number is compared with its limits
-        raise ReadError(f"{inside.place}: {error}.") from error
+    hints = get_type_hints(config)
+    values = {key: inside.get(key, _reader_of(hints[key])) for key in given if key in inside}
+    return inside.make(lambda: config(**values))
+
+
+def _reader_of(hint: Any) -> Callable[[Any], Any]:
+    """What reads a field of a config, by its type: a number, a text or a pair of numbers."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    (kind,) = (option for option in options if option is not type(None))
+    if get_origin(kind) is tuple:
+        return _two
+    return {int: _whole, float: _number}.get(kind, _text)
 
 
 def _patch(part: Fields) -> Patch:
