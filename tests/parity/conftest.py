@@ -1,22 +1,20 @@
-"""One MobileSAM predictor and its embeddings for all parity tests."""
+"""One MobileSAM predictor for all parity tests, and the order of the tests of the family."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 import litesam
-from parity.goldens import Goldens, mobile_sam_state
+from parity.goldens import mobile_sam_state
+from parity.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from litesam.predictors.sam import SamPredictor
-    from litesam.types import Embedding
 
 
 @pytest.fixture(scope="session")
@@ -32,12 +30,17 @@ def predictor(mobile_sam_file: Path) -> SamPredictor:
     return litesam.load_predictor("mobile_sam", weights=mobile_sam_file, device="cpu")  # type: ignore[return-value]
 
 
-@pytest.fixture(scope="session")
-def embed(predictor: SamPredictor) -> Callable[[Goldens, str], Embedding]:
-    """``embed(goldens, image)``, each image encoded once."""
+@pytest.hookimpl(trylast=True)  # after pytest's own order
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let all tests of one variant follow each other, so that it is loaded and encodes once."""
+    order = {variant.model: number for number, variant in enumerate(VARIANTS)}
 
-    @lru_cache(maxsize=8)
-    def encode(folder: Path, images: Path, image: str) -> Embedding:
-        return predictor.encode(Goldens(folder, images).rgb(image))
+    def place(item: pytest.Item) -> int:
+        callspec = getattr(item, "callspec", None)
+        variant = None if callspec is None else callspec.params.get("loaded")
+        return order[variant.model] if isinstance(variant, Variant) else -1
 
-    return lambda goldens, image: encode(goldens.folder, goldens.images, image)
+    places = [number for number, item in enumerate(items) if place(item) >= 0]
+    grouped = sorted((items[number] for number in places), key=place)
+    for number, item in zip(places, grouped, strict=True):
+        items[number] = item

@@ -1,6 +1,6 @@
-"""Reference inputs and outputs of the official MobileSAM code with deterministic weights.
+"""Reference inputs and outputs of official code with deterministic weights.
 
-Two sets in one format: a small one in ``tests/data/mobile_sam``, and the complete conformance kit
+Two sets in one format: small ones in ``tests/data/goldens``, and the complete conformance kit
 beside the checkout where it is present. ``golden.json`` says for each array of ``golden.npz`` which
 slice of the full array it is.
 """
@@ -78,7 +78,6 @@ class Goldens:
         )
 
 
-COMMITTED = Goldens(DATA, DATA)
 COMPLETE = Goldens(KIT / "mobile_sam", KIT / "images")
 
 
