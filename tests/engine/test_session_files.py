@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -224,6 +226,14 @@ def test_edits_that_miss_something_are_refused() -> None:
         ObjectEdit("fill_holes", (1,))
     with pytest.raises(ConfigError, match="needs its radius"):
         ObjectEdit("smooth", (1,), ())
+
+
+def test_writing_sessions_down_loads_no_torch() -> None:
+    code = "import sys, litesam.session, litesam.objects; print('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
 
 
 def test_label_axes_of_an_image() -> None:

@@ -22,7 +22,6 @@ from litesam.objects import (
     smooth_object,
     split_object,
 )
-from litesam.segmenter import Segmenter
 from litesam.session.actions import (
     Action,
     BatchCommit,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from litesam.segmenter import Segmenter  # noqa: TC004  (it loads torch; nobody asks for hints)
     from litesam.session.references import ModelReference, Outcome
     from litesam.session.values import Session
     from litesam.store import EmbeddingStore
@@ -240,7 +240,9 @@ class _Replayer:
         return self._segmenters[wanted]
 
     def _new_segmenter(self, model: ModelReference) -> Segmenter:
+        # Torch is loaded by who replays, not by who writes a session down.
         from litesam.predictors import load_predictor
+        from litesam.segmenter import Segmenter
 
         weights = None
         if model.weights is not None:
