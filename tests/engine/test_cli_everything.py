@@ -71,7 +71,11 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append(args)
         return PlainPredictor() if args[0] == "mobile_sam" else ThresholdPredictor()
 
+    def propose(path: Path, predictor: ThresholdPredictor) -> ThresholdPredictor:
+        return load("lite_sam", path, predictor.device)
+
     monkeypatch.setattr(litesam.predictors, "load_predictor", load)
+    monkeypatch.setattr(litesam.predictors, "load_proposer", propose)
     return calls
 
 

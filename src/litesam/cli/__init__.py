@@ -24,6 +24,7 @@ from litesam.cli import (
     models,
     train,
     train_hq,
+    train_ppn,
 )
 from litesam.cli.options import separate_hq
 from litesam.cli.terminal import UsageError, complain
@@ -55,7 +56,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    for module in (demo, label, embed, models, evaluate, finetune, train, train_hq, distill, cache):
+    for module in (
+        demo,
+        label,
+        embed,
+        models,
+        evaluate,
+        finetune,
+        train,
+        train_hq,
+        train_ppn,
+        distill,
+        cache,
+    ):
         module.add_parser(commands)
     return parser
 

@@ -54,8 +54,8 @@ def add_wanted_options(parser: argparse.ArgumentParser) -> None:
         "--proposer",
         type=Path,
         metavar="FILE",
-        help="everything: weights file of a Lite-SAM of your own, whose AutoPPN proposes for the "
-        "model (default: the bundled one)",
+        help="everything: weights file of a Lite-SAM of your own, or of litesam train-ppn for the "
+        "model, whose AutoPPN proposes (default: the bundled Lite-SAM)",
     )
     group.add_argument(
         "--prompts",
@@ -134,7 +134,7 @@ def load_wanted(args: argparse.Namespace) -> tuple[Predictor, Wanted]:
     """
     from litesam.io import read_prompts_csv
     from litesam.models.registry import get_spec
-    from litesam.predictors import load_predictor, load_text_scorer
+    from litesam.predictors import load_proposer, load_text_scorer
 
     _check_together(args)
     config = config_from(args, EverythingConfig)
@@ -145,7 +145,7 @@ def load_wanted(args: argparse.Namespace) -> tuple[Predictor, Wanted]:
     predictor = load_model(args)
     proposer = scorer = None
     if args.proposer is not None:
-        proposer = load_predictor("lite_sam", args.proposer, args.device)
+        proposer = load_proposer(args.proposer, predictor)
     if args.text is not None:
         scorer = load_text_scorer(args.text_model, predictor.device)
     return predictor, Wanted(

@@ -18,7 +18,10 @@ from litesam.models.pooling_mixer import PoolingBlock
 #: Upper bounds of the size groups: longest side of the object's box / side of the input (small,
 #: medium, large).
 GROUP_BOUNDS = (0.05, 0.25, float("inf"))
-#: Model pixels that one unit of box regression stands for, per group, for an input of 512 pixels.
+#: Side of the input that AutoPPN's pixels refer to. For a model with another frame of prompts they
+#: are larger or smaller by the ratio of the two.
+FRAME_PX = 512
+#: Pixels of that input that one unit of box regression stands for, per group.
 BOX_UNITS = (16.0, 64.0, 256.0)
 
 

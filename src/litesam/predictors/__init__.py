@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litesam.predictors.base import Predictor, as_predictor, load_predictor, make_predictor
+from litesam.predictors.proposer import load_proposer
 from litesam.predictors.text import ClipScorer, load_text_scorer
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Predictor",
     "as_predictor",
     "load_predictor",
+    "load_proposer",
     "load_text_scorer",
     "make_predictor",
 ]

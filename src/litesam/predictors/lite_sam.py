@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from litesam.frames import FloatArray
-from litesam.models.auto_ppn import boxes_at, decode_proposals
+from litesam.models.auto_ppn import boxes_at
 from litesam.models.lite_sam import WINDOWS, LiteSAM
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.predictors.base import check_embedding, check_prompts, plain_batches
 from litesam.predictors.networks import NetworkPredictor
-from litesam.types import OUTSIDE_LOGIT, IntArray, Masks, Proposals
+from litesam.predictors.proposing import propose_prompts
+from litesam.types import OUTSIDE_LOGIT, IntArray, Masks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from litesam.frames import Frame
-    from litesam.types import BoolArray, Embedding, PromptBatch
+    from litesam.types import BoolArray, Embedding, PromptBatch, Proposals
 
 #: Embedding cells that are decoded at once; keeps the decoder's arrays near the cache.
 _CELLS_PER_CHUNK = 8192
@@ -98,30 +99,14 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
             Smallest confidence.
         """
         check_embedding(embedding, self.spec, self.encoder_hash)
-        frame = embedding.frame
         with torch.inference_mode():
-            image = self._image(embedding)
-            confidence, distances = self._network.auto_ppn(image)
-            probability = confidence[0].sigmoid()
-            stride = self._network.stride / self._network.auto_ppn.upscale
-            # Nothing is proposed in the padding.
-            rows, columns = (int(-(-side // stride)) for side in frame.content_yx)
-            points, boxes, scores = decode_proposals(
-                probability[:, :rows, :columns],
-                distances[0, :, :, :rows, :columns],
-                stride,
-                confidence_threshold,
-                top_n,
+            return propose_prompts(
+                self._network.auto_ppn,
+                self._image(embedding),
+                embedding.frame,
+                top_n=top_n,
+                confidence_threshold=confidence_threshold,
             )
-        low = np.asarray(frame.origin_yx, dtype=np.float32)
-        size = np.asarray(frame.size_yx, dtype=np.float32)
-        places = np.clip(frame.points_to_image(points.cpu().numpy()), low, low + size - 1)
-        extents = frame.boxes_to_image(boxes.cpu().numpy()).reshape(-1, 2, 2)
-        extents = np.clip(extents, low, low + size)
-        # A box at the rim of the image keeps at least one pixel.
-        extents[:, 0] = np.minimum(extents[:, 0], low + size - 1)
-        extents[:, 1] = np.maximum(extents[:, 1], extents[:, 0] + 1)
-        return Proposals(places, extents.reshape(-1, 4), scores.cpu().numpy())
 
     # -------------------------------------------------------------------------------------- windows
 

@@ -33,6 +33,10 @@ class TargetTensors:
     sides: Tensor
     groups: Tensor
 
+    def to(self, device: torch.device) -> TargetTensors:
+        """Return the targets on a device."""
+        return TargetTensors(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -63,10 +67,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on a device."""
-        targets = self.targets
-        if targets is not None:
-            moved = {f.name: getattr(targets, f.name).to(device) for f in fields(targets)}
-            targets = TargetTensors(**moved)
+        targets = None if self.targets is None else self.targets.to(device)
         return replace(
             self, rgb=self.rgb.to(device), labels=self.labels.to(device), targets=targets
         )
@@ -209,7 +210,7 @@ class BatchStream(IterableDataset[Batch]):
             torch.from_numpy(np.stack([crop.rgb for crop in crops])),
             torch.from_numpy(np.stack([crop.labels for crop in crops])),
             chosen,
-            _stack(targets) if targets else None,
+            stack_targets(targets) if targets else None,
             prompts,
             (int(place[0]), int(place[1])),
             again,
@@ -227,7 +228,8 @@ def load_batches(stream: BatchStream, workers: int) -> Iterator[Batch]:
     return iter(loader)
 
 
-def _stack(targets: Sequence[ProposalTargets]) -> TargetTensors:
+def stack_targets(targets: Sequence[ProposalTargets]) -> TargetTensors:
+    """Stack the targets of several crops."""
     return TargetTensors(
         **{
             field.name: torch.from_numpy(np.stack([getattr(t, field.name) for t in targets]))

@@ -165,7 +165,7 @@ class CropStream(IterableDataset[list[Crop]]):
         rgb, labels = _cut(image, side, scale, random)
         rgb, labels = _flip(rgb, labels, random)
         rgb = _intensities(rgb, self.augment, random)
-        return Crop(rgb, _relabel_parts(labels), config.exhaustive, config.proposals)
+        return Crop(rgb, relabel_parts(labels), config.exhaustive, config.proposals)
 
 
 def _cut(
@@ -238,7 +238,7 @@ def _intensities(rgb: RgbArray, config: AugmentConfig, random: np.random.Generat
     return result
 
 
-def _relabel_parts(labels: LabelArray, smallest_px: int = 12) -> LabelArray:
+def relabel_parts(labels: LabelArray, smallest_px: int = 12) -> LabelArray:
     """Number what is left of the objects 1..N; objects that fell apart keep their largest part,
     crumbs vanish.
     """
