@@ -47,8 +47,12 @@ def loaded(
     one.file.unlink()  # a gigabyte or two for the large ones
 
 
-def _marks(variant: Variant, goldens: Goldens, small: bool) -> list[pytest.MarkDecorator]:
-    marks = [pytest.mark.slow] if variant.slow else []
+def _marks(
+    variant: Variant, goldens: Goldens, small: bool, name: str
+) -> list[pytest.MarkDecorator]:
+    # Of models that take seconds for an image one image is enough but for the slow run.
+    further = variant.large and not name.startswith("b.")
+    marks = [pytest.mark.slow] if variant.slow or further else []
     if not small and not goldens.present:
         marks.append(pytest.mark.skip(reason="the conformance kit is not beside the checkout"))
     return marks
@@ -69,7 +73,7 @@ def _cases(*endings: str) -> list[pytest.ParameterSet]:
                     goldens,
                     name,
                     id=f"{variant.model}-{'small' if small else 'kit'}-{name}",
-                    marks=_marks(variant, goldens, small),
+                    marks=_marks(variant, goldens, small, name),
                 )
                 for name in chosen
                 if not REFUSED & set(name.split("."))
