@@ -34,7 +34,7 @@ KEYS = (
     Key("N", "next_candidate", "Next mask", _PROMPTS),
     Key("Shift-N", "previous_candidate", "Mask before", _PROMPTS),
     Key("C", "commit", "Commit object", _PROMPTS),
-    Key("C", "accept_all", "Review: accept all", ("candidates",)),
+    Key("C", "accept_all", "Review: accept", ("candidates",)),
     Key("Shift-C", "clear_prompts", "Clear prompts", _PROMPTS),
     Key("Shift-C", "discard", "Review: discard", ("candidates",)),
     Key("Control-Z", "undo", "Undo", (*_PROMPTS, "candidates")),
@@ -42,11 +42,11 @@ KEYS = (
 )
 #: What is good to know beside our own keys; but the first these are napari's.
 _OTHERS = (
-    ("Ctrl-click", "One negative point"),
-    ("2, P", "Add points again"),
+    ("Ctrl-click", "Negative point"),
+    ("2, P", "Add points"),
     ("3, S", "Select points"),
     ("Delete", "Delete selected"),
-    ("Space", "Hold: move canvas"),
+    ("Space", "Move the canvas"),
 )
 _NOTE = (
     "The keys work while one of the panel's layers is chosen in the layer list. Who comes from "
@@ -67,6 +67,7 @@ class KeyboardMap(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         grid = QGridLayout(table)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(2)
+        grid.setHorizontalSpacing(8)
         grid.setColumnStretch(1, 1)
         ours = [(one.key.replace("Control", "Ctrl"), one.words) for one in KEYS]
         for row, (key, words) in enumerate((*ours, *_OTHERS)):

@@ -104,8 +104,8 @@ def new_candidates(image: Image) -> Labels:
 def show_picture(layer: Labels, picture: npt.NDArray[np.uint8] | None) -> None:
     """Show a (H, W) picture of candidates; None empties the layer."""
     if picture is None:
-        layer.data[...] = 0
         if layer.visible:
+            layer.data[...] = 0
             layer.visible = False
         return
     # In place: a slider asks for this many times a second, and only pixels differ.

@@ -14,7 +14,7 @@ from napari.components import Dims
 from litesam.models.registry import get_spec
 from litesam.types import BoxPrompt, EverythingConfig, Prompts
 from napari_litesam.prompt_layers import PromptLayers
-from napari_litesam.state import Words
+from napari_litesam.state import Where, Words
 from napari_litesam.variants import why_not
 
 if TYPE_CHECKING:
@@ -111,12 +111,15 @@ class SegmentRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EverythingRequest:
-    """All objects of a plane; of ``boxes`` one each, if there are any."""
+    """All objects of a plane; of ``boxes`` one each, if there are any; of ``region`` those whose
+    middle lies in it.
+    """
 
     plane: PlaneRequest
     proposals: str | None
     config: EverythingConfig
     boxes: tuple[BoxPrompt, ...] = ()
+    region: BoxPrompt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,15 +269,38 @@ def resolve_everything(settings: Settings, scene: Scene) -> EverythingRequest | 
     if isinstance(plane, NotReady):
         return plane
     boxes: tuple[BoxPrompt, ...] = ()
-    chosen = settings.proposals or get_spec(settings.model).proposals[0]
-    if chosen == "boxes" and scene.prompts is not None and settings.image is not None:
+    if scene.prompts is not None and settings.image is not None:
         index = current_index(settings, plane)
         drawn = (
             _cut(box, plane.source.shape_yx)
             for box in scene.prompts.boxes_on_plane(settings.image, index)
         )
         boxes = tuple(box for box in drawn if box is not None)
-    return EverythingRequest(plane, settings.proposals, settings.everything, boxes)
+    region: BoxPrompt | None = None
+    if settings.where is Where.VIEW and settings.image is not None:
+        region = _cut(visible_field(settings.image), plane.source.shape_yx)
+        if region is None:
+            return NotReady("The canvas shows nothing of the image; move it back into view.")
+    elif settings.where is Where.BOX:
+        if not boxes:
+            return NotReady("Draw the box first (▭ Box), or let Everything look elsewhere.")
+        region = boxes[-1]
+    chosen = settings.proposals or get_spec(settings.model).proposals[0]
+    # A box that says where to look is none that is to be filled.
+    if chosen != "boxes" or settings.where is Where.BOX:
+        boxes = ()
+    return EverythingRequest(plane, settings.proposals, settings.everything, boxes, region)
+
+
+def visible_field(image: Image) -> BoxPrompt:
+    """Return the part of the plane that the canvas shows, in pixels (of level 0)."""
+    corners = np.asarray(image.corner_pixels, dtype=float)[:, -2:]
+    corners[1] += 1.0  # the last pixel is a part of the field
+    if image.multiscale:
+        factors = np.asarray(image.downsample_factors)[image.data_level]
+        corners = corners * factors[image.ndim - 2 : image.ndim]
+    (y0, x0), (y1, x1) = corners
+    return BoxPrompt(float(y0), float(x0), float(y1), float(x1))
 
 
 def current_index(settings: Settings, plane: PlaneRequest) -> Mapping[int, int]:

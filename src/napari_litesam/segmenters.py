@@ -7,6 +7,7 @@ engine on first use, in the worker.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 from collections import OrderedDict, deque
@@ -17,14 +18,14 @@ import numpy as np
 
 from litesam.errors import Cancelled, ConfigError, WeightsError
 from litesam.types import BoolArray, MaskRecord, Progress
-from napari_litesam.candidates import Filters, collect
+from napari_litesam.candidates import Filters, Verdicts, collect, kept, to_labels
 
 if TYPE_CHECKING:
     from litesam.merge import TextScorer
     from litesam.predictors import Predictor
     from litesam.segmenter import Segmenter, SegmentResult
     from litesam.store import MemoryStore
-    from litesam.types import EverythingConfig, LabelArray
+    from litesam.types import BoxPrompt, EverythingConfig, LabelArray
     from napari_litesam.candidates import Candidates
     from napari_litesam.jobs import JobContext
     from napari_litesam.requests import (
@@ -185,7 +186,7 @@ class SegmenterPool:
     def _drop_void(self) -> None:
         while self._void:
             data = self._void.popleft()
-            for key in [k for k, (kept, _) in self._segmenters.items() if kept is data]:
+            for key in [k for k, (array, _) in self._segmenters.items() if array is data]:
                 del self._segmenters[key]
 
     def _shared_store(self) -> MemoryStore:
@@ -269,7 +270,8 @@ def candidates(pool: SegmenterPool, request: EverythingRequest, context: JobCont
     """Return what is in a plane for a review: also masks somewhat below the thresholds, and the
     better of two only where they are nearly the same; filters do the rest.
     """
-    segmenter = pool.get(request.plane.source, context)
+    region = request.region
+    segmenter = _looking_at(pool.get(request.plane.source, context), region)
     boxes = [(b.y0, b.x0, b.y1, b.x1) for b in request.boxes] or None
     from litesam.everything import choose_proposals, resolve_config
 
@@ -286,7 +288,7 @@ def candidates(pool: SegmenterPool, request: EverythingRequest, context: JobCont
     )
     context.on_progress(Progress(0, 0, "Comparing candidates"))
     return collect(
-        records,
+        [record for record in records if region is None or _lies_in(record, region)],
         segmenter.plane_shape,
         Filters(
             predicted_iou=config.predicted_iou_threshold or 0.0,
@@ -298,6 +300,28 @@ def candidates(pool: SegmenterPool, request: EverythingRequest, context: JobCont
         policy=config.overlap_policy or "score",
         min_visible=config.min_visible or 0.0,
     )
+
+
+def _looking_at(segmenter: Segmenter, region: BoxPrompt | None) -> Segmenter:
+    """Segmenter of the tiles that see a region; planes and embeddings are shared."""
+    if region is None:
+        return segmenter
+    other = copy.copy(segmenter)
+    other.tiles = tuple(
+        tile
+        for tile in segmenter.tiles
+        if tile.padded.y0 < region.y1
+        and region.y0 < tile.padded.y1
+        and tile.padded.x0 < region.x1
+        and region.x0 < tile.padded.x1
+    )
+    return other
+
+
+def _lies_in(record: MaskRecord, region: BoxPrompt) -> bool:
+    """Whether the middle of an object lies in a region."""
+    y, x = (record.box.y0 + record.box.y1) / 2, (record.box.x0 + record.box.x1) / 2
+    return region.y0 <= y < region.y1 and region.x0 <= x < region.x1
 
 
 def _loosened(config: EverythingConfig, lowest: float) -> EverythingConfig:
@@ -315,8 +339,13 @@ def everything(
     pool: SegmenterPool, request: EverythingRequest, context: JobContext
 ) -> tuple[LabelArray, Any]:
     """Return labels and records of all objects of a plane."""
-    segmenter = pool.get(request.plane.source, context)
     labels: LabelArray
+    if request.region is not None:
+        found = candidates(pool, request, context)
+        nobody = Verdicts()
+        labels = to_labels(found, kept(found, found.filters, nobody), found.filters, nobody)
+        return labels, found.records
+    segmenter = pool.get(request.plane.source, context)
     records: tuple[MaskRecord, ...]
     labels, records = segmenter.everything(
         request.plane.index,

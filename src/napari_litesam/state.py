@@ -32,6 +32,16 @@ class Tool(Enum):
     NONE = "none"
 
 
+class Where(Enum):
+    """Where everything mode looks: in the whole plane, in what the canvas shows of it, or in the
+    newest box.
+    """
+
+    PLANE = "plane"
+    VIEW = "view"
+    BOX = "box"
+
+
 class Level(Enum):
     """How a status is to be read."""
 
@@ -77,6 +87,8 @@ class Settings:
         *Embed* works on all planes of a stack and not only on the current one.
     at_once
         *Everything* writes into the Labels layer at once, without a review of the candidates.
+    where
+        The part of the plane in which *Everything* looks.
     proposals, everything
         Parameters of everything mode; ``proposals`` None is the model's own first choice.
     """
@@ -92,6 +104,7 @@ class Settings:
     target: Labels | None = None
     all_planes: bool = False
     at_once: bool = False
+    where: Where = Where.PLANE
     proposals: str | None = None
     everything: EverythingConfig = field(default_factory=EverythingConfig)
 

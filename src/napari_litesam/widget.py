@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -32,7 +33,7 @@ from napari_litesam.options import OptionsForm
 from napari_litesam.requests import channel_choices
 from napari_litesam.review_section import ReviewSection
 from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side, wrapped
-from napari_litesam.state import Candidate, PluginState, Tool
+from napari_litesam.state import Candidate, PluginState, Tool, Where
 from napari_litesam.status_line import StatusLine
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
 from napari_litesam.weights_offer import WeightsOffer
@@ -50,6 +51,12 @@ _DEVICES = (
     ("CPU", "cpu", "Works everywhere."),
     ("GPU (CUDA)", "cuda", "NVIDIA, needs a CUDA build of torch."),
     ("GPU (Apple)", "mps", "Apple silicon."),
+)
+
+_PLACES = (
+    ("The whole plane", Where.PLANE, "All tiles of the plane."),
+    ("The visible field", Where.VIEW, "What the canvas shows; only its tiles are encoded."),
+    ("The newest box", Where.BOX, "Draw it with ▭ Box; only its tiles are encoded."),
 )
 
 
@@ -206,6 +213,8 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.clear = self._button(
             "clear", "Clear", "Remove the prompts of the current object. (Shift-C)"
         )
+        # Its text changes with every click and must not widen the panel.
+        self.candidate.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.target = self._combo(
             "target",
             "The Labels layer that receives objects: each gets the next new id and takes no pixel "
@@ -226,6 +235,10 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         return rows
 
     def _build_everything(self) -> QVBoxLayout:
+        self.where = self._combo("where", "The part of the plane in which everything mode looks.")
+        for title, where, tip in _PLACES:
+            self.where.addItem(title, where)
+            self.where.setItemData(self.where.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.proposals = self._combo("proposals", "Where everything mode looks for objects.")
         self.everything = self._button(
             "everything",
@@ -233,7 +246,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             "Find all objects of the plane shown and show them for a review.\nNothing is written "
             "before you accept; objects that are there already stay as they are.",
         )
-        self.at_once = QCheckBox("commit at once", self)
+        self.at_once = QCheckBox("at once", self)
         self._name(
             "at_once",
             self.at_once,
@@ -248,6 +261,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         section.addWidget(self.options)
         rows = QVBoxLayout()
         form = make_form()
+        form.addRow("Where", self.where)
         form.addRow("Proposals", self.proposals)
         rows.addLayout(form)
         line = side_by_side(self.everything, self.at_once)
@@ -283,6 +297,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             (self.image, "image"),
             (self.channel, "channel"),
             (self.target, "target"),
+            (self.where, "where"),
             (self.proposals, "proposals"),
         ):
             combo.activated.connect(lambda _, c=combo, s=setting: self._choose(c, s))

@@ -85,5 +85,4 @@ def test_nothing_is_cut_off_in_a_narrow_panel(predictor, open_panel, cells) -> N
     hands.settle()
     hands.widget.findChild(QWidget, "keys").expand(animate=False)
     content = hands.widget.findChild(QScrollArea).widget()
-    # 300 px less what the dock, its scroll bar and margins take.
-    hands.until(lambda: content.minimumSizeHint().width() <= 272)
+    hands.until(lambda: content.minimumSizeHint().width() <= 240)

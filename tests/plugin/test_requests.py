@@ -6,6 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Image
 
 from litesam.types import BoxPrompt
 from napari_litesam.prompt_layers import PromptLayers
@@ -18,6 +19,7 @@ from napari_litesam.requests import (
     resolve,
     resolve_everything,
     resolve_plane,
+    visible_field,
 )
 from napari_litesam.state import Settings
 
@@ -161,3 +163,10 @@ def test_channel_choices() -> None:
     assert [channel for _, channel in channel_choices(colour)] == [None, 0, 1, 2]
     few = viewer.add_image(np.zeros((2, 20, 30)))
     assert [channel for _, channel in channel_choices(few)] == [None, 0, 1]
+
+
+def test_visible_field_of_a_pyramid_is_in_pixels_of_level_0() -> None:
+    image = Image([np.zeros((64, 96)), np.zeros((16, 24))], multiscale=True)
+    image.data_level = 1
+    image.corner_pixels = np.array([[2, 3], [5, 9]])
+    assert visible_field(image) == BoxPrompt(8.0, 12.0, 24.0, 40.0)

@@ -11,9 +11,18 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QStyle, QStyleOptionSlider
 
 from engine.threshold_predictor import CENTRES, discs
-from litesam.types import Box, MaskRecord
+from litesam.types import Box, BoxPrompt, EverythingConfig, MaskRecord
+from napari_litesam import segmenters
 from napari_litesam.candidates import Filters, collect
-from napari_litesam.state import Tool
+from napari_litesam.jobs import JobContext
+from napari_litesam.requests import (
+    EverythingRequest,
+    ImageSource,
+    PlaneRequest,
+    resolve_plane,
+    visible_field,
+)
+from napari_litesam.state import Tool, Where
 
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 FIRST, SECOND, THIRD = CENTRES
@@ -265,8 +274,6 @@ def test_a_thousand_candidates_follow_the_slider(predictor, open_panel) -> None:
     side = 1024
     hands = open_panel(np.zeros((side, side), np.uint8), contrast_limits=(0, 255))
     controller = hands.widget.controller
-    from napari_litesam.requests import resolve_plane
-
     found = collect(many(1000, side), (side, side), Filters(overlap=0.7))
     plane = resolve_plane(hands.widget.state.settings, controller._scene())
     controller.review.begin(plane, found, answers_boxes=False)
@@ -282,3 +289,60 @@ def test_a_thousand_candidates_follow_the_slider(predictor, open_panel) -> None:
     assert hands.widget.state.review.kept < 600
     print(f"{1000 * np.median(times):.0f} ms of work, at most {1000 * max(times):.0f}")
     assert np.median(times) < 0.05, times
+
+
+# ------------------------------------------------------------------------------------------ regions
+
+
+def choose_where(hands, where: Where) -> None:
+    box = hands.widget.where
+    box.setCurrentIndex(box.findData(where))
+    box.activated.emit(box.currentIndex())
+    hands.settle()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_only_in_the_newest_box(predictor, open_panel, cells, at_once) -> None:
+    image, labels = cells
+    hands = open_panel(image)
+    choose_where(hands, Where.BOX)
+    hands.press("everything")
+    hands.settle()
+    assert "Draw the box first" in hands.status
+    hands.press("box")
+    hands.drag((10, 70), (60, 120))
+    hands.settle()
+    if at_once:
+        hands.everything()
+    else:
+        hands.press("everything")
+        hands.settle()
+        np.testing.assert_array_equal(shown(hands), labels == 2)
+        hands.press("review.accept")
+        hands.settle()
+    np.testing.assert_array_equal(hands.objects.data > 0, labels == 2)
+
+
+def test_only_in_the_visible_field(predictor, open_panel, cells) -> None:
+    image, labels = cells
+    hands = open_panel(image)
+    camera = getattr(hands.viewer, "scene", hands.viewer).camera
+    camera.zoom *= 2.5
+    camera.center = (*camera.center[:-2], *THIRD)
+    hands.until(lambda: visible_field(hands.image).y0 > FIRST[0])
+    choose_where(hands, Where.VIEW)
+    hands.press("everything")
+    hands.settle()
+    np.testing.assert_array_equal(shown(hands), labels == 3)
+
+
+def test_only_tiles_of_the_region_are_encoded(predictor) -> None:
+    image, labels = discs((1024, 1024), [(100, 100), (900, 900), (880, 120)], 40)
+    source = ImageSource(image, "YX", None, (1024, 1024), (), "lite_sam", "auto", None)
+    request = EverythingRequest(
+        PlaneRequest(source, None), None, EverythingConfig(), (), BoxPrompt(0, 0, 200, 200)
+    )
+    context = JobContext(lambda _: None, lambda: False)
+    found = segmenters.candidates(segmenters.SegmenterPool(), request, context)
+    assert predictor.encoded == 1
+    assert [bool(labels[tuple(int(v) for v in r.point)] == 1) for r in found.records] == [True]
