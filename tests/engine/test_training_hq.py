@@ -49,7 +49,7 @@ def _config(folder: Path, **changes: object) -> HqConfig:
         sets=(SET,),
         crop_px=(128,),
         batch=(2,),
-        steps=16,
+        steps=10,
         warmup_steps=2,
         ema_decay=0.8,
         workers=0,
