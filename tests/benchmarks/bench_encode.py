@@ -18,6 +18,8 @@ from litesam.models.registry import MODELS
 from weights import filled_predictor
 
 BASELINE = "mobile_sam"
+#: Models with more parameters than this are run twice only: tens of seconds for an image.
+LARGE = 250_000_000
 FILE = ROOT / "docs" / "reference" / "encode-times.csv"
 
 
@@ -35,13 +37,17 @@ def main() -> None:
         for spec in MODELS:
             if options.models and spec.name not in options.models:
                 continue
+            if spec.encoder_name != spec.name and spec.encoder_name in ratios:
+                ratios[spec.name] = ratios[spec.encoder_name]  # the same encoder
+                continue
+            repeats = options.repeats if spec.parameters < LARGE else 2
             predictor = filled_predictor(spec.name, Path(folder))
             seconds = medians(
                 {
                     BASELINE: lambda: baseline.encode(rgb),
                     "model": lambda predictor=predictor: predictor.encode(rgb),
                 },
-                options.repeats,
+                repeats,
             )
             ratios[spec.name] = seconds["model"] / seconds[BASELINE]
             print(

@@ -36,7 +36,12 @@ class BlockMeans:
     """A predictor without torch: its features are block means of the pixels."""
 
     def __init__(self, weights_hash: str = "w1", seconds: float = 0.0) -> None:
-        self.spec = replace(get_spec("lite_sam"), name="block_means", input_px=64)
+        self.spec = replace(
+            get_spec("lite_sam"),
+            name="block_means",
+            input_px=64,
+            feature_shapes={"image": (3, 8, 8)},
+        )
         self.device = "cpu"
         self.weights_hash = self.encoder_hash = weights_hash
         self.seconds = seconds

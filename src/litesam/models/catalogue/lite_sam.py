@@ -43,7 +43,6 @@ LITE_SAM = (
             },
         },
         proposer=None,
-        encoder="lite_sam",
     ),
 )
 
@@ -53,6 +52,7 @@ LITE_SAM_HQ = (
         name="lite_sam_hq",
         title="Lite-SAM HQ",
         family="hq_lite_sam",
+        encoder="lite_sam",
         builder="litesam.models.lite_sam_hq:build",
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
