@@ -286,8 +286,8 @@ def test_window_lives_while_weights_come_and_load(
     hands.until(lambda: hands.in_use == "mobile_sam", 120_000)
     pause = beat.stop()
     print(f"longest pause {pause * 1e3:.0f} ms in {len(beat.beats)} beats; idle {usual * 1e3:.0f}")
-    # Other programs, and threads of the engine, take a busy computer's cores from the window now and
-    # then. Work in the window's own thread is seen all the same: loading takes half a second.
+    # Other programs, and threads of the engine, take a busy computer's cores from the window now
+    # and then. Work in the window's own thread is seen all the same: loading takes half a second.
     pauses = np.diff(beat.beats)
     assert (pauses > max(LONGEST_PAUSE_S, 3 * usual)).sum() <= 0.005 * len(pauses)
     assert pause < 0.25
