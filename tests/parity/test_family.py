@@ -39,12 +39,27 @@ REFUSED = {"points7"}
 
 
 @pytest.fixture(scope="module")
+def last() -> Iterator[dict[Variant, Loaded]]:
+    """The variant that was loaded last; the tests come variant by variant (`conftest`)."""
+    held: dict[Variant, Loaded] = {}
+    yield held
+    for one in held.values():
+        one.file.unlink()
+
+
+@pytest.fixture
 def loaded(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Loaded]:
-    one = Loaded(request.param, tmp_path_factory.mktemp("weights"))
-    yield one
-    one.file.unlink()  # a gigabyte or two for the large ones
+    request: pytest.FixtureRequest,
+    last: dict[Variant, Loaded],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Loaded:
+    variant: Variant = request.param
+    if variant not in last:
+        for one in last.values():
+            one.file.unlink()  # a gigabyte or two for the large ones
+        last.clear()
+        last[variant] = Loaded(variant, tmp_path_factory.mktemp("weights"))
+    return last[variant]
 
 
 def _marks(
