@@ -34,11 +34,14 @@ def main() -> None:
     ratios = _read()
     with tempfile.TemporaryDirectory() as folder:
         baseline = filled_predictor(BASELINE, Path(folder))
-        for spec in MODELS:
+        # Models that own their encoder first, the smallest first.
+        for spec in sorted(MODELS, key=lambda s: (s.encoder_name != s.name, s.parameters)):
             if options.models and spec.name not in options.models:
                 continue
             if spec.encoder_name != spec.name and spec.encoder_name in ratios:
                 ratios[spec.name] = ratios[spec.encoder_name]  # the same encoder
+                if options.write:
+                    _write(ratios)
                 continue
             repeats = options.repeats if spec.parameters < LARGE else 2
             predictor = filled_predictor(spec.name, Path(folder))
@@ -59,8 +62,8 @@ def main() -> None:
             gc.collect()
             for file in Path(folder).iterdir():
                 file.unlink()  # up to 2.6 GB each
-    if options.write:
-        _write(ratios)
+            if options.write:
+                _write(ratios)
 
 
 def _read() -> dict[str, float]:
