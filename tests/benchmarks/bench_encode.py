@@ -31,12 +31,14 @@ def main() -> None:
     options = arguments.parse_args()
     set_threads(options.threads)
     rgb = np.random.default_rng(0).integers(0, 256, (768, 1024, 3), dtype=np.uint8)
-    ratios = _read()
+    ratios = _read() | {BASELINE: 1.0}
     with tempfile.TemporaryDirectory() as folder:
         baseline = filled_predictor(BASELINE, Path(folder))
         # Models that own their encoder first, the smallest first.
         for spec in sorted(MODELS, key=lambda s: (s.encoder_name != s.name, s.parameters)):
             if options.models and spec.name not in options.models:
+                continue
+            if spec.name == BASELINE:
                 continue
             if spec.encoder_name != spec.name and spec.encoder_name in ratios:
                 ratios[spec.name] = ratios[spec.encoder_name]  # the same encoder
