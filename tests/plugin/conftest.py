@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt, QTimer
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -189,22 +188,6 @@ class Hands:
     @property
     def points(self) -> Any:
         return self.widget.controller.prompts.points
-
-
-class Heartbeat:
-    """Beats in the GUI thread; tells how long that stood still."""
-
-    def __init__(self) -> None:
-        self.beats: list[float] = []
-        self._timer = QTimer()
-        self._timer.setInterval(5)
-        self._timer.timeout.connect(lambda: self.beats.append(time.perf_counter()))
-        self._timer.start()
-
-    def stop(self) -> float:
-        """Stop; return the longest pause, seconds."""
-        self._timer.stop()
-        return float(np.max(np.diff(self.beats)))
 
 
 @pytest.fixture

@@ -19,13 +19,12 @@ from qtpy.QtWidgets import (
     QScrollArea,
 )
 
-from conftest import Heartbeat
 from engine.threshold_predictor import CENTRES
 from engine.weights_server import WeightsServer, running_server
-from litesam.errors import WeightsError
 from litesam.models.registry import get_spec, list_models
 from litesam.predictors.networks import NetworkPredictor
 from litesam.weights import is_licence_accepted
+from plugin.heartbeat import Heartbeat
 from weights import filled_weights
 
 if TYPE_CHECKING:
@@ -270,7 +269,6 @@ def test_window_lives_while_weights_come_and_load(
     open_panel, cells, home, server, mobile_sam_file
 ) -> None:
     """The real engine from the offer to the answer of the new model."""
-    _skip_without_shipped_weights()
     content = mobile_sam_file.read_bytes()
     row = published_at(server.serve("mobile_sam.pt", content, pause_s=0.00002), content)
     hands = open_panel(cells[0], models=with_row(row))
@@ -278,6 +276,7 @@ def test_window_lives_while_weights_come_and_load(
     hands.settle()
     idle = Heartbeat()
     hands.qtbot.wait(1500)
+    # What other programs on this computer take from the window is not the panel's doing.
     usual = idle.stop()
     hands.choose_model("mobile_sam")
     hands.until(lambda: hands.widget.offer.download.isVisible())
@@ -286,11 +285,7 @@ def test_window_lives_while_weights_come_and_load(
     hands.until(lambda: hands.in_use == "mobile_sam", 120_000)
     pause = beat.stop()
     print(f"longest pause {pause * 1e3:.0f} ms in {len(beat.beats)} beats; idle {usual * 1e3:.0f}")
-    # Other programs, and threads of the engine, take a busy computer's cores from the window now
-    # and then. Work in the window's own thread is seen all the same: loading takes half a second.
-    pauses = np.diff(beat.beats)
-    assert (pauses > max(LONGEST_PAUSE_S, 3 * usual)).sum() <= 0.005 * len(pauses)
-    assert pause < 0.25
+    assert pause < max(LONGEST_PAUSE_S, 3 * usual)
     hands.settle()
     assert "found no object" in hands.status or hands.preview.any()
 
@@ -424,7 +419,6 @@ def test_drawn_boxes_are_one_object_each(predictor, open_panel, cells) -> None:
 
 
 def test_device_that_is_not_there_leaves_all_as_it_is(open_panel, cells) -> None:
-    _skip_without_shipped_weights()
     import torch
 
     if torch.backends.mps.is_available():
@@ -474,12 +468,3 @@ def test_closing_the_window_during_a_download(offered, server) -> None:
     QTimer.singleShot(0, lambda: None)
     hands.qtbot.wait(300)
     assert hands.in_use == "lite_sam"
-
-
-def _skip_without_shipped_weights() -> None:
-    from litesam.models.weights import resolve_weights
-
-    try:
-        resolve_weights(get_spec("lite_sam"), None)
-    except WeightsError as error:
-        pytest.skip(f"the weights of lite_sam are not part of this checkout: {error}")

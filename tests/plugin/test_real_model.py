@@ -5,28 +5,16 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import pytest
 from qtpy.QtCore import Qt, QTimer
 from skimage.measure import regionprops
 
-from litesam.errors import WeightsError
 from litesam.io import read_image
-from litesam.models.registry import get_spec
-from litesam.models.weights import resolve_weights
 from litesam.samples import SAMPLES, sample_path
 
 #: Clicks in the middle of well visible nuclei; the mean leaves room for one miss.
 MEAN_IOU = 0.6
 #: Longest time that the window may stand still while the encoder works.
 LONGEST_PAUSE_S = 0.5
-
-
-@pytest.fixture(autouse=True)
-def _shipped_weights() -> None:
-    try:
-        resolve_weights(get_spec("lite_sam"), None)
-    except WeightsError as error:
-        pytest.skip(f"the weights of lite_sam are not part of this checkout: {error}")
 
 
 def reference(name: str) -> np.ndarray:
