@@ -31,8 +31,7 @@ CLOSE = {"rtol": 0.0, "atol": 5e-3}
 DTYPES = {"early": np.float16, "picture": np.uint8}
 
 
-# Larger models are the same code with more layers; the parity tests run them always.
-@pytest.fixture(scope="module", params=model_cases(60_000_000))
+@pytest.fixture(scope="module", params=model_cases())
 def predictor(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Predictor:

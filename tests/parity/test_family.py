@@ -62,12 +62,8 @@ def loaded(
     return last[variant]
 
 
-def _marks(
-    variant: Variant, goldens: Goldens, small: bool, name: str
-) -> list[pytest.MarkDecorator]:
-    # Of models that take seconds for an image one image is enough but for the slow run.
-    further = variant.large and not name.startswith("b.")
-    marks = [pytest.mark.slow] if variant.slow or further else []
+def _marks(variant: Variant, goldens: Goldens, small: bool) -> list[pytest.MarkDecorator]:
+    marks = [pytest.mark.slow] if variant.slow else []
     if not small and not goldens.present:
         marks.append(pytest.mark.skip(reason="the conformance kit is not beside the checkout"))
     return marks
@@ -88,7 +84,7 @@ def _cases(*endings: str) -> list[pytest.ParameterSet]:
                     goldens,
                     name,
                     id=f"{variant.model}-{'small' if small else 'kit'}-{name}",
-                    marks=_marks(variant, goldens, small, name),
+                    marks=_marks(variant, goldens, small),
                 )
                 for name in chosen
                 if not REFUSED & set(name.split("."))

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 SMALL = DATA.parent / "goldens"
 #: Models with more parameters than this are tested in the slow run only.
 SLOW_ABOVE = 100_000_000
-#: Of models with more parameters than this one image is tested always, the others in the slow run.
-LARGE_ABOVE = 30_000_000
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,6 @@ class Variant:
     @property
     def slow(self) -> bool:
         return get_spec(self.model).parameters > SLOW_ABOVE
-
-    @property
-    def large(self) -> bool:
-        return get_spec(self.model).parameters > LARGE_ABOVE
 
     @property
     def complete(self) -> Goldens:
