@@ -19,7 +19,6 @@ from litesam.frames import fit_longest_side
 from litesam.io import LabelledImage
 from litesam.models.auto_ppn import AutoPPN
 from litesam.models.registry import get_spec
-from litesam.models.weights_files import find_weights
 from litesam.predictors import load_predictor, load_proposer
 from litesam.predictors.base import Predictor
 from litesam.predictors.proposing import propose_prompts
@@ -30,10 +29,6 @@ from weights import filled_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-needs_weights = pytest.mark.skipif(
-    find_weights(get_spec("lite_sam")) is None, reason="this checkout has no bundled weights"
-)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +49,6 @@ def _config(folder: Path) -> PpnConfig:
     )
 
 
-@needs_weights
 def test_learns_where_objects_are_and_proposes_for_its_model(
     items: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +103,6 @@ def test_learns_where_objects_are_and_proposes_for_its_model(
     assert len(calls) == 1
 
 
-@needs_weights
 def test_proposer_belongs_to_one_encoder(items: list[LabelledImage], tmp_path: Path) -> None:
     trainer = PpnTrainer(_config(tmp_path / "run"), items)
     file = tmp_path / "ppn.safetensors"

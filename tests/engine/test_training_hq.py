@@ -30,9 +30,6 @@ from weights import filled_weights
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(
-    find_weights(get_spec("lite_sam")) is None, reason="this checkout has no bundled weights"
-)
 SET = DataSetConfig("synthetic:filaments", 1.0, proposals=False)
 
 
