@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import replace
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from engine.weights_server import WeightsServer, running_server
 from litesam.models.registry import get_spec, list_models
 from litesam.predictors.networks import NetworkPredictor
 from litesam.weights import is_licence_accepted
-from plugin.heartbeat import Heartbeat
+from plugin.heartbeat import LONGEST_PAUSE_S, Heartbeat, shortest_pause
 from weights import filled_weights
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from litesam.types import ModelSpec
 
 FIRST, SECOND, THIRD = CENTRES
-#: Longest time that the window may stand still for a download or a load.
-LONGEST_PAUSE_S = 0.05
 CONTENT = bytes(range(256)) * 400
 
 
@@ -271,23 +270,24 @@ def test_window_lives_while_weights_come_and_load(
     """The real engine from the offer to the answer of the new model."""
     content = mobile_sam_file.read_bytes()
     row = published_at(server.serve("mobile_sam.pt", content, pause_s=0.00002), content)
-    hands = open_panel(cells[0], models=with_row(row))
-    hands.click(FIRST)
-    hands.settle()
-    idle = Heartbeat()
-    hands.qtbot.wait(1500)
-    # What other programs on this computer take from the window is not the panel's doing.
-    usual = idle.stop()
-    hands.choose_model("mobile_sam")
-    hands.until(lambda: hands.widget.offer.download.isVisible())
-    beat = Heartbeat()
-    hands.press("offer.download")
-    hands.until(lambda: hands.in_use == "mobile_sam", 120_000)
-    pause = beat.stop()
-    print(f"longest pause {pause * 1e3:.0f} ms in {len(beat.beats)} beats; idle {usual * 1e3:.0f}")
-    assert pause < max(LONGEST_PAUSE_S, 3 * usual)
-    hands.settle()
-    assert "found no object" in hands.status or hands.preview.any()
+
+    def trial() -> float:
+        rmtree(home, ignore_errors=True)
+        hands = open_panel(cells[0], models=with_row(row))
+        hands.click(FIRST)
+        hands.settle()
+        hands.choose_model("mobile_sam")
+        hands.until(lambda: hands.widget.offer.download.isVisible())
+        beat = Heartbeat()
+        hands.press("offer.download")
+        hands.until(lambda: hands.in_use == "mobile_sam", 120_000)
+        pause = beat.stop()
+        hands.settle()
+        assert "found no object" in hands.status or hands.preview.any()
+        hands.viewer.close()
+        return pause
+
+    assert shortest_pause(trial) < LONGEST_PAUSE_S
 
 
 @pytest.fixture
