@@ -1,5 +1,5 @@
 """Masks → labels: scores, suppression of duplicates, selection by points, boxes and words, the
-label image and the seams between tiles.
+label image, the seams between tiles and the links between slices.
 
 The last room of the pipe; numpy and scipy.ndimage only. Masks travel as `MaskRecord`, a bounding
 box and the bool pixels inside it, so every step costs what the objects cost and not what the image
@@ -7,6 +7,7 @@ costs.
 """
 
 from litesam.merge.label_image import OVERLAP_POLICIES, paint_labels
+from litesam.merge.link import Gap, Links, SliceLinker, bridge
 from litesam.merge.nms import box_nms, containment, intersection, mask_iou, mask_nms
 from litesam.merge.records import record_from_masks
 from litesam.merge.regions import clean_records, remove_small_regions
@@ -27,9 +28,13 @@ from litesam.merge.stitch import near_inner_edge, stitch_tiles
 
 __all__ = [
     "OVERLAP_POLICIES",
+    "Gap",
+    "Links",
+    "SliceLinker",
     "TextMatch",
     "TextScorer",
     "box_nms",
+    "bridge",
     "clean_records",
     "containment",
     "fuse_scores",

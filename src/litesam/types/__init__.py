@@ -7,7 +7,13 @@ half-open (y0, x0, y1, x1). numpy arrays at every boundary.
 from __future__ import annotations
 
 from litesam.types.arrays import AnyArray, BoolArray, FloatArray, IntArray, LabelArray
-from litesam.types.configs import EverythingConfig, NormalizeConfig, TilingConfig, option
+from litesam.types.configs import (
+    EverythingConfig,
+    LinkConfig,
+    NormalizeConfig,
+    TilingConfig,
+    option,
+)
 from litesam.types.drawings import Drawing, Polygon, Scribble
 from litesam.types.embeddings import Embedding, EmbeddingKey
 from litesam.types.masks import OUTSIDE_LOGIT, MaskRecord, Masks
@@ -40,6 +46,7 @@ __all__ = [
     "IntArray",
     "IsCancelled",
     "LabelArray",
+    "LinkConfig",
     "MaskRecord",
     "Masks",
     "ModelSpec",

@@ -44,6 +44,12 @@ class NormalizeConfig:
     limits: tuple[float, float] | None = option(
         None, "Fixed contrast limits (low, high) in image units; they replace the percentiles"
     )
+    gamma: float = option(
+        1.0,
+        "Exponent between the limits: below 1 the dark parts become brighter, 1 is linear",
+        minimum=0.05,
+        maximum=20.0,
+    )
 
     def __post_init__(self) -> None:
         _check_options(self)
@@ -162,6 +168,42 @@ class EverythingConfig:
         minimum=0.0,
         maximum=1.0,
         advanced=True,
+    )
+
+    def __post_init__(self) -> None:
+        _check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConfig:
+    """How the objects of successive slices are linked into objects of a volume, or tracks."""
+
+    measure: Literal["iou", "smaller"] = option(
+        "smaller",
+        "Overlap of two cross-sections: iou: shared pixels of the pixels of both; smaller: of the "
+        "pixels of the smaller one, which follows objects to their tips and through coarse steps",
+        choices=("iou", "smaller"),
+    )
+    min_overlap: float = option(
+        0.5, "Cross-sections that overlap less than this are not linked", minimum=0.0, maximum=1.0
+    )
+    max_gap: int = option(
+        1,
+        "An object that is missing in up to this many slices goes on behind them",
+        "slices",
+        minimum=0,
+        maximum=64,
+    )
+    min_extent: int = option(
+        1, "Drop objects that were seen in fewer slices than this", "slices", minimum=1
+    )
+    max_shift_px: float = option(
+        0.0,
+        "Also link objects of the same shape whose centres are at most this far apart from one "
+        "slice to the next, as moving cells in time; 0: by overlap alone",
+        "px",
+        minimum=0.0,
+        maximum=4096.0,
     )
 
     def __post_init__(self) -> None:

@@ -1,0 +1,457 @@
+"""Slices → volume: label images of successive slices, linked into 3-D objects or tracks in time.
+
+The last step of volumes that are labelled slice by slice. A `SliceLinker` is fed one slice after
+the other and keeps only those that an object may still be linked to, so a stack of any length is
+linked in the memory of ``max_gap + 1`` slices and a few numbers for each object and slice.
+
+Objects are linked one to one, the pair of largest IoU first (Hungarian matching maximises the sum
+of all overlaps, and may give up a good pair for two poor ones). So a cross-section that touches two
+objects of the next slice goes on as one of them and the other begins: a wrong merge in one slice
+does not chain a tissue together. What finds no partner in the slice above is compared with the
+slices above that, up to ``max_gap`` slices further, where objects wait that were not seen since.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from litesam.errors import ConfigError, ImageError
+from litesam.types import AnyArray, BoolArray, FloatArray, IntArray, LabelArray, LinkConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Pixels whose pairs of labels are counted at once.
+_PIXELS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Slices in which a linked object is missing, to be filled by `bridge`.
+
+    Attributes
+    ----------
+    above, below
+        The slices on both sides, counted from the first that was added; the object is missing in
+        ``above + 1 … below - 1``.
+    label_above, label_below
+        The object's number in those slices, as it was given to `SliceLinker.add`.
+    id
+        The object's id in the volume.
+    """
+
+    above: int
+    below: int
+    label_above: int
+    label_below: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Links:
+    """How the objects of slices become those of the volume.
+
+    Attributes
+    ----------
+    ids
+        For every slice (N + 1,) int64: ``ids[slice][label]`` is the id in the volume, 1 … ``count``
+        in the order of first sight; 0 for background and for objects seen in too few slices.
+    gaps
+        Where objects that go on are missing, by slice.
+    extents
+        (count + 1, 2) int64: first and last slice of each id; row 0 is -1.
+    """
+
+    ids: tuple[IntArray, ...]
+    gaps: tuple[Gap, ...]
+    extents: IntArray
+
+    @property
+    def count(self) -> int:
+        """Number of objects of the volume."""
+        return len(self.extents) - 1
+
+    def relabel(self, index: int, labels: AnyArray) -> LabelArray:
+        """Return one slice with the ids of the volume in place of its own numbers, (H, W) int32.
+
+        Gaps are not filled here: see `gaps_of` and `bridge`.
+        """
+        return self.ids[index].astype(np.int32)[labels]
+
+    def gaps_of(self, index: int) -> tuple[Gap, ...]:
+        """Return the gaps that one slice lies in."""
+        return tuple(gap for gap in self.gaps if gap.above < index < gap.below)
+
+
+@dataclass(slots=True, eq=False)
+class _Slice:
+    """One slice of the window: what later slices are compared with."""
+
+    labels: LabelArray
+    areas: IntArray
+    tracks: IntArray
+
+
+class SliceLinker:
+    """Link the objects of successive slices; fed slice by slice, in order.
+
+    The result depends on the slices and the parameters alone: not on how the work was cut into
+    blocks, nor on how the objects of a slice are numbered (but for the order of new ids).
+
+    Parameters
+    ----------
+    config
+        Parameters; None: the defaults.
+
+    Examples
+    --------
+    >>> linker = SliceLinker(LinkConfig(max_gap=0))
+    >>> linker.add(np.array([[1, 1, 0, 2]]))
+    >>> linker.add(np.array([[0, 2, 0, 1]]))
+    >>> [ids.tolist() for ids in linker.finish().ids]
+    [[0, 1, 2], [0, 2, 1]]
+    """
+
+    def __init__(self, config: LinkConfig | None = None) -> None:
+        self.config = config or LinkConfig()
+        self._window: deque[_Slice] = deque(maxlen=self.config.max_gap + 1)
+        self._tracks: list[IntArray] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return the number of slices that were added."""
+        return len(self._tracks)
+
+    def add(self, labels: AnyArray) -> None:
+        """Link the next slice to the ones before it.
+
+        Parameters
+        ----------
+        labels
+            (H, W) integers: the objects of this slice alone, 1 … N, 0 is background. All slices
+            have one shape. The array is copied.
+
+        Raises
+        ------
+        ImageError
+            If it is no label image, or of another shape than the slices before.
+        """
+        slice_ = self._checked(labels)
+        for lag, earlier in enumerate(reversed(self._window), start=1):
+            above = self._open(lag)
+            below = (slice_.tracks == 0) & (slice_.areas > 0)
+            below[0] = False
+            if above.any() and below.any():
+                for i, j in _matches(earlier, slice_, above, below, lag, self.config):
+                    slice_.tracks[j] = earlier.tracks[i]
+        begins = np.flatnonzero((slice_.tracks == 0) & (slice_.areas > 0))
+        begins = begins[begins > 0]
+        slice_.tracks[begins] = self._count + 1 + np.arange(len(begins))
+        self._count += len(begins)
+        self._tracks.append(slice_.tracks)
+        self._window.append(slice_)
+
+    def finish(self) -> Links:
+        """Return the links of all slices so far; more slices may be added afterwards."""
+        seen = np.zeros(self._count + 1, dtype=np.int64)
+        first = np.full(self._count + 1, -1, dtype=np.int64)
+        last = np.full(self._count + 1, -1, dtype=np.int64)
+        last_label = np.zeros(self._count + 1, dtype=np.int64)
+        missing: list[tuple[int, int, int, int, int]] = []
+        for index, tracks in enumerate(self._tracks):
+            here = np.flatnonzero(tracks)
+            of = tracks[here]
+            for track, label in zip(of, here, strict=True):
+                if 0 <= last[track] < index - 1:
+                    above, label_above = int(last[track]), int(last_label[track])
+                    missing.append((above, index, label_above, int(label), int(track)))
+            seen[of] += 1
+            first[of[first[of] < 0]] = index
+            last[of], last_label[of] = index, here
+        stays = seen >= self.config.min_extent
+        stays[0] = False
+        ids = np.where(stays, np.cumsum(stays), 0)
+        extents = np.concatenate([[[-1, -1]], np.stack([first, last], axis=1)[stays]])
+        gaps = (Gap(a, b, i, j, int(ids[track])) for a, b, i, j, track in missing if stays[track])
+        return Links(
+            tuple(ids[tracks] for tracks in self._tracks),
+            tuple(sorted(gaps, key=lambda gap: (gap.above, gap.below, gap.id))),
+            extents,
+        )
+
+    # --------------------------------------------------------------------------------------- state
+
+    def state(self) -> dict[str, AnyArray]:
+        """Return all that is needed to go on later, as plain arrays (`numpy.savez` takes them)."""
+        lengths = [len(tracks) for tracks in self._tracks]
+        empty = np.zeros(0, dtype=np.int64)
+        return {
+            "config": np.array([repr(value) for value in astuple(self.config)]),
+            "lengths": np.array(lengths, dtype=np.int64),
+            "tracks": np.concatenate([empty, *self._tracks]),
+            "window": np.array([slice_.labels for slice_ in self._window], dtype=np.int32),
+        }
+
+    @classmethod
+    def from_state(cls, config: LinkConfig, state: Mapping[str, AnyArray]) -> SliceLinker:
+        """Return a linker that goes on where `state` was called.
+
+        Raises
+        ------
+        ConfigError
+            If the parameters are others than those of the state.
+        """
+        linker = cls(config)
+        wanted = [repr(value) for value in astuple(linker.config)]
+        if np.asarray(state["config"]).tolist() != wanted:
+            raise ConfigError(
+                "The saved state of the linker was made with other parameters "
+                f"({', '.join(np.asarray(state['config']).tolist())}) than {', '.join(wanted)}; "
+                "go on with the same, or begin anew."
+            )
+        ends = np.cumsum(state["lengths"])[:-1]
+        if len(state["lengths"]):
+            linker._tracks = [part.copy() for part in np.split(state["tracks"], ends)]
+        linker._count = int(state["tracks"].max(initial=0))
+        window = state["window"]
+        for labels, tracks in zip(window, linker._tracks[-len(window) :], strict=True):
+            areas = np.bincount(labels.ravel(), minlength=len(tracks)).astype(np.int64)
+            linker._window.append(_Slice(labels.copy(), areas, tracks))
+        return linker
+
+    # ------------------------------------------------------------------------------------ internals
+
+    def _checked(self, labels: AnyArray) -> _Slice:
+        labels = np.asarray(labels)
+        number = len(self)
+        if labels.ndim != 2 or labels.dtype.kind not in "iu":
+            raise ImageError(
+                f"Slice {number} has shape {labels.shape} and dtype {labels.dtype}; labels are "
+                "(H, W) integers."
+            )
+        if self._window and labels.shape != self._window[-1].labels.shape:
+            raise ImageError(
+                f"Slice {number} has shape {labels.shape}, the slices before it have "
+                f"{self._window[-1].labels.shape}; all slices of a stack have one shape."
+            )
+        low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+        if low < 0 or high > labels.size:
+            raise ImageError(
+                f"Slice {number} has labels from {low} to {high}; number the objects of every "
+                "slice 1 … N, with 0 as background."
+            )
+        areas = np.bincount(labels.ravel(), minlength=high + 1).astype(np.int64)
+        return _Slice(labels.astype(np.int32), areas, np.zeros(high + 1, dtype=np.int64))
+
+    def _open(self, lag: int) -> BoolArray:
+        """(N + 1,) which objects of the slice ``lag`` slices ago were not seen since."""
+        tracks = self._window[-lag].tracks
+        later = [self._window[-k].tracks for k in range(1, lag)]
+        is_open: BoolArray = tracks > 0
+        if later:
+            is_open &= ~np.isin(tracks, np.concatenate(later))
+        return is_open
+
+
+# ----------------------------------------------------------------------------------------- matching
+
+
+def _matches(
+    above: _Slice,
+    below: _Slice,
+    open_above: BoolArray,
+    open_below: BoolArray,
+    lag: int,
+    config: LinkConfig,
+) -> list[tuple[int, int]]:
+    """One-to-one pairs (label above, label below), those of largest IoU first.
+
+    Equal ones are decided by their common pixels and then by their place, so that the numbering
+    within a slice says nothing.
+    """
+    pairs, common, place = _overlaps(above.labels, below.labels)
+    wanted = open_above[pairs[:, 0]] & open_below[pairs[:, 1]]
+    pairs, common, place = pairs[wanted], common[wanted], place[wanted]
+    areas = np.stack([above.areas[pairs[:, 0]], below.areas[pairs[:, 1]]], axis=1)
+    iou = common / (areas.sum(axis=1) - common)
+    overlap = iou if config.measure == "iou" else common / areas.min(axis=1)
+    good = overlap >= config.min_overlap
+    pairs, iou, common, place = pairs[good], iou[good], common[good], place[good]
+    if config.max_shift_px > 0:
+        moved, score, where = _moved(above, below, open_above, open_below, lag, config)
+        pairs = np.concatenate([pairs, moved])
+        iou = np.concatenate([iou, score])
+        common = np.concatenate([common, np.zeros(len(moved), dtype=np.int64)])
+        place = np.concatenate([place, where])
+    taken_above, taken_below = ~open_above, ~open_below
+    result = []
+    for row in np.lexsort((place, -common, -iou)):
+        i, j = (int(label) for label in pairs[row])
+        if not (taken_above[i] or taken_below[j]):
+            taken_above[i] = taken_below[j] = True
+            result.append((i, j))
+    return result
+
+
+def _overlaps(above: LabelArray, below: LabelArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Pairs (P, 2) of labels that share pixels, how many, and the first pixel in raster order.
+
+    Counted in runs of pixels of one pair, which are far fewer than pixels, and in blocks of rows.
+    """
+    codes, lengths, starts = [], [], []
+    stride = int(below.max(initial=0)) + 1
+    rows = max(1, _PIXELS_AT_ONCE // max(above.shape[1], 1))
+    for row in range(0, above.shape[0], rows):
+        code = above[row : row + rows].astype(np.int64).ravel() * stride
+        other = below[row : row + rows].ravel()
+        code += other
+        code[(code < stride) | (other == 0)] = 0
+        ends = np.append(np.flatnonzero(code[1:] != code[:-1]) + 1, len(code))
+        begins = np.append(0, ends[:-1])
+        used = code[begins] > 0
+        codes.append(code[begins][used])
+        lengths.append((ends - begins)[used])
+        starts.append(begins[used] + row * above.shape[1])
+    if not codes:
+        return np.zeros((0, 2), np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    names, first, inverse = np.unique(np.concatenate(codes), return_index=True, return_inverse=True)
+    common = np.bincount(inverse, weights=np.concatenate(lengths), minlength=len(names))
+    pairs = np.stack([names // stride, names % stride], axis=1)
+    return pairs, common.astype(np.int64), np.concatenate(starts)[first]
+
+
+def _moved(
+    above: _Slice,
+    below: _Slice,
+    open_above: BoolArray,
+    open_below: BoolArray,
+    lag: int,
+    config: LinkConfig,
+) -> tuple[IntArray, FloatArray, IntArray]:
+    """Pairs whose centroids are near and whose shapes agree once one is moved onto the other.
+
+    Their score is the IoU of the shapes, up to halved with the distance.
+    """
+    first, second = _shapes(above.labels, open_above), _shapes(below.labels, open_below)
+    reach = config.max_shift_px * lag
+    tree = cKDTree(np.reshape([shape.centre for shape in second.values()], (-1, 2)))
+    names = list(second)
+    pairs, scores, places = [], [], []
+    for i, shape in first.items():
+        for position in sorted(tree.query_ball_point(shape.centre, reach)):
+            j = names[position]
+            iou = _aligned_iou(shape, second[j])
+            if iou >= config.min_overlap:
+                distance = float(np.hypot(*(np.subtract(shape.centre, second[j].centre))))
+                pairs.append((i, j))
+                scores.append(iou * (1.0 - 0.5 * distance / reach))
+                places.append(second[j].first)
+    return (
+        np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        np.array(scores, dtype=np.float64),
+        np.array(places, dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shape:
+    """Pixels of an object in their bounding box, its centroid and first pixel in the plane."""
+
+    crop: BoolArray
+    centre: tuple[float, float]
+    origin: tuple[int, int]
+    first: int
+
+
+def _shapes(labels: LabelArray, wanted: BoolArray) -> dict[int, _Shape]:
+    found = {}
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None or not wanted[label]:
+            continue
+        crop = labels[box] == label
+        ys, xs = np.nonzero(crop)
+        y0, x0 = box[0].start, box[1].start
+        centre = (float(ys.mean()) + y0, float(xs.mean()) + x0)
+        first = int((ys[0] + y0) * labels.shape[1] + xs[0] + x0)
+        found[label] = _Shape(crop, centre, (y0, x0), first)
+    return found
+
+
+def _aligned_iou(first: _Shape, second: _Shape) -> float:
+    """IoU of two shapes with their centroids on top of each other, to the pixel."""
+    y, x = (
+        round(second.origin[axis] - second.centre[axis] + first.centre[axis]) - first.origin[axis]
+        for axis in (0, 1)
+    )
+    (h, w), (k, m) = first.crop.shape, second.crop.shape
+    mine = first.crop[max(y, 0) : min(y + k, h), max(x, 0) : min(x + m, w)]
+    other = second.crop[max(-y, 0) : min(h - y, k), max(-x, 0) : min(w - x, m)]
+    common = np.count_nonzero(mine & other) if mine.size and other.size else 0
+    union = np.count_nonzero(first.crop) + np.count_nonzero(second.crop) - common
+    return common / union
+
+
+# ------------------------------------------------------------------------------------------ bridges
+
+
+def bridge(above: BoolArray, below: BoolArray, steps: int) -> BoolArray:
+    """Interpolate a mask between two slices.
+
+    The signed distances to the two outlines are mixed linearly (Raya & Udupa 1990, "Shape-based
+    interpolation of multidimensional objects").
+
+    Parameters
+    ----------
+    above, below
+        (H, W) masks of the two slices.
+    steps
+        Number of slices between them.
+
+    Returns
+    -------
+    BoolArray
+        (steps, H, W), from above to below; empty where one of the masks is.
+
+    Raises
+    ------
+    ImageError
+        If the shapes differ.
+    ConfigError
+        If ``steps`` is negative.
+    """
+    above, below = np.asarray(above, dtype=np.bool_), np.asarray(below, dtype=np.bool_)
+    if above.shape != below.shape or above.ndim != 2:
+        raise ImageError(
+            f"Masks of shapes {above.shape} and {below.shape} cannot be bridged; both must be "
+            "(H, W) of one plane."
+        )
+    if steps < 0:
+        raise ConfigError(f"{steps} slices cannot be filled; give 0 or more.")
+    result = np.zeros((steps, *above.shape), dtype=np.bool_)
+    if not (above.any() and below.any()):
+        return result
+    either = above | below
+    rows, columns = np.flatnonzero(either.any(axis=1)), np.flatnonzero(either.any(axis=0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    start, stop = signed_distance(above[box]), signed_distance(below[box])
+    for step in range(steps):
+        share = (step + 1) / (steps + 1)
+        result[step][box] = (1 - share) * start + share * stop > 0
+    return result
+
+
+def signed_distance(mask: BoolArray) -> FloatArray:
+    """Return the distance to the outline in pixels, positive inside; the outline lies half-way
+    between pixels, and what is outside the array is background.
+    """
+    padded = np.pad(mask, 1)
+    inside = ndimage.distance_transform_edt(padded)
+    outside = ndimage.distance_transform_edt(~padded)
+    distance = np.where(padded, inside - 0.5, 0.5 - outside)[1:-1, 1:-1]
+    return np.asarray(distance, dtype=np.float32)
