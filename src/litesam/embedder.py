@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from litesam.predictors import Predictor
-    from litesam.preprocess import Plane
+    from litesam.preprocess import AnyPlane
     from litesam.types import EmbeddingKey, IsCancelled, OnProgress, Tile
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Embedder:
         )
         return other
 
-    def embed(self, plane: Plane, tile: Tile) -> Embedding:
+    def embed(self, plane: AnyPlane, tile: Tile) -> Embedding:
         """Return the embedding of one tile.
 
         Parameters
@@ -107,7 +107,7 @@ class Embedder:
 
     def embed_all(
         self,
-        plane: Plane,
+        plane: AnyPlane,
         tiles: Sequence[Tile],
         *,
         on_progress: OnProgress | None = None,
@@ -164,7 +164,7 @@ class Embedder:
                 total,
             )
 
-    def is_embedded(self, plane: Plane, tile: Tile) -> bool:
+    def is_embedded(self, plane: AnyPlane, tile: Tile) -> bool:
         """Whether `embed` needs no encoder, as far as can be told without reading the entry."""
         key = tile_key(self.predictor, plane, tile)
         return self._recall(key) is not None or key in self.store
@@ -181,14 +181,14 @@ class Embedder:
             self._remember(key, stored)
         return stored
 
-    def _encode(self, key: EmbeddingKey, plane: Plane, tile: Tile) -> Embedding:
+    def _encode(self, key: EmbeddingKey, plane: AnyPlane, tile: Tile) -> Embedding:
         """Encode and store a tile, unless another thread did so in the meantime."""
         with self._encode_lock:
             found = self._find(key)
             if found is not None:
                 return found
             box = tile.padded
-            pixels = np.ascontiguousarray(plane.rgb[box.slices])
+            pixels = np.ascontiguousarray(plane.region(*box.slices))
             embedding = self.predictor.encode(pixels, (box.y0, box.x0))
             self._remember(key, embedding)
         self._write(key, embedding)

@@ -20,7 +20,7 @@ from litesam.everything import find_objects, label_plane
 from litesam.merge import record_from_masks, select_by_text
 from litesam.predictors import as_predictor
 from litesam.predictors.base import check_prompt_kinds
-from litesam.preprocess import Plane, extract_plane, to_rgb
+from litesam.preprocess import AnyPlane, open_plane
 from litesam.preprocess.axes import plane_key, plane_shape, used_axes
 from litesam.tiling import make_tiles, tile_for_prompts, without_far_background
 from litesam.types import (
@@ -102,7 +102,7 @@ class _PlaneSlot:
     """A plane that is read once, by the first thread that needs it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    plane: Plane | None = None
+    plane: AnyPlane | None = None
 
 
 class Segmenter:
@@ -213,8 +213,8 @@ class Segmenter:
 
     # ---------------------------------------------------------------------------------- embeddings
 
-    def plane(self, index: Index = None) -> Plane:
-        """Return a plane as the model sees it: (H, W, 3) uint8 and its fingerprint.
+    def plane(self, index: Index = None) -> AnyPlane:
+        """Return a plane as the model sees it; a large one is read by regions.
 
         Raises
         ------
@@ -229,10 +229,8 @@ class Segmenter:
                 self._planes.popitem(last=False)
         with slot.lock:
             if slot.plane is None:
-                raw = extract_plane(
-                    self.image, axes=self.axes, index=key or None, channel=self.channel
-                )
-                slot.plane = to_rgb(raw, self._normalize)
+                where = (self.axes, key or None, self.channel)
+                slot.plane = open_plane(self.image, *where, self._normalize)
             return slot.plane
 
     def embed(
@@ -261,6 +259,10 @@ class Segmenter:
         """Whether all tiles of a plane are in the store."""
         plane = self.plane(index)
         return all(self._embedder.is_embedded(plane, tile) for tile in self.tiles)
+
+    def is_ready(self, prompts: Prompts, index: Index = None) -> bool:
+        """Whether `segment` needs no encoder for these prompts; raises `PromptError` as it does."""
+        return self._embedder.is_embedded(self.plane(index), tile_for_prompts(self.tiles, prompts))
 
     # ------------------------------------------------------------------------------------- prompts
 

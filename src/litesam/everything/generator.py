@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from litesam.everything.sources import BoxSource
     from litesam.frames import FloatArray
     from litesam.predictors import Predictor
-    from litesam.preprocess import Plane
+    from litesam.preprocess import AnyPlane
     from litesam.store import EmbeddingStore
     from litesam.types import (
         Box,
@@ -53,7 +53,7 @@ _STEPS_PER_TILE = 100
 def find_objects(
     predictor: Predictor,
     embedder: Embedder,
-    plane: Plane,
+    plane: AnyPlane,
     tiles: Sequence[Tile],
     proposals: str | None = None,
     config: EverythingConfig | None = None,
@@ -141,7 +141,7 @@ def _asked_embedder(
 def _sight(
     embedder: Embedder,
     asked: Embedder | None,
-    plane: Plane,
+    plane: AnyPlane,
     tile: Tile,
     boxes: FloatArray | None,
     config: EverythingConfig,
@@ -162,7 +162,7 @@ def _sight(
 def label_plane(
     predictor: Predictor,
     embedder: Embedder,
-    plane: Plane,
+    plane: AnyPlane,
     tiles: Sequence[Tile],
     proposals: str | None = None,
     config: EverythingConfig | None = None,

@@ -55,6 +55,10 @@ class Plane:
         """Height and width."""
         return (int(self.rgb.shape[0]), int(self.rgb.shape[1]))
 
+    def region(self, rows: slice, columns: slice) -> npt.NDArray[np.uint8]:
+        """Return a part, (h, w, 3) uint8."""
+        return self.rgb[rows, columns]
+
 
 def estimate_limits(image: Any, config: NormalizeConfig | None = None) -> tuple[float, float]:
     """Find the contrast limits of a plane or of a whole image.
@@ -118,33 +122,100 @@ def to_rgb(plane: npt.ArrayLike, config: NormalizeConfig | None = None) -> Plane
     -------
     Plane
         Values at or below the lower limit and NaN are 0, those at or above the upper limit are 255,
-        linear between. A constant plane is black. Colour channels share their limits; 8-bit colour
-        is unchanged unless ``config.limits`` is given.
+        linear between, or to the power of ``config.gamma``. A constant plane is black. Colour
+        channels share their limits; 8-bit colour is unchanged unless ``config.limits`` or a gamma
+        is given.
 
     Raises
     ------
     ImageError
         If the shape or dtype is another, the plane is empty, or no value is finite.
     """
-    array = _checked_plane(np.asarray(plane))
+    array = checked_plane(np.asarray(plane))
     config = config or NormalizeConfig()
     colour = array.ndim == 3
-    if colour and array.dtype == np.uint8 and config.limits is None:
-        return Plane(np.ascontiguousarray(array), f"{_VERSION};colour;unchanged")
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8)
+    mapping = find_mapping(array, array.dtype, colour, config)
+    return Plane(apply_mapping(array, mapping), mapping.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class IntensityMapping:
+    """From the intensities of a plane to 0–255.
+
+    Attributes
+    ----------
+    colour
+        Three channels, else one.
+    limits
+        What becomes 0 and 255; None: 8-bit values stay as they are.
+    gamma
+        Exponent between the limits.
+    """
+
+    colour: bool
+    limits: tuple[float, float] | None
+    gamma: float = 1.0
+
+    @property
+    def fingerprint(self) -> str:
+        """Text that fixes the mapping."""
+        kind = "colour" if self.colour else "grey"
+        if self.limits is None:
+            return f"{_VERSION};{kind};unchanged"
+        low, high = self.limits
+        text = f"{_VERSION};{kind};low={low!r};high={high!r}"
+        return text if self.gamma == 1.0 else f"{text};gamma={self.gamma!r}"
+
+
+def find_mapping(
+    sample: Any, dtype: np.dtype[Any], colour: bool, config: NormalizeConfig
+) -> IntensityMapping:
+    """Return the mapping of a plane.
+
+    Parameters
+    ----------
+    sample
+        Its values, or enough of them for percentiles; not looked at where the config has limits.
+    dtype, colour
+        What the plane is made of.
+    config
+        Percentiles or fixed contrast limits, and gamma.
+
+    Raises
+    ------
+    ImageError
+        If no value is finite.
+    """
+    if colour and dtype == np.uint8 and config.limits is None:
+        if config.gamma == 1.0:
+            return IntensityMapping(colour, None)
+        return IntensityMapping(colour, (0.0, 255.0), config.gamma)
+    if dtype == np.bool_:
         low, high = config.limits or (0.0, 1.0)
     else:
-        low, high = estimate_limits(array, config)
-    scaled = _scale(array, float(low), float(high))
-    kind = "colour" if colour else "grey"
-    fingerprint = f"{_VERSION};{kind};low={float(low)!r};high={float(high)!r}"
-    rgb = scaled if colour else np.repeat(scaled[..., None], 3, axis=2)
-    return Plane(np.ascontiguousarray(rgb), fingerprint)
+        low, high = estimate_limits(sample, config)
+    return IntensityMapping(colour, (float(low), float(high)), config.gamma)
 
 
-def _checked_plane(array: AnyArray) -> AnyArray:
-    """(H, W) or (H, W, 3) of real numbers."""
+def apply_mapping(array: AnyArray, mapping: IntensityMapping) -> npt.NDArray[np.uint8]:
+    """Return a raw plane, (H, W) or (H, W, 3), or a region of one, as (H, W, 3) uint8."""
+    if mapping.limits is None:
+        return np.ascontiguousarray(array)
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
+    scaled = _scale(array, *mapping.limits, mapping.gamma)
+    rgb = scaled if mapping.colour else np.repeat(scaled[..., None], 3, axis=2)
+    return np.ascontiguousarray(rgb)
+
+
+def checked_plane(array: AnyArray) -> AnyArray:
+    """Return (H, W) or (H, W, 3) of real numbers.
+
+    Raises
+    ------
+    ImageError
+        If it is something else, or empty.
+    """
     if array.dtype.kind not in "biuf":
         raise ImageError(
             f"The plane has dtype {array.dtype}; bool, integers or floats are needed. Convert it "
@@ -175,25 +246,26 @@ def _subsample(image: Any) -> AnyArray:
     return np.asarray(image[grid]).reshape(-1)
 
 
-def _scale(array: AnyArray, low: float, high: float) -> npt.NDArray[np.uint8]:
+def _scale(array: AnyArray, low: float, high: float, gamma: float = 1.0) -> npt.NDArray[np.uint8]:
     """Clip to the limits and map them to 0 and 255."""
     if array.dtype in (np.uint8, np.uint16):
         levels = np.arange(np.iinfo(array.dtype).max + 1)
-        return _scale_block(levels, low, high)[array]
+        return _scale_block(levels, low, high, gamma)[array]
     result = np.empty(array.shape, dtype=np.uint8)
     rows = max(1, _BLOCK_VALUES // max(1, array[0].size))
     for start in range(0, array.shape[0], rows):
         block = slice(start, start + rows)
-        result[block] = _scale_block(array[block], low, high)
+        result[block] = _scale_block(array[block], low, high, gamma)
     return result
 
 
-def _scale_block(values: AnyArray, low: float, high: float) -> npt.NDArray[np.uint8]:
+def _scale_block(values: AnyArray, low: float, high: float, gamma: float) -> npt.NDArray[np.uint8]:
     # In double precision: 32-bit integers and offsets of large float images stay exact.
     clipped = np.clip(values.astype(np.float64), low, high)
     if low >= high:
         return np.zeros(values.shape, dtype=np.uint8)
     half = 0.5 if math.isinf(high - low) else 1.0  # limits near ±1.8e308
-    scaled = (clipped * half - low * half) / (high * half - low * half) * 255.0
+    scaled = (clipped * half - low * half) / (high * half - low * half)
+    scaled = (scaled if gamma == 1.0 else scaled**gamma) * 255.0
     scaled[np.isnan(scaled)] = 0.0
     return np.rint(scaled).astype(np.uint8)

@@ -26,12 +26,19 @@ _COLOUR_CHANNELS = (3, 4)
 _INTENSITY_KINDS = "biuf"
 
 Index = int | Sequence[int] | None
+#: Rows and columns of a plane.
+Region = tuple[slice, slice]
 
 
 def extract_plane(
-    image: Any, axes: str | None = None, index: Index = None, channel: int | None = None
+    image: Any,
+    axes: str | None = None,
+    index: Index = None,
+    channel: int | None = None,
+    *,
+    region: Region | None = None,
 ) -> AnyArray:
-    """Read one plane of an image.
+    """Read one plane of an image, or a region of one.
 
     Parameters
     ----------
@@ -48,6 +55,8 @@ def extract_plane(
         Channel to read. None: a channel axis of length one is dropped; 3 or 4 channels *behind* Y
         and X (``"YXC"``) or on the axis ``S`` are colour, without alpha. In other cases a channel
         must be chosen.
+    region
+        Rows and columns to read; None: all. No other pixels are asked for.
 
     Returns
     -------
@@ -72,6 +81,8 @@ def extract_plane(
     selection: list[int | slice] = [slice(None)] * len(shape)
     for axis, position in zip(stack, _positions(index, stack, letters, shape), strict=True):
         selection[axis] = position
+    if region is not None:
+        selection[letters.index("Y")], selection[letters.index("X")] = region
     kept = [letter for letter in letters if letter in "YX"]
     if not channel_letter:
         if channel is not None:

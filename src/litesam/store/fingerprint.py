@@ -27,8 +27,12 @@ class PixelPlane(Protocol):
     """What a key needs to know of a plane: `litesam.preprocess.Plane`."""
 
     @property
-    def rgb(self) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8."""
+    def shape_yx(self) -> tuple[int, int]:
+        """Height and width."""
+        ...
+
+    def region(self, rows: slice, columns: slice) -> npt.NDArray[np.uint8]:
+        """Return a part, (h, w, 3) uint8."""
         ...
 
     @property
@@ -57,7 +61,7 @@ def tile_key(predictor: EncoderIdentity, plane: PixelPlane, tile: Tile) -> Embed
         If the tile does not lie in the plane.
     """
     box = tile.padded
-    height, width = plane.rgb.shape[:2]
+    height, width = plane.shape_yx
     if not (0 <= box.y0 < box.y1 <= height and 0 <= box.x0 < box.x1 <= width):
         raise ImageError(
             f"Tile {box} does not lie in the plane of {height} × {width} px; make the tiles for "
@@ -69,6 +73,6 @@ def tile_key(predictor: EncoderIdentity, plane: PixelPlane, tile: Tile) -> Embed
         model=spec.encoder_name,
         weights=predictor.encoder_hash,
         preprocessing=f"{plane.fingerprint};{taken!r}",
-        content=content_hash(plane.rgb[box.slices]),
+        content=content_hash(plane.region(*box.slices)),
         region=(box.y0, box.x0, box.y1, box.x1),
     )
