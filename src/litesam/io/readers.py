@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from litesam.errors import ReadError
+from litesam.io.ome_zarr import label_names, open_pyramid
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
@@ -128,7 +129,7 @@ def read_labels(path: str | os.PathLike[str], name: str | None = None) -> ImageD
     """
     source = Path(path)
     if source.is_dir():
-        names = _label_names(source)
+        names = label_names(source)
         if name is not None and name not in names:
             raise ReadError(
                 f"{source} has no labels {name!r}; it has {', '.join(names) or 'none'}."
@@ -355,84 +356,9 @@ def _read_npy(path: Path) -> ImageData:
 # ----------------------------------------------------------------------------------------- OME-Zarr
 
 
-def _open_zarr(path: Path) -> Any:
-    import zarr
-
-    try:
-        return zarr.open(path, mode="r")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReadError(
-            f"The folder {path} is not a readable Zarr image (damaged, or no Zarr at all); give a "
-            f"file or an "
-            "OME-Zarr folder."
-        ) from error
-
-
-def _ome_attributes(group: Any) -> Mapping[str, Any]:
-    """OME metadata of a group: under "ome" in 0.5, at the top before."""
-    attributes = dict(group.attrs)
-    ome = attributes.get("ome")
-    return ome if isinstance(ome, dict) else attributes
-
-
-def _label_names(path: Path) -> list[str]:
-    """Names of the label images of an OME-Zarr image."""
-    if not (path / "labels").is_dir():
-        return []
-    return [str(name) for name in _ome_attributes(_open_zarr(path / "labels")).get("labels", [])]
-
-
 def _read_zarr(path: Path) -> ImageData:
     import dask.array as da
-    import zarr
 
-    node = _open_zarr(path)
-    if isinstance(node, zarr.Array):
-        return ImageData(da.from_zarr(node), None, None, stem(path))
-    attributes = _ome_attributes(node)
-    if "multiscales" not in attributes and "bioformats2raw.layout" in attributes:
-        node = _open_zarr(path / "0")  # the first image of a collection
-        attributes = _ome_attributes(node)
-    if "plate" in attributes or "well" in attributes:
-        raise ReadError(
-            f"{path} is a plate or a well of many images; name one of its fields, such as …/A/1/0."
-        )
-    try:
-        multiscale = attributes["multiscales"][0]
-        array = node[multiscale["datasets"][0]["path"]]
-        axes, scale, unit = _ome_zarr_axes(multiscale)
-        lazy = da.from_zarr(array)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise ReadError(
-            f"{path} has no complete OME-Zarr image (multiscales metadata or level 0 is missing: "
-            f"{error!r}); "
-            "name the group of the image inside it."
-        ) from error
-    if axes is not None and len(axes) != lazy.ndim:
-        raise ReadError(
-            f"{path} names the axes {axes} but its array has {lazy.ndim} axes; it is damaged."
-        )
-    return ImageData(lazy, axes, scale, stem(path), unit)
-
-
-def _ome_zarr_axes(
-    multiscale: Mapping[str, Any],
-) -> tuple[str | None, tuple[float, ...] | None, str | None]:
-    """Axes, scale and spatial unit of level 0."""
-    entries = multiscale.get("axes")
-    if not entries:
-        return None, None, None
-    names = [entry if isinstance(entry, str) else entry["name"] for entry in entries]
-    axes: str | None = "".join(name.upper() for name in names)
-    if len(str(axes)) != len(names) or not set(str(axes)) <= _AXES:
-        axes = None
-    units = [entry.get("unit") for entry in entries if isinstance(entry, dict)]
-    unit = next((u for u, name in zip(units, names, strict=False) if u and name in "xyz"), None)
-    scale = np.ones(len(names))
-    found = False
-    for source in (multiscale, multiscale["datasets"][0]):
-        for transform in source.get("coordinateTransformations") or ():
-            if transform.get("type") == "scale" and len(transform["scale"]) == len(names):
-                scale = scale * np.asarray(transform["scale"], dtype=float)
-                found = True
-    return axes, tuple(float(s) for s in scale) if found else None, unit
+    pyramid = open_pyramid(path)
+    lazy = da.from_zarr(pyramid.levels[0])
+    return ImageData(lazy, pyramid.axes, pyramid.scales[0], stem(path), pyramid.unit)

@@ -1,0 +1,142 @@
+"""OME-Zarr images, 0.4 and 0.5: the arrays of their pyramid and what their metadata says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from litesam.errors import ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_AXES = frozenset("TCZYX")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pyramid:
+    """The levels of an OME-Zarr image, or the one array of a plain Zarr.
+
+    Attributes
+    ----------
+    levels
+        zarr arrays, the finest first.
+    axes
+        One letter of T, C, Z, Y, X for each axis, or None where the metadata do not say.
+    scales
+        Spacing of the pixels along each axis for each level, or None where it is not said.
+    unit
+        Unit of the scale in space, or None.
+    """
+
+    levels: tuple[Any, ...]
+    axes: str | None = None
+    scales: tuple[tuple[float, ...] | None, ...] = (None,)
+    unit: str | None = None
+
+
+def open_zarr(path: Path) -> Any:
+    """Open a zarr array or group for reading.
+
+    Raises
+    ------
+    ReadError
+        If it is none.
+    """
+    import zarr
+
+    try:
+        return zarr.open(path, mode="r")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReadError(
+            f"The folder {path} is not a readable Zarr image (damaged, or no Zarr at all); give a "
+            f"file or an "
+            "OME-Zarr folder."
+        ) from error
+
+
+def ome_attributes(group: Any) -> Mapping[str, Any]:
+    """Return the OME metadata of a group: under "ome" in 0.5, at the top before."""
+    attributes = dict(group.attrs)
+    ome = attributes.get("ome")
+    return ome if isinstance(ome, dict) else attributes
+
+
+def label_names(path: Path) -> list[str]:
+    """Return the names of the label images of an OME-Zarr image."""
+    if not (path / "labels").is_dir():
+        return []
+    return [str(name) for name in ome_attributes(open_zarr(path / "labels")).get("labels", [])]
+
+
+def open_pyramid(path: Path) -> Pyramid:
+    """Open an OME-Zarr image, or a plain Zarr array, without reading pixels.
+
+    Raises
+    ------
+    ReadError
+        If the folder is no complete image.
+    """
+    import zarr
+
+    node = open_zarr(path)
+    if isinstance(node, zarr.Array):
+        return Pyramid((node,))
+    attributes = ome_attributes(node)
+    if "multiscales" not in attributes and "bioformats2raw.layout" in attributes:
+        node = open_zarr(path / "0")  # the first image of a collection
+        attributes = ome_attributes(node)
+    if "plate" in attributes or "well" in attributes:
+        raise ReadError(
+            f"{path} is a plate or a well of many images; name one of its fields, such as …/A/1/0."
+        )
+    try:
+        multiscale = attributes["multiscales"][0]
+        datasets = multiscale["datasets"]
+        levels = tuple(node[dataset["path"]] for dataset in datasets)
+        dimensions = levels[0].ndim
+        axes, scales, unit = _metadata(multiscale)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise ReadError(
+            f"{path} has no complete OME-Zarr image (multiscales metadata or level 0 is missing: "
+            f"{error!r}); "
+            "name the group of the image inside it."
+        ) from error
+    if axes is not None and len(axes) != dimensions:
+        raise ReadError(
+            f"{path} names the axes {axes} but its array has {dimensions} axes; it is damaged."
+        )
+    return Pyramid(levels, axes, scales, unit)
+
+
+def _metadata(
+    multiscale: Mapping[str, Any],
+) -> tuple[str | None, tuple[tuple[float, ...] | None, ...], str | None]:
+    """Axes, scale of each level, and spatial unit."""
+    datasets = multiscale["datasets"]
+    entries = multiscale.get("axes")
+    if not entries:
+        return None, (None,) * len(datasets), None
+    names = [entry if isinstance(entry, str) else entry["name"] for entry in entries]
+    axes: str | None = "".join(name.upper() for name in names)
+    if len(str(axes)) != len(names) or not set(str(axes)) <= _AXES:
+        axes = None
+    units = [entry.get("unit") for entry in entries if isinstance(entry, dict)]
+    unit = next((u for u, name in zip(units, names, strict=False) if u and name in "xyz"), None)
+    scales = tuple(_scale((multiscale, dataset), len(names)) for dataset in datasets)
+    return axes, scales, unit
+
+
+def _scale(sources: Sequence[Mapping[str, Any]], count: int) -> tuple[float, ...] | None:
+    """Product of the scales that the image and one of its levels state."""
+    scale = np.ones(count)
+    found = False
+    for source in sources:
+        for transform in source.get("coordinateTransformations") or ():
+            if transform.get("type") == "scale" and len(transform["scale"]) == count:
+                scale = scale * np.asarray(transform["scale"], dtype=float)
+                found = True
+    return tuple(float(s) for s in scale) if found else None
