@@ -4,7 +4,14 @@ Pure functions: they look at a label array, which may be a stack, and return a `
 that differ, before and after. `apply_change` writes it and `revert_change` takes it back exactly.
 """
 
-from litesam.objects.changes import Change, apply_change, check_id, checked_index, revert_change
+from litesam.objects.changes import (
+    Change,
+    apply_change,
+    change_of,
+    check_id,
+    checked_index,
+    revert_change,
+)
 from litesam.objects.coco import coco_document, write_coco
 from litesam.objects.commit import (
     COMMIT_POLICIES,
@@ -30,6 +37,7 @@ __all__ = [
     "ObjectDetails",
     "ObjectRow",
     "apply_change",
+    "change_of",
     "check_id",
     "checked_index",
     "coco_document",

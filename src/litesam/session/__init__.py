@@ -21,7 +21,13 @@ from litesam.session.decoding import session_from_json
 from litesam.session.encoding import FORMAT, VERSION, session_to_json
 from litesam.session.files import read_session, write_session
 from litesam.session.hashes import labels_hash, mask_hash
-from litesam.session.journal import Recovered, SessionJournal, find_journals, recover
+from litesam.session.journal import (
+    Recovered,
+    SessionJournal,
+    find_journals,
+    recover,
+    sessions_dir,
+)
 from litesam.session.recording import (
     image_reference,
     model_reference,
@@ -79,5 +85,6 @@ __all__ = [
     "replay",
     "session_from_json",
     "session_to_json",
+    "sessions_dir",
     "write_session",
 ]

@@ -139,6 +139,8 @@ class MaskCommit:
         Bounding box in the plane, and the bool pixels inside it.
     source
         Where it comes from, for people, such as "words: a dark nucleus".
+    model
+        Whose mask it is; None: not known, or of no model.
     """
 
     kind: ClassVar[str] = "mask"
@@ -147,6 +149,7 @@ class MaskCommit:
     box: Box
     crop: BoolArray
     source: str = ""
+    model: ModelReference | None = None
     policy: str = "never_overwrite"
     reopened: bool = False
     outcome: Outcome = field(default_factory=Outcome)

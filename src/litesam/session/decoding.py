@@ -250,6 +250,7 @@ def _mask(part: Fields) -> Action:
         box=box,
         crop=part.get("mask", lambda text: _runs(text, box)),
         source=part.get("source", _text, ""),
+        model=_model(part),
         policy=part.get("policy", _text),
         reopened=part.get("reopened", _flag, False),
         outcome=_outcome(part),

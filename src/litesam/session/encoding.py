@@ -133,6 +133,7 @@ def action_to_json(action: Action) -> Json:
                 box=_box(action.box),
                 mask=_runs(action.crop),
                 source=action.source or None,
+                model=_model(action.model),
                 policy=action.policy,
                 reopened=action.reopened or None,
                 outcome=_outcome(action.outcome),

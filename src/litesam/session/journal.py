@@ -29,6 +29,7 @@ from filelock import FileLock, Timeout
 
 from litesam.errors import ImageError, ReadError, WriteError
 from litesam.io import atomic_path, check_output
+from litesam.models.weights_files import data_dir
 from litesam.session.actions import HandEdit
 from litesam.session.decoding import (
     Fields,
@@ -63,6 +64,11 @@ SUFFIX = ".litesam-journal"
 #: The journal is written anew when it is this much longer than the session in it, and no sooner
 #: than at this size.
 _GROWTH, _SMALLEST_REWRITE_BYTES = 4, 4_000_000
+
+
+def sessions_dir() -> Path:
+    """Folder of autosaved sessions: ``sessions`` in ``$LITESAM_HOME`` or the user's data folder."""
+    return data_dir() / "sessions"
 
 
 class SessionJournal:

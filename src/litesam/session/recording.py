@@ -189,12 +189,13 @@ def record_mask(
     record: MaskRecord,
     *,
     source: str = "",
+    model: ModelReference | None = None,
     policy: str = "never_overwrite",
     reopened: bool = False,
 ) -> MaskCommit:
     """Write down a committed mask whose pixels are to be kept as they are."""
     return MaskCommit(
-        number, index, record.box, record.crop, source, policy, reopened, outcome_of(record)
+        number, index, record.box, record.crop, source, model, policy, reopened, outcome_of(record)
     )
 
 

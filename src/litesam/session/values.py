@@ -78,7 +78,7 @@ class StoredObject:
     def model(self, session: Session) -> ModelReference | None:
         """Model of the newest commit; None where no model made the object."""
         for commit in reversed(self.commits):
-            return None if isinstance(commit, MaskCommit) else commit.model or session.model
+            return commit.model if isinstance(commit, MaskCommit) else commit.model or session.model
         return None
 
 
