@@ -6,8 +6,9 @@ box and the bool pixels inside it, so every step costs what the objects cost and
 costs.
 """
 
+from litesam.merge.bridge import bridge
 from litesam.merge.label_image import OVERLAP_POLICIES, paint_labels
-from litesam.merge.link import Gap, Links, SliceLinker, bridge
+from litesam.merge.link import Gap, Links, SliceLinker
 from litesam.merge.nms import box_nms, containment, intersection, mask_iou, mask_nms
 from litesam.merge.records import record_from_masks
 from litesam.merge.regions import clean_records, remove_small_regions

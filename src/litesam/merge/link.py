@@ -9,6 +9,11 @@ of all overlaps, and may give up a good pair for two poor ones). So a cross-sect
 objects of the next slice goes on as one of them and the other begins: a wrong merge in one slice
 does not chain a tissue together. What finds no partner in the slice above is compared with the
 slices above that, up to ``max_gap`` slices further, where objects wait that were not seen since.
+Only where objects move (``max_shift_px``) the sum of all scores decides, because every cell of a
+flock may be nearest to where its neighbour was.
+
+Round objects that lie on top of each other overlap like one. They are told apart by their waist: a
+cross-section that is smaller than on both sides.
 """
 
 from __future__ import annotations
@@ -19,9 +24,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from litesam.errors import ConfigError, ImageError
+from litesam.merge.bridge import Shape, shape_of
 from litesam.types import AnyArray, BoolArray, FloatArray, IntArray, LabelArray, LinkConfig
 
 if TYPE_CHECKING:
@@ -122,6 +131,7 @@ class SliceLinker:
         self.config = config or LinkConfig()
         self._window: deque[_Slice] = deque(maxlen=self.config.max_gap + 1)
         self._tracks: list[IntArray] = []
+        self._areas: list[IntArray] = []
         self._count = 0
 
     def __len__(self) -> int:
@@ -155,16 +165,20 @@ class SliceLinker:
         slice_.tracks[begins] = self._count + 1 + np.arange(len(begins))
         self._count += len(begins)
         self._tracks.append(slice_.tracks)
+        self._areas.append(slice_.areas)
         self._window.append(slice_)
 
     def finish(self) -> Links:
         """Return the links of all slices so far; more slices may be added afterwards."""
-        seen = np.zeros(self._count + 1, dtype=np.int64)
-        first = np.full(self._count + 1, -1, dtype=np.int64)
-        last = np.full(self._count + 1, -1, dtype=np.int64)
-        last_label = np.zeros(self._count + 1, dtype=np.int64)
+        numbers, count = self._tracks, self._count
+        if self.config.waist > 0:
+            numbers, count = _cut_at_waists(numbers, self._areas, self.config.waist)
+        seen = np.zeros(count + 1, dtype=np.int64)
+        first = np.full(count + 1, -1, dtype=np.int64)
+        last = np.full(count + 1, -1, dtype=np.int64)
+        last_label = np.zeros(count + 1, dtype=np.int64)
         missing: list[tuple[int, int, int, int, int]] = []
-        for index, tracks in enumerate(self._tracks):
+        for index, tracks in enumerate(numbers):
             here = np.flatnonzero(tracks)
             of = tracks[here]
             for track, label in zip(of, here, strict=True):
@@ -180,7 +194,7 @@ class SliceLinker:
         extents = np.concatenate([[[-1, -1]], np.stack([first, last], axis=1)[stays]])
         gaps = (Gap(a, b, i, j, int(ids[track])) for a, b, i, j, track in missing if stays[track])
         return Links(
-            tuple(ids[tracks] for tracks in self._tracks),
+            tuple(ids[tracks] for tracks in numbers),
             tuple(sorted(gaps, key=lambda gap: (gap.above, gap.below, gap.id))),
             extents,
         )
@@ -195,6 +209,7 @@ class SliceLinker:
             "config": np.array([repr(value) for value in astuple(self.config)]),
             "lengths": np.array(lengths, dtype=np.int64),
             "tracks": np.concatenate([empty, *self._tracks]),
+            "areas": np.concatenate([empty, *self._areas]),
             "window": np.array([slice_.labels for slice_ in self._window], dtype=np.int32),
         }
 
@@ -217,11 +232,14 @@ class SliceLinker:
             )
         ends = np.cumsum(state["lengths"])[:-1]
         if len(state["lengths"]):
-            linker._tracks = [part.copy() for part in np.split(state["tracks"], ends)]
+            linker._tracks = np.split(state["tracks"].copy(), ends)
+            linker._areas = np.split(state["areas"].copy(), ends)
         linker._count = int(state["tracks"].max(initial=0))
         window = state["window"]
-        for labels, tracks in zip(window, linker._tracks[-len(window) :], strict=True):
-            areas = np.bincount(labels.ravel(), minlength=len(tracks)).astype(np.int64)
+        first = len(linker) - len(window)
+        for labels, areas, tracks in zip(
+            window, linker._areas[first:], linker._tracks[first:], strict=True
+        ):
             linker._window.append(_Slice(labels.copy(), areas, tracks))
         return linker
 
@@ -240,7 +258,7 @@ class SliceLinker:
                 f"Slice {number} has shape {labels.shape}, the slices before it have "
                 f"{self._window[-1].labels.shape}; all slices of a stack have one shape."
             )
-        low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+        low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
         if low < 0 or high > labels.size:
             raise ImageError(
                 f"Slice {number} has labels from {low} to {high}; number the objects of every "
@@ -270,7 +288,7 @@ def _matches(
     lag: int,
     config: LinkConfig,
 ) -> list[tuple[int, int]]:
-    """One-to-one pairs (label above, label below), those of largest IoU first.
+    """One-to-one pairs (label above, label below); without movement those of largest IoU first.
 
     Equal ones are decided by their common pixels and then by their place, so that the numbering
     within a slice says nothing.
@@ -284,11 +302,7 @@ def _matches(
     good = overlap >= config.min_overlap
     pairs, iou, common, place = pairs[good], iou[good], common[good], place[good]
     if config.max_shift_px > 0:
-        moved, score, where = _moved(above, below, open_above, open_below, lag, config)
-        pairs = np.concatenate([pairs, moved])
-        iou = np.concatenate([iou, score])
-        common = np.concatenate([common, np.zeros(len(moved), dtype=np.int64)])
-        place = np.concatenate([place, where])
+        return _assigned(above, below, open_above, open_below, pairs, iou, lag, config)
     taken_above, taken_below = ~open_above, ~open_below
     result = []
     for row in np.lexsort((place, -common, -iou)):
@@ -326,64 +340,79 @@ def _overlaps(above: LabelArray, below: LabelArray) -> tuple[IntArray, IntArray,
     return pairs, common.astype(np.int64), np.concatenate(starts)[first]
 
 
-def _moved(
+def _assigned(
     above: _Slice,
     below: _Slice,
     open_above: BoolArray,
     open_below: BoolArray,
+    pairs: IntArray,
+    iou: FloatArray,
     lag: int,
     config: LinkConfig,
-) -> tuple[IntArray, FloatArray, IntArray]:
-    """Pairs whose centroids are near and whose shapes agree once one is moved onto the other.
+) -> list[tuple[int, int]]:
+    """Pairs for objects that move: those of the largest sum of scores.
 
-    Their score is the IoU of the shapes, up to halved with the distance.
+    A moving cell may stand where its neighbour was, so the best single pair says little. A pair
+    counts if the objects overlap, by their IoU, or if their centroids are near and the shapes agree
+    once one is moved onto the other, by the IoU of the shapes, up to halved with the distance.
     """
     first, second = _shapes(above.labels, open_above), _shapes(below.labels, open_below)
+    scores = {(int(i), int(j)): float(v) for (i, j), v in zip(pairs, iou, strict=True)}
     reach = config.max_shift_px * lag
-    tree = cKDTree(np.reshape([shape.centre for shape in second.values()], (-1, 2)))
     names = list(second)
-    pairs, scores, places = [], [], []
+    tree = cKDTree([second[name].centre for name in names])
     for i, shape in first.items():
-        for position in sorted(tree.query_ball_point(shape.centre, reach)):
+        for position in tree.query_ball_point(shape.centre, reach):
             j = names[position]
-            iou = _aligned_iou(shape, second[j])
-            if iou >= config.min_overlap:
-                distance = float(np.hypot(*(np.subtract(shape.centre, second[j].centre))))
-                pairs.append((i, j))
-                scores.append(iou * (1.0 - 0.5 * distance / reach))
-                places.append(second[j].first)
-    return (
-        np.array(pairs, dtype=np.int64).reshape(-1, 2),
-        np.array(scores, dtype=np.float64),
-        np.array(places, dtype=np.int64),
+            aligned = _aligned_iou(shape, second[j])
+            if aligned >= config.min_overlap:
+                distance = float(np.hypot(*np.subtract(shape.centre, second[j].centre)))
+                score = aligned * (1.0 - 0.5 * distance / reach)
+                scores[i, j] = max(score, scores.get((i, j), 0.0))
+    # In the order of places, so that the numbering says nothing where sums are equal.
+    rows = sorted({i for i, _ in scores}, key=lambda i: first[i].first)
+    columns = sorted({j for _, j in scores}, key=lambda j: second[j].first)
+    row_of = {name: number for number, name in enumerate(rows)}
+    column_of = {name: number for number, name in enumerate(columns)}
+    places = [(row_of[i], column_of[j]) for i, j in scores]
+    graph = coo_matrix(
+        (list(scores.values()), tuple(np.reshape(places, (-1, 2)).T)),
+        shape=(len(rows), len(columns)),
     )
+    return [(rows[i], columns[j]) for i, j in _largest_sum(graph)]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Shape:
-    """Pixels of an object in their bounding box, its centroid and first pixel in the plane."""
+def _largest_sum(graph: coo_matrix) -> list[tuple[int, int]]:
+    """One-to-one pairs (row, column) with the largest sum, solved for each connected part alone."""
+    rows, columns = graph.shape
+    links = coo_matrix((graph.data, (graph.row, graph.col + rows)), shape=(rows + columns,) * 2)
+    count, part = connected_components(links, directed=False)
+    by_part: list[list[int]] = [[] for _ in range(count)]
+    for entry, name in enumerate(part[graph.row]):
+        by_part[name].append(entry)
+    found = []
+    for entries in by_part:
+        here, there = np.unique(graph.row[entries]), np.unique(graph.col[entries])
+        sums = np.zeros((len(here), len(there)))
+        sums[
+            np.searchsorted(here, graph.row[entries]), np.searchsorted(there, graph.col[entries])
+        ] = graph.data[entries]
+        for i, j in zip(*linear_sum_assignment(sums, maximize=True), strict=True):
+            if sums[i, j] > 0:
+                found.append((int(here[i]), int(there[j])))
+    return found
 
-    crop: BoolArray
-    centre: tuple[float, float]
-    origin: tuple[int, int]
-    first: int
 
-
-def _shapes(labels: LabelArray, wanted: BoolArray) -> dict[int, _Shape]:
+def _shapes(labels: LabelArray, wanted: BoolArray) -> dict[int, Shape]:
     found = {}
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None or not wanted[label]:
             continue
-        crop = labels[box] == label
-        ys, xs = np.nonzero(crop)
-        y0, x0 = box[0].start, box[1].start
-        centre = (float(ys.mean()) + y0, float(xs.mean()) + x0)
-        first = int((ys[0] + y0) * labels.shape[1] + xs[0] + x0)
-        found[label] = _Shape(crop, centre, (y0, x0), first)
+        found[label] = shape_of(labels[box] == label, (box[0].start, box[1].start), labels.shape[1])
     return found
 
 
-def _aligned_iou(first: _Shape, second: _Shape) -> float:
+def _aligned_iou(first: Shape, second: Shape) -> float:
     """IoU of two shapes with their centroids on top of each other, to the pixel."""
     y, x = (
         round(second.origin[axis] - second.centre[axis] + first.centre[axis]) - first.origin[axis]
@@ -397,61 +426,47 @@ def _aligned_iou(first: _Shape, second: _Shape) -> float:
     return common / union
 
 
-# ------------------------------------------------------------------------------------------ bridges
+# ------------------------------------------------------------------------------------------- waists
 
 
-def bridge(above: BoolArray, below: BoolArray, steps: int) -> BoolArray:
-    """Interpolate a mask between two slices.
+def _cut_at_waists(
+    numbers: list[IntArray], areas: list[IntArray], waist: float
+) -> tuple[list[IntArray], int]:
+    """Give what lies below a waist another number; returns the numbers of each slice, and the
+    largest.
 
-    The signed distances to the two outlines are mixed linearly (Raya & Udupa 1990, "Shape-based
-    interpolation of multidimensional objects").
-
-    Parameters
-    ----------
-    above, below
-        (H, W) masks of the two slices.
-    steps
-        Number of slices between them.
-
-    Returns
-    -------
-    BoolArray
-        (steps, H, W), from above to below; empty where one of the masks is.
-
-    Raises
-    ------
-    ImageError
-        If the shapes differ.
-    ConfigError
-        If ``steps`` is negative.
+    Numbers stay in the order in which objects are first seen, by slice and then by label.
     """
-    above, below = np.asarray(above, dtype=np.bool_), np.asarray(below, dtype=np.bool_)
-    if above.shape != below.shape or above.ndim != 2:
-        raise ImageError(
-            f"Masks of shapes {above.shape} and {below.shape} cannot be bridged; both must be "
-            "(H, W) of one plane."
-        )
-    if steps < 0:
-        raise ConfigError(f"{steps} slices cannot be filled; give 0 or more.")
-    result = np.zeros((steps, *above.shape), dtype=np.bool_)
-    if not (above.any() and below.any()):
-        return result
-    either = above | below
-    rows, columns = np.flatnonzero(either.any(axis=1)), np.flatnonzero(either.any(axis=0))
-    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    start, stop = signed_distance(above[box]), signed_distance(below[box])
-    for step in range(steps):
-        share = (step + 1) / (steps + 1)
-        result[step][box] = (1 - share) * start + share * stop > 0
-    return result
+    if not numbers:
+        return numbers, 0
+    tracks, area = np.concatenate(numbers), np.concatenate(areas)
+    order = np.argsort(tracks, kind="stable")  # by track, then by slice
+    order = order[tracks[order] > 0]
+    borders = np.flatnonzero(np.diff(tracks[order])) + 1
+    begin = np.full(len(tracks), -1, dtype=np.int64)  # where the piece of each entry begins
+    for members in np.split(order, borders):
+        for piece in np.split(members, _waists(area[members], waist)):
+            begin[piece] = piece[:1]
+    names = np.unique(begin[begin >= 0])  # in order of first sight
+    cut = np.where(begin >= 0, np.searchsorted(names, begin) + 1, 0)
+    ends = np.cumsum([len(part) for part in numbers])[:-1]
+    return np.split(cut, ends), len(names)
 
 
-def signed_distance(mask: BoolArray) -> FloatArray:
-    """Return the distance to the outline in pixels, positive inside; the outline lies half-way
-    between pixels, and what is outside the array is background.
-    """
-    padded = np.pad(mask, 1)
-    inside = ndimage.distance_transform_edt(padded)
-    outside = ndimage.distance_transform_edt(~padded)
-    distance = np.where(padded, inside - 0.5, 0.5 - outside)[1:-1, 1:-1]
-    return np.asarray(distance, dtype=np.float32)
+def _waists(area: IntArray, waist: float) -> list[int]:
+    """Positions at which a series of cross-sections is cut, the narrowest first, then each part."""
+    found, parts = [], [(0, len(area))]
+    while parts:
+        start, stop = parts.pop()
+        if stop - start < 3:
+            continue
+        profile = area[start:stop]
+        before = np.maximum.accumulate(profile)[:-2]
+        after = np.maximum.accumulate(profile[::-1])[::-1][2:]
+        ratio = profile[1:-1] / np.minimum(before, after)
+        narrowest = int(ratio.argmin())
+        if ratio[narrowest] <= waist:
+            cut = start + narrowest + 1
+            found.append(cut)
+            parts += [(start, cut), (cut, stop)]
+    return sorted(found)

@@ -197,6 +197,13 @@ class LinkConfig:
     min_extent: int = option(
         1, "Drop objects that were seen in fewer slices than this", "slices", minimum=1
     )
+    waist: float = option(
+        0.0,
+        "Cut an object where its cross-section is at most this share of what it is on both sides, "
+        "as where nuclei lie on top of each other (0.7 is good for round objects); 0: never",
+        minimum=0.0,
+        maximum=0.95,
+    )
     max_shift_px: float = option(
         0.0,
         "Also link objects of the same shape whose centres are at most this far apart from one "
