@@ -1,12 +1,12 @@
 """Metrics of instance segmentation, as the microscopy literature defines them.
 
-Two label images are compared by the IoU of every pair of objects. At a threshold t a predicted
-object is a true positive if it can be assigned, one to one, to a true object with IoU >= t. The
-score ``TP / (TP + FP + FN)`` is called average precision in this field (2018 Data Science Bowl;
-Schmidt et al. 2018, "Cell Detection with Star-convex Polygons", Sec. 3); its mean over the
-thresholds 0.50, 0.55 … 0.95 is mSA. Average recall is that of COCO: the share of true objects that
-are found, meant over the same thresholds. Boundary IoU is that of Cheng et al. 2021, "Boundary IoU:
-Improving Object-Centric Image Segmentation Evaluation", Eq. 2.
+Two label images, or label volumes, are compared by the IoU of every pair of objects. At a threshold
+t a predicted object is a true positive if it can be assigned, one to one, to a true object with
+IoU >= t. The score ``TP / (TP + FP + FN)`` is called average precision in this field (2018 Data
+Science Bowl; Schmidt et al. 2018, "Cell Detection with Star-convex Polygons", Sec. 3); its mean
+over the thresholds 0.50, 0.55 … 0.95 is mSA. Average recall is that of COCO: the share of true
+objects that are found, meant over the same thresholds. Boundary IoU is that of Cheng et al. 2021,
+"Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", Eq. 2.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def average_precision(
     predicted: npt.NDArray[np.integer],
     thresholds: Sequence[float] = MSA_THRESHOLDS,
 ) -> npt.NDArray[np.float64]:
-    """``TP / (TP + FP + FN)`` of one image at each threshold.
+    """``TP / (TP + FP + FN)`` of one image, or of one volume in 3-D, at each threshold.
 
     Returns
     -------
