@@ -136,8 +136,8 @@ class Segmenter:
     ----------
     image, axes, channel
         What was given; ``axes`` as it is used.
-    predictor
-        The loaded model.
+    predictor, embedder
+        The loaded model, and what embeds tiles with it.
     plane_shape
         (H, W) of every plane.
     tiles
@@ -177,7 +177,7 @@ class Segmenter:
         self.tiles = make_tiles(self.plane_shape, tiling or TilingConfig())
         self.predictor: Predictor = as_predictor(model, weights, device, hq)
         self._normalize = normalize or NormalizeConfig()
-        self._embedder = Embedder(self.predictor, store)
+        self.embedder = Embedder(self.predictor, store)
         self._planes: OrderedDict[tuple[int, ...], _PlaneSlot] = OrderedDict()
         self._planes_lock = threading.Lock()
 
@@ -207,8 +207,7 @@ class Segmenter:
         """
         other = copy.copy(self)
         other.predictor = as_predictor(model, weights, device, hq)
-        # ruff takes our own attribute for that of a stranger.
-        other._embedder = self._embedder.with_predictor(other.predictor)  # noqa: SLF001
+        other.embedder = self.embedder.with_predictor(other.predictor)
         return other
 
     # ---------------------------------------------------------------------------------- embeddings
@@ -251,18 +250,18 @@ class Segmenter:
         Cancelled
             If ``cancelled`` said so.
         """
-        self._embedder.embed_all(
+        self.embedder.embed_all(
             self.plane(index), self.tiles, on_progress=on_progress, cancelled=cancelled
         )
 
     def is_embedded(self, index: Index = None) -> bool:
         """Whether all tiles of a plane are in the store."""
         plane = self.plane(index)
-        return all(self._embedder.is_embedded(plane, tile) for tile in self.tiles)
+        return all(self.embedder.is_embedded(plane, tile) for tile in self.tiles)
 
     def is_ready(self, prompts: Prompts, index: Index = None) -> bool:
         """Whether `segment` needs no encoder for these prompts; raises `PromptError` as it does."""
-        return self._embedder.is_embedded(self.plane(index), tile_for_prompts(self.tiles, prompts))
+        return self.embedder.is_embedded(self.plane(index), tile_for_prompts(self.tiles, prompts))
 
     # ------------------------------------------------------------------------------------- prompts
 
@@ -309,7 +308,7 @@ class Segmenter:
         batch = prompts.to_batch()
         check_prompt_kinds(batch, self.predictor.spec)  # before it embeds, which takes seconds
         masks = self.predictor.decode(
-            self._embedder.embed(self.plane(index), tile),
+            self.embedder.embed(self.plane(index), tile),
             batch,
             multimask=_is_ambiguous(prompts) if multimask is None else multimask,
         )
@@ -347,7 +346,7 @@ class Segmenter:
         plane = self.plane(index)
         records: dict[int, MaskRecord] = {}
         for group, members in groups.items():
-            embedding = self._embedder.embed(plane, self.tiles[group[0]])
+            embedding = self.embedder.embed(plane, self.tiles[group[0]])
             for start in range(0, len(members), _BATCH):
                 records.update(self._decode_alike(embedding, members[start : start + _BATCH]))
         return [records[number] for number in range(len(prompts))]
@@ -430,7 +429,7 @@ class Segmenter:
         """
         return label_plane(
             self.predictor,
-            self._embedder,
+            self.embedder,
             self.plane(index),
             self.tiles,
             proposals,
@@ -459,7 +458,7 @@ class Segmenter:
         """
         return find_objects(
             self.predictor,
-            self._embedder,
+            self.embedder,
             self.plane(index),
             self.tiles,
             proposals,
