@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Prompts,
         TilingConfig,
     )
+    from litesam.volume import label_volume
 
 __all__ = [
     "BoxPrompt",
@@ -53,6 +54,7 @@ __all__ = [
     "Segmenter",
     "TilingConfig",
     "ZarrStore",
+    "label_volume",
     "list_models",
     "load_predictor",
     "records_at",
@@ -68,6 +70,7 @@ _ROOMS = {
     "MemoryStore": "litesam.store",
     "Segmenter": "litesam.segmenter",
     "ZarrStore": "litesam.store",
+    "label_volume": "litesam.volume",
     "list_models": "litesam.models.registry",
     "load_predictor": "litesam.predictors",
     "records_at": "litesam.merge",

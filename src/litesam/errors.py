@@ -59,5 +59,9 @@ class WriteError(LiteSamError, OSError):
     """A result cannot be written."""
 
 
+class JobError(LiteSamError, RuntimeError):
+    """A long job cannot begin or go on; what it has finished is kept."""
+
+
 class Cancelled(LiteSamError):  # noqa: N818  (a decision of the user, not a failure)
     """The work was cancelled through its ``cancelled`` callback; what was finished is kept."""

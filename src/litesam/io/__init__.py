@@ -6,6 +6,7 @@ when it is complete.
 
 from litesam.io.atomic import atomic_path, check_output
 from litesam.io.labelled_folder import LabelledImage, read_labelled_folder
+from litesam.io.lazy import open_image
 from litesam.io.napari_layers import is_napari_csv, read_napari_csv
 from litesam.io.overlay import draw_overlay, write_gallery, write_overlay, write_png
 from litesam.io.prompts import read_prompts_csv
@@ -17,7 +18,7 @@ from litesam.io.rle import (
     runs_from_text,
     runs_to_text,
 )
-from litesam.io.writers import label_axes, write_labels
+from litesam.io.writers import label_axes, write_label_planes, write_labels
 
 __all__ = [
     "ImageData",
@@ -28,6 +29,7 @@ __all__ = [
     "is_napari_csv",
     "label_axes",
     "mask_from_runs",
+    "open_image",
     "read_image",
     "read_labelled_folder",
     "read_labels",
@@ -39,6 +41,7 @@ __all__ = [
     "runs_to_text",
     "stem",
     "write_gallery",
+    "write_label_planes",
     "write_labels",
     "write_overlay",
     "write_png",

@@ -5,6 +5,7 @@ Pixels are stored in the smallest unsigned type that holds the largest label; 0 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from litesam.io.readers import stem
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _ORDER = "TCZYX"
 _TIFF_SUFFIXES = (".tif", ".tiff")
@@ -161,6 +162,47 @@ def _smallest_type(maximum: int) -> np.dtype[Any]:
     return np.dtype(np.uint32)
 
 
+def write_label_planes(
+    path: Path,
+    planes: Iterator[npt.NDArray[Any]],
+    shape: tuple[int, ...],
+    largest: int,
+    axes: str,
+    scale: tuple[float, ...] | None = None,
+    unit: str | None = None,
+) -> None:
+    """Write a TIFF of labels that come plane by plane; not atomic.
+
+    Parameters
+    ----------
+    path
+        ``….tif``, or ``….ome.tif`` with OME-XML.
+    planes
+        (H, W) whole numbers from 0 to ``largest``, in the order of the leading axes.
+    shape, axes
+        Of the labels, T before Z, Y and X last.
+    largest
+        Largest label.
+    scale, unit
+        As in `write_labels`.
+
+    Raises
+    ------
+    WriteError
+        If there are more labels than fit.
+    OSError
+        If the system refuses.
+    """
+    import tifffile
+
+    if largest > np.iinfo(np.uint32).max:
+        raise WriteError(f"TIFF holds labels up to 4294967295, the largest is {largest}.")
+    dtype = _smallest_type(largest)
+    options = _tiff_options(shape, dtype, axes, scale, unit, ome=".ome." in path.name.lower())
+    data = (plane.astype(dtype, copy=False) for plane in planes)
+    tifffile.imwrite(path, data, shape=shape, dtype=dtype, **options)
+
+
 def _write_tiff(
     path: Path,
     labels: npt.NDArray[Any],
@@ -170,15 +212,29 @@ def _write_tiff(
     *,
     ome: bool,
 ) -> None:
-    """One TIFF; ImageJ cannot hold uint32, so those get tifffile's own JSON description."""
+    """One TIFF."""
     import tifffile
 
+    options = _tiff_options(labels.shape, labels.dtype, axes, scale, unit, ome=ome)
+    tifffile.imwrite(path, labels, **options)
+
+
+def _tiff_options(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axes: str,
+    scale: tuple[float, ...] | None,
+    unit: str | None,
+    *,
+    ome: bool,
+) -> dict[str, Any]:
+    """How labels are written; ImageJ cannot hold uint32, so those get tifffile's own JSON."""
     options: dict[str, Any] = {
         "compression": "zlib",
         "photometric": "minisblack",
         "metadata": {"axes": axes},
     }
-    large = labels.nbytes > _CLASSIC_TIFF_BYTES
+    large = math.prod(shape) * dtype.itemsize > _CLASSIC_TIFF_BYTES
     steps = dict(zip(axes, scale, strict=True)) if scale is not None else {}
     symbol = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm"}.get(unit or "", unit)
     if ome:
@@ -188,7 +244,7 @@ def _write_tiff(
                 options["metadata"][f"PhysicalSize{axis}"] = steps[axis]
                 if symbol:
                     options["metadata"][f"PhysicalSize{axis}Unit"] = symbol
-    elif labels.dtype.itemsize <= 2 and not large:
+    elif dtype.itemsize <= 2 and not large:
         options["imagej"] = True
         if steps and symbol:
             options["resolution"] = (1 / steps["X"], 1 / steps["Y"])
@@ -199,7 +255,7 @@ def _write_tiff(
         options |= {"ome": False, "bigtiff": large}
         if scale is not None:
             options["metadata"] |= {"scale": list(scale), "unit": unit}
-    tifffile.imwrite(path, labels, **options)
+    return options
 
 
 def _write_png16(path: Path, labels: npt.NDArray[np.uint16]) -> None:

@@ -1,0 +1,249 @@
+"""The folder of a job, beside its output: plan, marks of finished blocks, intermediate labels.
+
+What is in it may be trusted after a kill or a power cut: files are written under another name,
+flushed to the disk and renamed, and a block is marked as finished only when its labels are on the
+disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from litesam.errors import JobError, WriteError
+from litesam.volume.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from litesam.types import AnyArray
+
+_MARKS_IN_A_FOLDER = 1000
+
+
+def job_path(target: Path) -> Path:
+    """Return the folder of the job that writes an output."""
+    return target.with_name(target.name + ".job")
+
+
+class JobFolder:
+    """Files of one job; workers open it as well as the run itself.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Raises
+    ------
+    JobError
+        On use, if its plan is missing or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What the job does."""
+        try:
+            return Plan.from_json((self.path / "plan.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise JobError(
+                f"The plan of the job in {self.path} is missing or damaged ({error}); delete the "
+                "folder and begin anew (restart=True, --restart)."
+            ) from error
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether a run has been here before."""
+        return (self.path / "plan.json").exists()
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write the plan down; it does not change any more."""
+        write_durably(self.path / "plan.json", plan.to_json().encode())
+        self.plan = plan
+
+    # ---------------------------------------------------------------------------------------- marks
+
+    def finished(self, stage: str) -> set[int]:
+        """Return the numbers of the finished blocks of a stage."""
+        folder = self.path / "done" / stage
+        return {
+            int(entry.name[:-5])
+            for group in (os.scandir(folder) if folder.is_dir() else ())
+            for entry in os.scandir(group.path)
+            if entry.name.endswith(".json")
+        }
+
+    def mark(self, stage: str, number: int, about: Mapping[str, Any]) -> None:
+        """Say that a block is finished."""
+        write_durably(self._mark_path(stage, number), json.dumps(dict(about)).encode())
+
+    def unmark(self, stage: str, number: int) -> None:
+        """Say that a block has to be done again."""
+        self._mark_path(stage, number).unlink(missing_ok=True)
+
+    def about(self, stage: str, number: int) -> dict[str, Any]:
+        """Return what was said about a finished block."""
+        found: dict[str, Any] = json.loads(self._mark_path(stage, number).read_bytes())
+        return found
+
+    def _mark_path(self, stage: str, number: int) -> Path:
+        group = f"{number // _MARKS_IN_A_FOLDER:04d}"
+        return self.path / "done" / stage / group / f"{number:07d}.json"
+
+    # --------------------------------------------------------------------------------------- arrays
+
+    def save(self, name: str, **arrays: AnyArray) -> None:
+        """Keep arrays; workers read them with `load`."""
+        for key, array in arrays.items():
+            target = self.path / name / f"{key}.npy"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = _part_of(target)
+            with part.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+            _sync(target.parent)
+
+    def load(self, name: str, key: str) -> AnyArray:
+        """Return an array; only what is used of it is read."""
+        found: AnyArray = np.load(self.path / name / f"{key}.npy", mmap_mode="r")
+        return found
+
+    # --------------------------------------------------------------------------------------- cancel
+
+    @property
+    def _stop_path(self) -> Path:
+        return self.path / "stop"
+
+    def ask_to_stop(self) -> None:
+        """Tell all workers, in whatever process or machine, to stop soon."""
+        self._stop_path.touch()
+
+    def stop_asked(self) -> bool:
+        """Whether workers should stop."""
+        return self._stop_path.exists()
+
+    def forget_stop(self) -> None:
+        """Begin again."""
+        self._stop_path.unlink(missing_ok=True)
+
+
+class LockedFolder:
+    """The folder of a job while one run has it; no other run may.
+
+    Raises
+    ------
+    JobError
+        If another run has it.
+    WriteError
+        If it cannot be made.
+    """
+
+    def __init__(self, target: Path, *, restart: bool = False) -> None:
+        path = job_path(target)
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise WriteError(f"The folder {path} cannot be made: {error.strerror}.") from error
+        self._lock = FileLock(path / "lock", thread_local=False)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise JobError(
+                f"Another run is writing {target} at this moment; wait for it, stop it, or choose "
+                "another output."
+            ) from None
+        except OSError as error:
+            raise WriteError(f"{path} cannot be locked: {error.strerror or error}.") from error
+        if restart:
+            for entry in path.iterdir():
+                if entry.name != "lock":
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        self.folder = JobFolder(path)
+        self.folder.forget_stop()
+
+    def __enter__(self) -> JobFolder:
+        return self.folder
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Delete the folder: the job is done."""
+        self._lock.release()
+        shutil.rmtree(self.folder.path, ignore_errors=True)
+
+
+# ----------------------------------------------------------------------------------- durable writes
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file that is there completely or not at all, also after a power cut.
+
+    Raises
+    ------
+    OSError
+        If the system refuses; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_of(path)
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file that somebody else wrote, and its name; nothing if it is not there."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Flush the names in a folder, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network drives know no such
+            raise
+    finally:
+        os.close(handle)
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f".{uuid.uuid4().hex[:8]}.part-{path.name}")

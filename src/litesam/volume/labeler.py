@@ -1,0 +1,519 @@
+"""`label_volume`: image on disk → labels on disk, block by block, on one machine or on many.
+
+The run plans, hands out blocks, links the planes and puts the result in its place. It holds tables,
+never pixels of more than a few planes. Everything that is finished lies in the job's folder beside
+the output, so a run that ends early, by whatever, is continued by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from litesam.errors import Cancelled, ConfigError, JobError, LiteSamError, WriteError
+from litesam.io import check_output, stem, write_label_planes
+from litesam.types import (
+    EverythingConfig,
+    LinkConfig,
+    NormalizeConfig,
+    Progress,
+    TilingConfig,
+)
+from litesam.volume.arrays import make_blocks_array, make_planes, make_result, read_plane
+from litesam.volume.executors import InlineExecutor
+from litesam.volume.folder import JobFolder, LockedFolder, job_path, write_durably
+from litesam.volume.linking import link_planes
+from litesam.volume.plan import Plan
+from litesam.volume.source import SourceConfig, VolumeSource, resolve_ranges
+from litesam.volume.stages import Job, Work
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Mapping
+
+    from litesam.predictors import Predictor
+    from litesam.types import HqMode, IsCancelled, OnProgress
+    from litesam.volume.executors import Executor, Session
+    from litesam.volume.source import Range
+
+#: Side of a block: with its halo and all that is computed from it, it takes about 0.5 GB.
+BLOCK_PX = 4096
+#: How far a block looks beyond its core.
+HALO_PX = 128
+#: Steps of the progress for one block of each stage; the model takes nearly all of the time.
+_STEPS = {"label": 100, "seams": 2, "compose": 2, "link": 2, "write": 2}
+_ENDINGS = (".zarr", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeResult:
+    """What a run has written.
+
+    Attributes
+    ----------
+    path
+        The labels.
+    axes, shape
+        Of the labels.
+    objects
+        Number of objects; labels are 1 … ``objects``.
+    planes, blocks
+        How many there are; ``blocks_before`` were finished by earlier runs.
+    blocks_before
+        See ``blocks``.
+    seconds
+        What this run took.
+    """
+
+    path: Path
+    axes: str
+    shape: tuple[int, ...]
+    objects: int
+    planes: int
+    blocks: int
+    blocks_before: int
+    seconds: float
+
+
+def make_plan(
+    source: str | os.PathLike[str] | Any,
+    model: str | Predictor = "lite_sam",
+    *,
+    axes: str | None = None,
+    channel: int | None = None,
+    level: int = 0,
+    ranges: Mapping[str, Range] | None = None,
+    proposals: str | None = None,
+    proposer: str | os.PathLike[str] | None = None,
+    config: EverythingConfig | None = None,
+    normalize: NormalizeConfig | None = None,
+    tiling: TilingConfig | None = None,
+    link: LinkConfig | None = LinkConfig(),  # noqa: B008  (frozen)
+    time_axis: str = "volumes",
+    block_px: int = BLOCK_PX,
+    halo_px: int = HALO_PX,
+    weights: str | os.PathLike[str] | None = None,
+    hq: HqMode = False,
+) -> Plan:
+    """Return what a job would do; see `label_volume` for the parameters.
+
+    The image is opened, and a sample of it read: what cannot be read, and what does not fit
+    together, is found here.
+    """
+    if time_axis not in ("volumes", "tracks"):
+        raise ConfigError(f"time_axis={time_axis!r} is not known; choose 'volumes' or 'tracks'.")
+    where = SourceConfig(axes, channel, level)
+    image = VolumeSource(source, resolve_ranges(source, where, ranges or {}))
+    if time_axis == "tracks" and ("T" not in image.label_axes or "Z" in image.label_axes):
+        raise ConfigError(
+            f"Tracks are linked through time in images with the axes TYX; this one has "
+            f"{image.label_axes}. Choose one z with a range, or time_axis='volumes'."
+        )
+    _check_model(model, proposals)
+    plan = Plan(
+        source=image.config,
+        fingerprint=image.fingerprint(),
+        shape=image.shape,
+        axes=image.label_axes,
+        origin=image.origin,
+        scale=image.scale,
+        unit=image.image.unit,
+        model=model if isinstance(model, str) else model.spec.name,
+        weights=None if weights is None else str(Path(weights).absolute()),
+        hq=hq,
+        proposals=proposals,
+        proposer=None if proposer is None else str(Path(proposer).absolute()),
+        config=config or EverythingConfig(),
+        normalize=image.resolve(normalize or NormalizeConfig()),
+        tiling=tiling or TilingConfig(),
+        link=link,
+        time=time_axis,
+        block_px=block_px,
+        halo_px=halo_px,
+    )
+    _ = plan.blocks  # block_px and halo_px are checked
+    return plan
+
+
+def _check_model(model: str | Predictor, proposals: str | None) -> None:
+    """Refuse before any work a model that is not known or cannot propose."""
+    from litesam.everything import choose_proposals
+    from litesam.models.registry import get_spec
+
+    spec = get_spec(model) if isinstance(model, str) else model.spec
+    choose_proposals(spec, proposals, with_boxes=False)
+
+
+def label_volume(
+    source: str | os.PathLike[str] | Any,
+    target: str | os.PathLike[str],
+    model: str | Predictor = "lite_sam",
+    executor: Executor | None = None,
+    *,
+    axes: str | None = None,
+    channel: int | None = None,
+    level: int = 0,
+    ranges: Mapping[str, Range] | None = None,
+    proposals: str | None = None,
+    proposer: str | os.PathLike[str] | None = None,
+    config: EverythingConfig | None = None,
+    normalize: NormalizeConfig | None = None,
+    tiling: TilingConfig | None = None,
+    link: LinkConfig | None = LinkConfig(),  # noqa: B008  (frozen)
+    time_axis: str = "volumes",
+    block_px: int = BLOCK_PX,
+    halo_px: int = HALO_PX,
+    device: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
+    hq: HqMode = False,
+    overwrite: bool = False,
+    restart: bool = False,
+    on_progress: OnProgress | None = None,
+    cancelled: IsCancelled | None = None,
+) -> VolumeResult:
+    """Label every object of a volume, a time series or a large plane, on disk.
+
+    Planes are labelled one by one, large ones in blocks with a halo; their objects are linked from
+    plane to plane. A run that was interrupted, by whatever, is continued by calling again with the
+    same arguments; the result is then the same, bit for bit.
+
+    Parameters
+    ----------
+    source
+        Path of an image: TIFF, OME-Zarr (0.4, 0.5), Zarr, ``.npy``, a folder of images; or an
+        array, which has to be the same when a run is continued.
+    target
+        ``….zarr`` (OME-Zarr 0.5 with a pyramid) or ``….tif`` (written at the end). Until it is
+        complete, all work lies in the folder ``TARGET.job`` beside it.
+    model
+        Name of a model, or a loaded predictor.
+    executor
+        Who does the blocks: `InlineExecutor` (None), `ThreadExecutor`, `ProcessExecutor` or
+        `DaskExecutor`. Other processes load a model given by name for themselves.
+    axes, channel, level
+        Meaning of the axes, such as ``"ZYX"`` (None: from the file, or guessed); the channel; the
+        level of an OME-Zarr's pyramid.
+    ranges
+        Part of the image: ``{"Z": (10, 40)}``; the second number is not part of it.
+    proposals, proposer, config
+        Everything mode, see `segment_everything`; ``proposer`` is a weights file.
+    normalize
+        Contrast; without fixed limits those of a sample of the whole image hold for all planes.
+    tiling
+        How blocks are cut for the network.
+    link
+        How objects are linked from plane to plane; None: they are not, and no number is used twice.
+    time_axis
+        ``"volumes"``: each point in time is a volume by itself; ``"tracks"``: planes of ``TYX`` are
+        linked through time.
+    block_px, halo_px
+        Side of the blocks of large planes, a multiple of 32, and how far they look beyond it. An
+        object larger than the halo is found whole all the same.
+    device, weights, hq
+        For a model given by name, see `litesam.load_predictor`.
+    overwrite
+        Replace an existing target, at the end.
+    restart
+        Forget what an earlier run has done.
+    on_progress, cancelled
+        Callbacks; see `Progress`. ``cancelled`` is asked between blocks, several times a second.
+
+    Returns
+    -------
+    VolumeResult
+        What was written.
+
+    Raises
+    ------
+    ImageError, ReadError, ConfigError, UnknownModelError, WeightsError
+        If image, parameters and model do not fit together; before any work.
+    JobError
+        If another run writes this target, an earlier run began it with other parameters, or work
+        failed on the way: the message says how to go on.
+    WriteError
+        If the target exists, or the disk is full or cannot be written.
+    Cancelled
+        If ``cancelled`` said so; what is finished is kept.
+    """
+    start = time.perf_counter()
+    out = _checked_target(Path(target), overwrite=overwrite)
+    if result := _left_behind(out):
+        return result
+    image = Path(source).absolute() if _is_path(source) else source
+    plan = make_plan(
+        image,
+        model,
+        axes=axes,
+        channel=channel,
+        level=level,
+        ranges=ranges,
+        proposals=proposals,
+        proposer=proposer,
+        config=config,
+        normalize=normalize,
+        tiling=tiling,
+        link=link,
+        time_axis=time_axis,
+        block_px=block_px,
+        halo_px=halo_px,
+        weights=weights,
+        hq=hq,
+    )
+    predictor = None if isinstance(model, str) else model
+    locked = LockedFolder(out, restart=restart)
+    with locked as folder:
+        _begin(folder, plan)
+        work = Work(str(folder.path.absolute()), image, predictor, device)
+        run = _Run(Job(work), executor or InlineExecutor(), on_progress, cancelled)
+        objects = run.label()
+        _finish(folder, plan, out, objects)
+        locked.remove()
+    return VolumeResult(
+        out,
+        plan.axes,
+        plan.shape,
+        objects,
+        plan.planes,
+        plan.planes * len(plan.blocks),
+        run.before,
+        time.perf_counter() - start,
+    )
+
+
+def _is_path(source: Any) -> bool:
+    return isinstance(source, str) or hasattr(source, "__fspath__")
+
+
+def _checked_target(target: Path, *, overwrite: bool) -> Path:
+    if not target.name.lower().endswith(_ENDINGS):
+        raise WriteError(f"{target} has an unknown ending; use .ome.zarr, .zarr or .tif.")
+    finished = job_path(target) / "finished.json"
+    return check_output(target, overwrite=overwrite or finished.exists())
+
+
+def _left_behind(target: Path) -> VolumeResult | None:
+    """Clear up after a run that was killed after its last step."""
+    import json
+
+    folder = job_path(target)
+    try:
+        about = json.loads((folder / "finished.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    if (folder / about["part"]).exists() or not target.exists():
+        return None
+    LockedFolder(target).remove()
+    return VolumeResult(
+        target,
+        about["axes"],
+        tuple(about["shape"]),
+        about["objects"],
+        about["planes"],
+        about["blocks"],
+        about["blocks"],
+        0.0,
+    )
+
+
+def _begin(folder: JobFolder, plan: Plan) -> None:
+    """Write the plan down, or check that it is the one that was begun."""
+    try:
+        if not folder.has_plan:
+            folder.write_plan(plan)
+        elif differences := folder.plan.differences(plan):
+            raise JobError(
+                f"{folder.path} holds a job that was begun differently "
+                f"({'; '.join(differences[:4])}); run it with the same parameters and image, or "
+                "begin anew (restart=True, --restart), or choose another output."
+            )
+        make_planes(folder.path / "planes.zarr", plan)
+        if len(plan.blocks) > 1:
+            make_blocks_array(folder.path / "blocks.zarr", plan)
+    except OSError as error:
+        if isinstance(error, LiteSamError):
+            raise
+        raise WriteError(f"{folder.path} cannot be written: {error.strerror or error}.") from error
+
+
+# ------------------------------------------------------------------------------------------ the run
+
+
+class _Run:
+    """One run of a job: stages after each other, progress, cancel and what goes wrong."""
+
+    def __init__(
+        self,
+        job: Job,
+        executor: Executor,
+        on_progress: OnProgress | None,
+        cancelled: IsCancelled | None,
+    ) -> None:
+        self.job, self.executor = job, executor
+        self._on_progress, self._cancelled = on_progress, cancelled
+        plan = job.plan
+        blocks = plan.planes * len(plan.blocks)
+        self.counts = {"label": blocks, "link": plan.planes, "write": blocks}
+        if len(plan.blocks) > 1:
+            self.counts |= {"seams": plan.planes, "compose": blocks}
+        self.done = dict.fromkeys(self.counts, 0)
+        self.before = len(job.folder.finished("label"))
+        self._started = time.monotonic()
+
+    def label(self) -> int:
+        """Do what is left to do; returns the number of objects."""
+        plan, folder = self.job.plan, self.job.folder
+        with self._explained(), self.executor.open(self.job.work) as session:
+            for stage in ("label", "seams", "compose"):
+                if stage in self.counts:
+                    self._do(session, stage)
+            objects = link_planes(self.job, self._note_linked, self._check_cancelled)
+            name = stem(folder.path.name.removesuffix(".job"))
+            make_result(folder.path / "result.zarr", plan, name, objects)
+            self._do(session, "write")
+        return objects
+
+    def _do(self, session: Session, stage: str) -> None:
+        """Do the blocks of a stage that no earlier run has finished."""
+        finished = self.job.folder.finished(stage)
+        self.done[stage] = len(finished)
+        self._report(stage)
+        left: Iterable[int] = (n for n in range(self.counts[stage]) if n not in finished)
+        for _ in session.run(stage, left, self._check_cancelled):
+            self.done[stage] += 1
+            self._report(stage)
+
+    def _note_linked(self, planes: int) -> None:
+        self.done["link"] = planes
+        self._report("link")
+
+    # ------------------------------------------------------------------------------------- messages
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled is not None and self._cancelled():
+            self.job.folder.ask_to_stop()
+            raise Cancelled(
+                f"Labelling was cancelled after {self._so_far()}; what is finished is kept in "
+                f"{self.job.folder.path}, and the same call goes on from there."
+            )
+
+    def _so_far(self) -> str:
+        return f"{self.done['label']} of {self.counts['label']} blocks"
+
+    def _report(self, stage: str) -> None:
+        if self._on_progress is None:
+            return
+        done = sum(_STEPS[name] * count for name, count in self.done.items())
+        total = sum(_STEPS[name] * count for name, count in self.counts.items())
+        what = {
+            "label": "labelled",
+            "seams": "seams",
+            "compose": "blocks joined",
+            "link": "planes linked",
+            "write": "written",
+        }[stage]
+        message = f"{self.done[stage]} of {self.counts[stage]} {what}{self._time_left()}"
+        self._on_progress(Progress(done, total, message))
+
+    def _time_left(self) -> str:
+        """Words for the time that the rest takes, from what this run has seen."""
+        labelled = self.done["label"] - self.before
+        if labelled < 1 or self.done["label"] == self.counts["label"]:
+            return ""
+        each = (time.monotonic() - self._started) / labelled
+        return f", {duration_text(each * (self.counts['label'] - self.done['label']))} left"
+
+    @contextlib.contextmanager
+    def _explained(self) -> Any:
+        """Errors of blocks as errors of the job: what is safe, and how to go on."""
+        folder = self.job.folder
+        try:
+            yield
+        except Cancelled:
+            raise
+        except (OSError, JobError) as error:
+            reason = _reason(error)
+            message = (
+                f"{reason} {self._so_far()} are finished and safe in {folder.path}; "
+                f"{_advice(error)}the same command goes on from there."
+            )
+            kind: Callable[[str], LiteSamError] = JobError
+            if isinstance(error, OSError) and not isinstance(error, LiteSamError):
+                kind = WriteError
+            raise kind(message) from error
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.ask_to_stop()
+            raise
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, LiteSamError) or not isinstance(error, OSError):
+        text = str(error)
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        text = "The disk is full."
+    elif error.errno == errno.EFBIG:
+        text = "A file became larger than the system allows."
+    else:
+        text = f"The system refused: {error.strerror or error}."
+    return text if text.endswith(".") else text + "."
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, LiteSamError):
+        return "make room (or mend the drive); "
+    return "mend the image; " if isinstance(error, OSError) else ""
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration for people: 40 s, 12 min, 3.5 h, 4.2 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
+
+
+# ------------------------------------------------------------------------------------------ the end
+
+
+def _finish(folder: JobFolder, plan: Plan, target: Path, objects: int) -> None:
+    """Put the result in its place."""
+    import json
+
+    part = folder.path / "result.zarr"
+    try:
+        if not target.name.lower().endswith(".zarr"):
+            part = folder.path / f"result{''.join(target.suffixes[-2:])}"
+            level = folder.path / "result.zarr" / "0"
+            planes = (read_plane(level, index) for index in np.ndindex(plan.shape[:-2]))
+            write_label_planes(part, planes, plan.shape, objects, plan.axes, plan.scale, plan.unit)
+        about = {
+            "part": part.name,
+            "axes": plan.axes,
+            "shape": plan.shape,
+            "objects": objects,
+            "planes": plan.planes,
+            "blocks": plan.planes * len(plan.blocks),
+        }
+        write_durably(folder.path / "finished.json", json.dumps(about).encode())
+        if target.exists():
+            old = folder.path / "replaced"
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+        part.rename(target)
+    except OSError as error:
+        if isinstance(error, LiteSamError):
+            raise
+        raise WriteError(
+            f"{target} cannot be written: {error.strerror or error}. All labels are finished and "
+            f"safe in {folder.path}; the same command goes on from there."
+        ) from error

@@ -1,0 +1,208 @@
+"""Planes → volume: the streamed pass that gives every object of every plane its id.
+
+One plane after the other goes through `litesam.merge.SliceLinker`, which keeps a few of them. What
+is left is a table: id by plane and label, and the gaps in which an object is missing. The pixels of
+the result are written from it block by block, by whichever worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from litesam.merge import SliceLinker, bridge
+from litesam.types import Box, IntArray, LabelArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from litesam.types import LinkConfig
+    from litesam.volume.folder import JobFolder
+    from litesam.volume.stages import Job
+
+#: The linker's state is written down after so many planes.
+_PLANES_PER_CHECKPOINT = 256
+#: Columns of the table of gaps.
+ABOVE, BELOW, LABEL_ABOVE, LABEL_BELOW, ID, Y0, X0, Y1, X1 = range(9)
+
+
+@dataclass(slots=True, eq=False)
+class _Table:
+    """What is known so far, to be written down as a whole."""
+
+    ids: list[IntArray]
+    gaps: list[IntArray]
+    count: int = 0
+
+
+def link_planes(
+    job: Job, on_plane: Callable[[int], None], check_cancelled: Callable[[], None]
+) -> int:
+    """Link all planes and keep the tables that `write_block` needs.
+
+    Parameters
+    ----------
+    job
+        A job whose planes are labelled.
+    on_plane
+        Called with the number of planes done.
+    check_cancelled
+        Raises when the work is to stop.
+
+    Returns
+    -------
+    int
+        Number of objects in the volume.
+    """
+    plan, folder = job.plan, job.folder
+    if (folder.path / "links" / "count.npy").exists():
+        return int(folder.load("links", "count")[0])
+    table = _Table([], [])
+    for first in range(0, plan.planes, plan.series):
+        _link_series(job, table, first, on_plane, check_cancelled)
+    lengths = [len(ids) for ids in table.ids]
+    folder.save(
+        "links",
+        ids=np.concatenate(table.ids),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        gaps=np.concatenate([np.zeros((0, 9), dtype=np.int64), *table.gaps]),
+    )
+    folder.save("links", count=np.array([table.count]))  # last: now the others are complete
+    return table.count
+
+
+def _link_series(
+    job: Job,
+    table: _Table,
+    first: int,
+    on_plane: Callable[[int], None],
+    check_cancelled: Callable[[], None],
+) -> None:
+    """Link planes that follow each other and append them to the table."""
+    plan = job.plan
+    height, width = plan.plane_shape
+    if plan.series == 1:
+        check_cancelled()
+        labels = job.plane_region(first, Box(0, 0, height, width))
+        numbers = np.arange(int(labels.max(initial=0)) + 1, dtype=np.int64)
+        numbers[1:] += table.count
+        table.ids.append(numbers)
+        table.count = int(max(table.count, numbers.max()))
+        on_plane(first + 1)
+        return
+    config = plan.link
+    if config is None:  # a series is longer than one only where planes are linked
+        raise AssertionError
+    linker, boxes = _resume(job.folder, config, first)
+    for plane in range(first + len(linker), first + plan.series):
+        check_cancelled()
+        labels = job.plane_region(plane, Box(0, 0, height, width)).astype(np.int32)
+        linker.add(labels)
+        boxes.append(_boxes(labels))
+        if len(linker) % _PLANES_PER_CHECKPOINT == 0:
+            _save_state(job.folder, linker, boxes, first)
+        on_plane(plane + 1)
+    links = linker.finish()
+    offset = table.count
+    table.ids += [np.where(ids > 0, ids + offset, 0) for ids in links.ids]
+    rows = [
+        (
+            gap.above + first,
+            gap.below + first,
+            gap.label_above,
+            gap.label_below,
+            gap.id + offset,
+            *np.minimum(boxes[gap.above][gap.label_above], boxes[gap.below][gap.label_below])[:2],
+            *np.maximum(boxes[gap.above][gap.label_above], boxes[gap.below][gap.label_below])[2:],
+        )
+        for gap in links.gaps
+    ]
+    table.gaps.append(np.array(rows, dtype=np.int64).reshape(-1, 9))
+    table.count += links.count
+
+
+def _boxes(labels: LabelArray) -> IntArray:
+    """(N + 1, 4) boxes of the objects of a plane, by label."""
+    found = np.zeros((int(labels.max(initial=0)) + 1, 4), dtype=np.int64)
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            found[label] = (box[0].start, box[1].start, box[0].stop, box[1].stop)
+    return found
+
+
+# ------------------------------------------------------------------------------------- checkpoints
+
+
+def _save_state(folder: JobFolder, linker: SliceLinker, boxes: list[IntArray], first: int) -> None:
+    """Write down how far a series is; two places in turn, the number of planes last."""
+    name = f"linker/{(len(linker) // _PLANES_PER_CHECKPOINT) % 2}"
+    (folder.path / name / "about.npy").unlink(missing_ok=True)
+    folder.save(
+        name, boxes=np.concatenate(boxes), lengths_of_boxes=np.array([len(b) for b in boxes])
+    )
+    folder.save(name, **linker.state())
+    folder.save(name, about=np.array([first, len(linker)]))
+
+
+def _resume(
+    folder: JobFolder, config: LinkConfig, first: int
+) -> tuple[SliceLinker, list[IntArray]]:
+    """The linker of a series as it was written down last, or a new one."""
+    best: tuple[int, str] | None = None
+    for name in ("linker/0", "linker/1"):
+        if (folder.path / name / "about.npy").exists():
+            series, planes = (int(n) for n in folder.load(name, "about"))
+            if series == first and (best is None or planes > best[0]):
+                best = (planes, name)
+    if best is None:
+        return SliceLinker(config), []
+    keys = SliceLinker(config).state()
+    linker = SliceLinker.from_state(config, {key: folder.load(best[1], key) for key in keys})
+    ends = np.cumsum(folder.load(best[1], "lengths_of_boxes"))[:-1]
+    boxes = [np.array(part) for part in np.split(folder.load(best[1], "boxes"), ends)]
+    return linker, boxes
+
+
+# -------------------------------------------------------------------------------------------- gaps
+
+
+def fill_gaps(job: Job, plane: int, core: Box, labels: LabelArray) -> None:
+    """Paint objects that are missing in a plane between two others into its free pixels.
+
+    Parameters
+    ----------
+    job
+        A job whose planes are linked.
+    plane, core
+        The block.
+    labels
+        Its (h, w) ids, changed in place.
+    """
+    gaps = job.folder.load("links", "gaps")
+    if len(gaps) == 0 or job.plan.link is None:
+        return
+    first = np.searchsorted(gaps[:, ABOVE], plane - job.plan.link.max_gap, side="left")
+    last = np.searchsorted(gaps[:, ABOVE], plane, side="left")
+    for gap in np.asarray(gaps[first:last]):
+        box = Box(int(gap[Y0]), int(gap[X0]), int(gap[Y1]), int(gap[X1]))
+        outside = (
+            gap[BELOW] <= plane
+            or box.y1 <= core.y0
+            or box.y0 >= core.y1
+            or box.x1 <= core.x0
+            or box.x0 >= core.x1
+        )
+        if outside:
+            continue
+        above = job.plane_region(int(gap[ABOVE]), box) == gap[LABEL_ABOVE]
+        below = job.plane_region(int(gap[BELOW]), box) == gap[LABEL_BELOW]
+        steps = int(gap[BELOW] - gap[ABOVE] - 1)
+        mask = bridge(above, below, steps)[int(plane - gap[ABOVE] - 1)]
+        y, x = max(core.y0 - box.y0, 0), max(core.x0 - box.x0, 0)
+        mask = mask[y : core.y1 - box.y0, x : core.x1 - box.x0]
+        top, left = max(box.y0 - core.y0, 0), max(box.x0 - core.x0, 0)
+        window = labels[top : top + mask.shape[0], left : left + mask.shape[1]]
+        window[mask & (window == 0)] = gap[ID]
