@@ -154,6 +154,6 @@ class Committer:
         target = settings.target
         if target is None or target not in self._viewer.layers:
             assert settings.image is not None
-            target = self._layers.add_objects(settings.image, settings.channel)
+            target = self._layers.add_objects(settings.image)
             self._state.update(target=target)
         return write(target)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image
 from psygnal import Signal
 
+from napari_litesam.image_axes import pixels
 from napari_litesam.intents import Intents
 from napari_litesam.reasons import Situation, disabled_reasons
 from napari_litesam.requests import (
     NotReady,
-    pixels,
+    channel_shown,
     resolve,
     resolve_plane,
 )
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from napari_litesam.plane_jobs import Found, Proposed
 
 _DIMS = ("current_step", "ndisplay", "order", "range")
+#: Settings with which the model sees something else, or is another.
+_OTHER_PIXELS = {"image", "channel", "level", "contrast", "look", "model", "device", "weights"}
 _PICK = "Click on a candidate to reject it or to accept it again."
 _RECREATE = "The prompt layers were removed; choose Positive, Negative or Box to get them back."
 
@@ -79,6 +82,7 @@ class Controller(Intents):
         self._current.close()
         self._planes.lane.close()
         self.words.close()
+        self._contrast.close()
         for signal, slot in self._connections():
             signal.disconnect(slot)
         self._layers.close(tidy=tidy)
@@ -110,6 +114,7 @@ class Controller(Intents):
         yield self._layers.candidate_clicked, self.review.click
         yield self.review.changed, self._schedule
         yield self._layers.pixels_changed, self._on_pixels
+        yield self._layers.axes_changed, self._on_axes
         yield self._layers.transform_changed, self._schedule
         yield self.state.settings_changed, self._on_settings
 
@@ -153,7 +158,7 @@ class Controller(Intents):
         self.state.update(tool=tool)
 
     def _on_settings(self, changed: frozenset[str]) -> None:
-        if changed & {"image", "channel", "model", "device", "weights"}:
+        if changed & _OTHER_PIXELS:
             self._current.forget()
             self._planes.lane.cancel()
             self._note = f"{self.models.spec.title} answers now." if "model" in changed else ""
@@ -185,6 +190,13 @@ class Controller(Intents):
         self._planes.lane.cancel()
         self.layers_changed.emit()
         self._schedule()
+
+    def _on_axes(self) -> None:
+        """Axes got other names: planes and channels are others, and so is what fits them."""
+        self._on_pixels()
+        if self.state.settings.target not in self.targets():
+            self.state.update(target=None)
+        self.state.update(channel=None)
 
     # ----------------------------------------------------------------------------- the one reaction
 
@@ -222,6 +234,8 @@ class Controller(Intents):
             self._history.clear()
         if tended == "new":
             self._activate(Tool.POINT)
+        if settings.image is not None and self.prompts is not None:
+            self.prompts.follow_channel(channel_shown(settings.image, self.viewer.dims))
 
     def _update_disabled(self) -> None:
         """Tell the widget which controls cannot be used now and why."""

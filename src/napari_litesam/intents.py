@@ -15,8 +15,10 @@ from qtpy.QtCore import QTimer
 from litesam.errors import LiteSamError
 from litesam.types import PointLabel
 from napari_litesam.committer import Committer, Outcome
+from napari_litesam.contrast_watch import ContrastWatch
 from napari_litesam.current_object import CurrentObject
 from napari_litesam.history import Choice, History
+from napari_litesam.image_axes import axes_letters, name_axis
 from napari_litesam.keyboard_map import KEYS
 from napari_litesam.model_switch import ModelSwitch
 from napari_litesam.plane_jobs import PlaneJobs
@@ -83,6 +85,7 @@ class Intents:
         self._committer = Committer(self.viewer, state, self._layers, self._history)
         self.review = Reviewer(state, self._layers, self._history, self._committer)
         self._note = ""
+        self._contrast = ContrastWatch(state)
         self._closed = False
         # All reactions meet here: many events of one user action make one request, and layers are
         # never changed while napari still tells others about the event.
@@ -102,7 +105,7 @@ class Intents:
         settings = self.state.settings
         if settings.image is None:
             return []
-        return self._layers.targets(settings.image, settings.channel)
+        return self._layers.targets(settings.image)
 
     @property
     def prompts(self) -> PromptLayers | None:
@@ -120,6 +123,12 @@ class Intents:
         return self._current.lane.busy or self._planes.lane.busy or self.words.lane.busy
 
     # -------------------------------------------------------------------------------------- intents
+
+    def name_axis(self, axis: int, letter: str) -> None:
+        """Say what an axis of the image means."""
+        image = self.state.settings.image
+        if image is not None and axes_letters(image)[axis] != letter:
+            name_axis(image, axis, letter)
 
     def embed(self) -> None:
         """Embed the plane shown, or all planes, in the worker."""

@@ -284,6 +284,26 @@ class PromptLayers:
         self.points.current_size = _point_size(image)
         self.boxes.current_edge_width = _edge_width(image)
 
+    def follow_channel(self, shown: tuple[int, int] | None) -> None:
+        """Move the prompts along the channel axis to the channel that is shown: they describe one
+        object in all channels, and napari would hide them in the others.
+
+        ``shown``: the axis and the channel; None: there are no channels.
+        """
+        if shown is None:
+            return
+        axis, at = shown
+        with self._silence():
+            points = np.array(self.points.data)
+            if points.size and (points[:, axis] != at).any():
+                points[:, axis] = at
+                self.points.data = points
+            boxes = [np.array(shape) for shape in self.boxes.data]
+            if any((box[:, axis] != at).any() for box in boxes):
+                for box in boxes:
+                    box[:, axis] = at
+                self.boxes.data = boxes
+
     def disconnect(self) -> None:
         """Drop all callbacks on the layers."""
         self.points.events.data.disconnect(self._on_points)

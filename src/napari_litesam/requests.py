@@ -5,14 +5,16 @@ Pure functions of their arguments; no Qt, no model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.components import Dims
 
 from litesam.models.registry import get_spec
-from litesam.types import BoxPrompt, EverythingConfig, Prompts
+from litesam.types import BoxPrompt, EverythingConfig, NormalizeConfig, Prompts
+from napari_litesam.contrast import normalize_for
+from napari_litesam.image_axes import axes_letters, channel_axis, pixels, plane_axes
 from napari_litesam.prompt_layers import PromptLayers
 from napari_litesam.state import Where, Words
 from napari_litesam.variants import why_not
@@ -23,10 +25,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_litesam.state import Settings
-
-#: A first axis of at most this length may be a channel axis.
-MAX_CHANNELS = 4
-_CHANNEL_LABELS = ("c", "ch", "channel", "channels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +45,19 @@ class ImageSource:
     Attributes
     ----------
     data
-        Array-like with all pixels (level 0 of a multiscale layer).
+        Array-like with all pixels (of the chosen level of a multiscale layer).
     axes
         One letter per axis of ``data``.
     channel
         Index along C, or None.
     shape_yx
-        Size of a plane.
+        Size of a plane, pixels of level 0: the frame of prompts and objects.
     planes
-        Lengths of the leading axes that choose a plane.
+        Lengths of the leading axes that choose a plane (of level 0).
+    normalize
+        Mapping of intensities.
+    layer
+        The array (level 0) that the layer holds; tells images from each other.
     model, device, weights
         See `Settings`.
     """
@@ -68,6 +70,13 @@ class ImageSource:
     model: str
     device: str
     weights: str | None
+    normalize: NormalizeConfig = field(default_factory=NormalizeConfig)
+    layer: Any = None
+
+    @property
+    def reduced(self) -> bool:
+        """Whether ``data`` is another level than that of prompts and objects."""
+        return self.layer is not None and self.layer is not self.data
 
     @property
     def model_key(self) -> tuple[str, str, str | None]:
@@ -77,7 +86,7 @@ class ImageSource:
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for sources of the same pixels and model."""
-        return (id(self.data), self.axes, self.channel, *self.model_key)
+        return (id(self.data), self.axes, self.channel, self.normalize, *self.model_key)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,64 +142,35 @@ class Scene:
 # --------------------------------------------------------------------------------------------- axes
 
 
-def pixels(image: Image) -> Any:
-    """Return the array of an image layer; level 0 if it is multiscale."""
-    return image.data[0] if image.multiscale else image.data
-
-
-def channel_axis(image: Image, channel: int | None) -> int | None:
-    """Data axis that the channel counts along: the last of an RGB image, else the first if a
-    channel is chosen.
-    """
-    if image.rgb:
-        return int(image.ndim)
-    return None if channel is None else 0
-
-
 def channel_choices(image: Image | None) -> tuple[tuple[str, int | None], ...]:
     """Return (text, channel) pairs that the channel chooser offers; one entry means that there is
     no choice.
     """
     if image is None:
         return (("–", None),)
-    data = pixels(image)
-    if image.rgb:
-        names = ("Red", "Green", "Blue")[: data.shape[-1]]
-        return (("All colours", None), *((name, i) for i, name in enumerate(names)))
-    if not _may_have_channels(image):
+    axis = channel_axis(image)
+    if axis is None:
         return (("The plane shown", None),)
-    count = data.shape[0]
-    return (("The plane shown", None), *((f"Channel {i} (axis 0)", i) for i in range(count)))
-
-
-def _may_have_channels(image: Image) -> bool:
-    """Whether axis 0 may count channels: it says so, or is short beside at least two other axes."""
-    if image.ndim < 3:
-        return False
-    label = str(getattr(image, "axis_labels", ("",))[0]).lower()
-    return label in _CHANNEL_LABELS or pixels(image).shape[0] <= MAX_CHANNELS
-
-
-def plane_axes(image: Image, channel: int | None) -> tuple[int, ...]:
-    """Data axes that choose a plane: all but the last two of the layer and the channel axis."""
-    skipped = channel_axis(image, channel)
-    return tuple(axis for axis in range(image.ndim - 2) if axis != skipped)
-
-
-def axes_letters(image: Image, channel: int | None) -> str:
-    """Axes of the layer's array as the engine names them."""
-    letters = ["?"] * (image.ndim - 2) + ["Y", "X"]
-    for axis, letter in zip(reversed(plane_axes(image, channel)), "ZTPQRUV", strict=False):
-        letters[axis] = letter
+    count = int(pixels(image).shape[axis])
     if image.rgb:
-        letters.append("C")
-    elif channel is not None:
-        letters[0] = "C"
-    return "".join(letters)
+        names = ("Red", "Green", "Blue")[:count]
+        return (("All colours", None), *((name, i) for i, name in enumerate(names)))
+    return (("The channel shown", None), *((f"Channel {i}", i) for i in range(count)))
 
 
-def plane_index(image: Image, channel: int | None, dims: Dims) -> dict[int, int] | NotReady:
-    """Return the pixel index at the sliders for each data axis that chooses a plane."""
+def level_choices(image: Image | None) -> tuple[tuple[str, int], ...]:
+    """Return (text, level) pairs of a multiscale layer; one entry means that there is no choice."""
+    if image is None or not image.multiscale:
+        return (("Full", 0),)
+    sizes = [array.shape[image.ndim - 2 : image.ndim] for array in image.data]
+    names = (f"{i}: {h:,} × {w:,} px" for i, (h, w) in enumerate(sizes))
+    return tuple((name, level) for level, name in enumerate(names))
+
+
+def plane_index(image: Image, dims: Dims) -> dict[int, int] | NotReady:
+    """Return the pixel index at the sliders for each data axis in front of the plane, the channels
+    among them.
+    """
     if dims.ndisplay != 2:
         return NotReady("Lite-SAM works on 2-D planes; switch the viewer from 3-D to 2-D display.")
     if set(dims.displayed) != {dims.ndim - 2, dims.ndim - 1}:
@@ -199,7 +179,7 @@ def plane_index(image: Image, channel: int | None, dims: Dims) -> dict[int, int]
         )
     position = np.asarray(image.world_to_data(dims.point))
     index: dict[int, int] = {}
-    for axis in plane_axes(image, channel):
+    for axis in range(image.ndim - 2):
         at, length = round(float(position[axis])), int(pixels(image).shape[axis])
         if not 0 <= at < length:
             return NotReady(
@@ -220,22 +200,46 @@ def resolve_plane(settings: Settings, scene: Scene) -> PlaneRequest | NotReady:
         return NotReady("Open an image, or a sample: File ▸ Open Sample ▸ Lite-SAM.")
     if image.ndim < 2:
         return NotReady(f"{image.name!r} has {image.ndim} axis; an image with two is needed.")
-    index = plane_index(image, settings.channel, scene.dims)
-    if isinstance(index, NotReady):
-        return index
-    data = pixels(image)
-    height, width = data.shape[image.ndim - 2 : image.ndim]
+    at = plane_index(image, scene.dims)
+    if isinstance(at, NotReady):
+        return at
+    full, data = pixels(image), level_of(image, settings.level)
+    height, width = full.shape[image.ndim - 2 : image.ndim]
+    channel, along = settings.channel, channel_axis(image)
+    if along is None:
+        channel = None
+    elif channel is None or channel >= full.shape[along]:
+        channel = at.get(along)
+    axes = plane_axes(image)
     source = ImageSource(
         data=data,
-        axes=axes_letters(image, settings.channel),
-        channel=settings.channel,
+        axes=axes_letters(image),
+        channel=channel,
         shape_yx=(int(height), int(width)),
-        planes=tuple(int(data.shape[axis]) for axis in index),
+        planes=tuple(int(full.shape[axis]) for axis in axes),
         model=settings.model,
         device=settings.device,
         weights=settings.weights,
+        normalize=normalize_for(image, settings.contrast, settings.look),
+        layer=full,
     )
-    return PlaneRequest(source, tuple(index.values()) or None)
+    return PlaneRequest(source, tuple(at[axis] for axis in axes) or None)
+
+
+def channel_shown(image: Image, dims: Dims) -> tuple[int, int] | None:
+    """Return the data axis of the channels and the channel at its slider; None for an image
+    without such an axis in front of its planes.
+    """
+    axis = channel_axis(image)
+    if axis is None or axis >= image.ndim - 2 or dims.ndisplay != 2:
+        return None
+    at = round(float(np.asarray(image.world_to_data(dims.point))[axis]))
+    return (axis, at) if 0 <= at < pixels(image).shape[axis] else None
+
+
+def level_of(image: Image, level: int) -> Any:
+    """Return the array of a level of a multiscale layer; the layer's array of any other."""
+    return image.data[min(level, len(image.data) - 1)] if image.multiscale else image.data
 
 
 def resolve(settings: Settings, scene: Scene) -> SegmentRequest | NotReady:
@@ -306,7 +310,7 @@ def visible_field(image: Image) -> BoxPrompt:
 def current_index(settings: Settings, plane: PlaneRequest) -> Mapping[int, int]:
     """Pixel index of a plane by data axis of the image."""
     assert settings.image is not None
-    return dict(zip(plane_axes(settings.image, settings.channel), plane.index or (), strict=True))
+    return dict(zip(plane_axes(settings.image), plane.index or (), strict=True))
 
 
 def _inside(prompts: Prompts, shape_yx: tuple[int, int]) -> Prompts | NotReady:

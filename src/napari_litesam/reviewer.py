@@ -13,7 +13,8 @@ from psygnal import Signal
 from napari_litesam import candidates
 from napari_litesam.candidates import Candidates, Filters, Verdicts
 from napari_litesam.committer import Outcome
-from napari_litesam.requests import NotReady, PlaneRequest, pixels
+from napari_litesam.image_axes import pixels
+from napari_litesam.requests import NotReady, PlaneRequest
 from napari_litesam.state import ReviewStatus
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ import numpy as np
 from litesam.errors import Cancelled, ConfigError, WeightsError
 from litesam.types import BoolArray, MaskRecord, Progress
 from napari_litesam.candidates import Filters, Verdicts, collect, kept, to_labels
+from napari_litesam.levels import Scaling, level_index, scaling_of
 
 if TYPE_CHECKING:
     from litesam.merge import TextScorer
@@ -60,11 +61,14 @@ class Reply:
         The same with its scores; None if there is no object.
     result
         The engine's ``SegmentResult`` with all candidates; None if words were asked.
+    scaling
+        From its level to level 0; None: it is of level 0.
     """
 
     mask: BoolArray
     record: MaskRecord | None
     result: Any = None  # the class is the engine's, which loads torch: only in the worker
+    scaling: Scaling | None = None
 
     @property
     def candidates(self) -> int:
@@ -80,12 +84,15 @@ class Reply:
         """Return the same with another candidate, counted in a circle."""
         if self.result is None or candidate % self.candidates == self.candidate:
             return self
-        return reply_of(self.result.with_candidate(candidate))
+        return reply_of(self.result.with_candidate(candidate), self.scaling)
 
 
-def reply_of(result: SegmentResult) -> Reply:
+def reply_of(result: SegmentResult, scaling: Scaling | None = None) -> Reply:
     """Return the reply of a result."""
-    return Reply(result.mask, result.record, result)
+    if scaling is None or scaling.identity:
+        return Reply(result.mask, result.record, result)
+    record = scaling.record(result.record)
+    return Reply(record.mask(scaling.full_yx), record, result, scaling)
 
 
 class SegmenterPool:
@@ -104,7 +111,9 @@ class SegmenterPool:
         self._store: MemoryStore | None = None
         self._gates: dict[ModelKey, threading.Lock] = {}
         self._predictors: OrderedDict[ModelKey, Predictor] = OrderedDict()
-        self._segmenters: OrderedDict[tuple[Any, ...], tuple[Any, Segmenter]] = OrderedDict()
+        self._segmenters: OrderedDict[tuple[Any, ...], tuple[tuple[Any, Any], Segmenter]] = (
+            OrderedDict()
+        )
         self._void: deque[Any] = deque()
         self.scorer: TextScorer | None = None
 
@@ -137,9 +146,10 @@ class SegmenterPool:
                     axes=source.axes,
                     store=self._shared_store(),
                     channel=source.channel,
+                    normalize=source.normalize,
                 )
                 # The array is kept beside it: its id is part of the key and must not be used again.
-                self._segmenters[source.key] = (source.data, segmenter)
+                self._segmenters[source.key] = ((source.data, source.layer), segmenter)
                 while len(self._segmenters) > _KEPT_SEGMENTERS:
                     self._segmenters.popitem(last=False)
             return self._segmenters[source.key][1]
@@ -186,8 +196,9 @@ class SegmenterPool:
     def _drop_void(self) -> None:
         while self._void:
             data = self._void.popleft()
-            for key in [k for k, (array, _) in self._segmenters.items() if array is data]:
-                del self._segmenters[key]
+            for key, (arrays, _) in list(self._segmenters.items()):
+                if any(array is data for array in arrays):
+                    del self._segmenters[key]
 
     def _shared_store(self) -> MemoryStore:
         if self._store is None:
@@ -199,18 +210,22 @@ class SegmenterPool:
 
 def segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -> Reply:
     """Return the object of the prompts or the words; embeds what is missing for it."""
-    segmenter = pool.get(request.plane.source, context)
-    if not segmenter.is_embedded(request.plane.index):
-        context.on_progress(Progress(0, 0, "Embedding around the prompts"))
-    if context.cancelled():
-        raise Cancelled("Cancelled before the prompts were decoded.")
+    source = request.plane.source
+    segmenter, scaling = pool.get(source, context), scaling_of(source)
+    index = level_index(source, request.plane.index)
     if request.prompts is not None:
-        return reply_of(segmenter.segment(request.prompts, request.plane.index))
+        prompts = scaling.prompts(request.prompts)
+        if not segmenter.is_ready(prompts, index):
+            context.on_progress(Progress(0, 0, "Embedding around the prompts"))
+        if context.cancelled():
+            raise Cancelled("Cancelled before the prompts were decoded.")
+        return reply_of(segmenter.segment(prompts, index), scaling)
     if request.words is None or pool.scorer is None:
         raise ConfigError("There is nothing to look for; give points, a box or words.")
     context.on_progress(Progress(0, 0, "Comparing all objects with the words"))
-    record = segmenter.segment_text(request.words.text, request.plane.index, scorer=pool.scorer)
-    shape = segmenter.plane_shape
+    record = segmenter.segment_text(request.words.text, index, scorer=pool.scorer)
+    record = None if record is None else scaling.record(record)
+    shape = scaling.full_yx
     return Reply(np.zeros(shape, np.bool_) if record is None else record.mask(shape), record)
 
 
@@ -270,16 +285,19 @@ def candidates(pool: SegmenterPool, request: EverythingRequest, context: JobCont
     """Return what is in a plane for a review: also masks somewhat below the thresholds, and the
     better of two only where they are nearly the same; filters do the rest.
     """
-    region = request.region
-    segmenter = _looking_at(pool.get(request.plane.source, context), region)
-    boxes = [(b.y0, b.x0, b.y1, b.x1) for b in request.boxes] or None
+    source, region = request.plane.source, request.region
+    scaling = scaling_of(source)
+    region = None if region is None else scaling.box(region)
+    segmenter = _looking_at(pool.get(source, context), region)
+    drawn = [scaling.box(box) for box in request.boxes]
+    boxes = [(b.y0, b.x0, b.y1, b.x1) for b in drawn] or None
     from litesam.everything import choose_proposals, resolve_config
 
     spec = segmenter.predictor.spec
     way = choose_proposals(spec, request.proposals, with_boxes=boxes is not None)
     config = resolve_config(spec, way, request.config)
     records = segmenter.find_objects(
-        request.plane.index,
+        level_index(source, request.plane.index),
         proposals=way,
         config=_loosened(config, _LOWEST_OF_GRID if way == "grid" else 0.0),
         boxes=boxes,
@@ -288,8 +306,12 @@ def candidates(pool: SegmenterPool, request: EverythingRequest, context: JobCont
     )
     context.on_progress(Progress(0, 0, "Comparing candidates"))
     return collect(
-        [record for record in records if region is None or _lies_in(record, region)],
-        segmenter.plane_shape,
+        [
+            scaling.record(record)
+            for record in records
+            if region is None or _lies_in(record, region)
+        ],
+        scaling.full_yx,
         Filters(
             predicted_iou=config.predicted_iou_threshold or 0.0,
             stability=config.stability_threshold or 0.0,
@@ -340,7 +362,8 @@ def everything(
 ) -> tuple[LabelArray, Any]:
     """Return labels and records of all objects of a plane."""
     labels: LabelArray
-    if request.region is not None:
+    scaling = scaling_of(request.plane.source)
+    if request.region is not None or not scaling.identity:
         found = candidates(pool, request, context)
         nobody = Verdicts()
         labels = to_labels(found, kept(found, found.filters, nobody), found.filters, nobody)

@@ -42,6 +42,24 @@ class Where(Enum):
     BOX = "box"
 
 
+class Contrast(Enum):
+    """Which intensities the model sees as black and white: the 0.1 and 99.9 percentiles of the
+    plane, its 2 and 98 percentiles, or the contrast limits and gamma of the layer.
+    """
+
+    AUTO = "auto"
+    STRONG = "strong"
+    LAYER = "layer"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a layer shows its intensities: contrast limits, in image units, and gamma."""
+
+    limits: tuple[float, float]
+    gamma: float = 1.0
+
+
 class Level(Enum):
     """How a status is to be read."""
 
@@ -71,7 +89,14 @@ class Settings:
     image
         Image layer to segment.
     channel
-        Channel of the image, or None: all colours of an RGB image, else the plane at the sliders.
+        Channel of the image, or None: all colours of an RGB image, else the channel at the slider.
+    level
+        Level of a multiscale image that is encoded; prompts and objects are in pixels of level 0.
+    contrast
+        Which intensities the model sees as black and white.
+    look
+        How the layer shows its intensities, as far as the model is to know it; None: as it does
+        now.
     model, device, weights
         Name of the model, where it runs, and a weights file of the user's own (None: the managed
         file).
@@ -95,6 +120,9 @@ class Settings:
 
     image: Image | None = None
     channel: int | None = None
+    level: int = 0
+    contrast: Contrast = Contrast.AUTO
+    look: Look | None = None
     model: str = "lite_sam"
     device: str = "auto"
     weights: str | None = None

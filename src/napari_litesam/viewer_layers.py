@@ -13,8 +13,8 @@ from napari.layers import Image, Labels
 from psygnal import Signal
 
 from napari_litesam import label_layer
+from napari_litesam.image_axes import plane_axes
 from napari_litesam.prompt_layers import PromptLayers, placement
-from napari_litesam.requests import plane_axes
 from napari_litesam.state import Tool
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class ViewerLayers:
     ----------
     prompts_changed
         The user changed a prompt.
-    pixels_changed, transform_changed
-        The chosen image got another array, or another place in the world.
+    pixels_changed, transform_changed, axes_changed
+        The chosen image got another array, another place in the world, or other names of axes.
     prompts
         The prompt layers of the chosen image.
     preview
@@ -66,6 +66,7 @@ class ViewerLayers:
     prompts_changed = Signal()
     pixels_changed = Signal()
     transform_changed = Signal()
+    axes_changed = Signal()
     candidate_clicked = Signal(float, float)
 
     def __init__(
@@ -90,9 +91,9 @@ class ViewerLayers:
         """Image layers of the viewer, bottom to top."""
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
-    def targets(self, image: Image, channel: int | None) -> list[Labels]:
+    def targets(self, image: Image) -> list[Labels]:
         """Labels layers that can take objects of an image."""
-        axes = plane_axes(image, channel)
+        axes = plane_axes(image)
         return [
             layer
             for layer in self._viewer.layers
@@ -164,16 +165,21 @@ class ViewerLayers:
         """Listen to the chosen image layer."""
         if self._watched is not None:
             self._watched.events.data.disconnect(self._on_pixels)
+            self._watched.events.axis_labels.disconnect(self._on_axes)
             for name in _TRANSFORMS:
                 getattr(self._watched.events, name).disconnect(self._on_transform)
         self._watched = image
         if image is not None:
             image.events.data.connect(self._on_pixels)
+            image.events.axis_labels.connect(self._on_axes)
             for name in _TRANSFORMS:
                 getattr(image.events, name).connect(self._on_transform)
 
     def _on_pixels(self, _event: Any = None) -> None:
         self.pixels_changed.emit()
+
+    def _on_axes(self, _event: Any = None) -> None:
+        self.axes_changed.emit()
 
     def _on_transform(self, _event: Any = None) -> None:
         """Keep the preview on the image; prompts stay where they are in the world."""
@@ -280,9 +286,9 @@ class ViewerLayers:
             y, x = (float(v) for v in layer.world_to_data(event.position)[-2:])
             self.candidate_clicked.emit(y, x)
 
-    def add_objects(self, image: Image, channel: int | None) -> Labels:
+    def add_objects(self, image: Image) -> Labels:
         """Add a Labels layer for the objects of an image."""
-        layer = label_layer.new_objects_layer(image, plane_axes(image, channel))
+        layer = label_layer.new_objects_layer(image, plane_axes(image))
         self._insert(layer)
         return layer
 

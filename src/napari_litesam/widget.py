@@ -27,10 +27,10 @@ from superqt import QCollapsible, QElidingLabel
 from litesam.models.registry import list_models
 from litesam.types import PointLabel
 from napari_litesam.controller import Controller
+from napari_litesam.image_section import ImageSection
 from napari_litesam.keyboard_map import KeyboardMap
 from napari_litesam.model_picker import ModelPicker
 from napari_litesam.options import OptionsForm
-from napari_litesam.requests import channel_choices
 from napari_litesam.review_section import ReviewSection
 from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side, wrapped
 from napari_litesam.state import Candidate, PluginState, Tool, Where
@@ -140,7 +140,11 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
     def _build_image(self) -> QFormLayout:
         form = make_form()
         self.image = self._combo("image", "The image layer to segment.")
-        self.channel = self._combo("channel", "The colours or the channel that the model sees.")
+        self.about = ImageSection(self)
+        self.axes, self.channel = self.about.axes, self.about.channel
+        self.level, self.contrast = self.about.level, self.about.contrast
+        for name, tip in self.about.tips.items():
+            self._name(name, getattr(self, name), tip)
         self.model = ModelPicker(self._models, self)
         self._name("model", self.model, "")
         # One line always, so that nothing below it moves; the chooser's tooltip has everything.
@@ -171,7 +175,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.all_planes = QCheckBox("all planes", self)
         self._name("all_planes", self.all_planes, "Embed every plane of the stack.")
         form.addRow("Image", self.image)
-        form.addRow("Channel", self.channel)
+        form.addRow(self.about)
         form.addRow("Model", self.model)
         form.addRow(self.facts)
         weights = side_by_side(self.weights, self.hq)
@@ -296,11 +300,14 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         for combo, setting in (
             (self.image, "image"),
             (self.channel, "channel"),
+            (self.level, "level"),
+            (self.contrast, "contrast"),
             (self.target, "target"),
             (self.where, "where"),
             (self.proposals, "proposals"),
         ):
             combo.activated.connect(lambda _, c=combo, s=setting: self._choose(c, s))
+        self.axes.named.connect(lambda axis, letter: controller.name_axis(axis, letter))
         self.model.chosen.connect(lambda name: controller.models.choose(model=name))
         self.model.opened.connect(lambda: controller.models.look())
         self.device.activated.connect(self._choose_device)
@@ -338,7 +345,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
     def _choose(self, combo: QComboBox, setting: str) -> None:
         changes: dict[str, Any] = {setting: combo.currentData()}
         if setting == "image":
-            changes["channel"] = None
+            changes.update(channel=None, level=0)
         self.state.update(**changes)
 
     def _choose_device(self, _index: int) -> None:
@@ -369,13 +376,15 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         refill(
             self.image, [(layer.name, layer) for layer in images] or [("–", None)], settings.image
         )
-        refill(self.channel, channel_choices(settings.image), settings.channel)
+        self.about.show_settings(settings)
         targets = [("New layer", None), *((t.name, t) for t in self.controller.targets())]
         refill(self.target, targets, settings.target)
 
     def _show_settings(self, changed: frozenset[str]) -> None:
         settings = self.state.settings
-        if changed & {"image", "channel", "target"} and hasattr(self, "controller"):
+        if changed & {"image", "channel", "target", "level", "contrast"} and hasattr(
+            self, "controller"
+        ):
             self._fill_layers()
         if changed & {"model", "proposals"}:
             self._show_model()

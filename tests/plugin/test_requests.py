@@ -39,7 +39,8 @@ def plane(settings: Settings, viewer: ViewerModel) -> PlaneRequest:
         ((5, 20, 30), False, None, "ZYX", (5,)),
         ((3, 20, 30), False, 2, "CYX", ()),
         ((3, 5, 20, 30), False, 1, "CZYX", (5,)),
-        ((2, 5, 20, 30), False, None, "TZYX", (2, 5)),
+        ((6, 5, 20, 30), False, None, "TZYX", (6, 5)),
+        ((2, 5, 20, 30), False, None, "CZYX", (5,)),
         ((5, 20, 30, 3), True, None, "ZYXC", (5,)),
     ],
 )
@@ -56,7 +57,7 @@ def test_axes_as_the_engine_names_them(shape, rgb, channel, axes, planes) -> Non
 def test_sliders_choose_the_plane_whatever_the_scale() -> None:
     viewer = ViewerModel()
     image = viewer.add_image(
-        np.zeros((4, 6, 20, 30)), scale=(1, 2.5, 1, 1), translate=(0, 10, 0, 0)
+        np.zeros((5, 6, 20, 30)), scale=(1, 2.5, 1, 1), translate=(0, 10, 0, 0)
     )
     viewer.dims.set_current_step((0, 1), (3, 4))
     assert plane(Settings(image=image), viewer).index == (3, 4)
@@ -64,12 +65,12 @@ def test_sliders_choose_the_plane_whatever_the_scale() -> None:
 
 def test_slider_of_another_layer_beyond_the_image() -> None:
     viewer = ViewerModel()
-    image = viewer.add_image(np.zeros((4, 20, 30)))
+    image = viewer.add_image(np.zeros((5, 20, 30)))
     viewer.add_image(np.zeros((9, 20, 30)))
     viewer.dims.set_current_step(0, 7)
     request = resolve_plane(Settings(image=image), Scene(viewer.dims))
     assert isinstance(request, NotReady)
-    assert "planes 0 to 3" in request.reason
+    assert "planes 0 to 4" in request.reason
 
 
 def test_image_with_fewer_axes_than_the_viewer() -> None:
@@ -102,7 +103,7 @@ def test_resolving_reads_no_pixels_and_multiscale_uses_level_zero() -> None:
 @pytest.mark.parametrize("change", [{"ndisplay": 3}, {"order": (1, 0, 2)}])
 def test_views_without_a_plane_of_the_last_axes(change) -> None:
     viewer = ViewerModel()
-    image = viewer.add_image(np.zeros((4, 20, 30)))
+    image = viewer.add_image(np.zeros((5, 20, 30)))
     for name, value in change.items():
         setattr(viewer.dims, name, value)
     assert isinstance(resolve_plane(Settings(image=image), Scene(viewer.dims)), NotReady)
@@ -110,7 +111,7 @@ def test_views_without_a_plane_of_the_last_axes(change) -> None:
 
 def test_transposed_view_is_the_same_plane() -> None:
     viewer = ViewerModel()
-    image = viewer.add_image(np.zeros((4, 20, 30)))
+    image = viewer.add_image(np.zeros((5, 20, 30)))
     viewer.dims.order = (0, 2, 1)
     viewer.dims.set_current_step(0, 3)
     assert plane(Settings(image=image), viewer).index == (3,)
@@ -141,7 +142,7 @@ def test_box_is_cut_to_the_image_and_points_outside_are_refused() -> None:
 
 def test_equal_questions_have_equal_keys() -> None:
     viewer = ViewerModel()
-    image = viewer.add_image(np.zeros((4, 20, 30)))
+    image = viewer.add_image(np.zeros((5, 20, 30)))
     prompts = PromptLayers(image)
     scene = Scene(viewer.dims, prompts)
     viewer.dims.set_current_step(0, 2)

@@ -228,7 +228,7 @@ def test_never_overwrites_and_prompts_go_on(reviewed, sizes) -> None:
 
 def test_review_belongs_to_its_plane(predictor, open_panel, sizes) -> None:
     image, labels = sizes
-    hands = open_panel(np.stack([image, np.rot90(image)]))
+    hands = open_panel(np.stack([image, np.rot90(image)]), axis_labels=("z", "y", "x"))
     hands.viewer.dims.set_current_step(0, 0)
     hands.settle()
     hands.press("everything")

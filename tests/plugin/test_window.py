@@ -311,16 +311,16 @@ def test_planes_of_a_stack(predictor, open_panel, cells) -> None:
 
 
 def test_embedding_all_planes(predictor, open_panel, cells) -> None:
-    stack = np.stack([np.roll(cells[0], z, axis=0) for z in range(4)])
+    stack = np.stack([np.roll(cells[0], z, axis=0) for z in range(5)])
     hands = open_panel(stack)
     hands.widget.all_planes.setChecked(True)
     hands.press("embed")
     hands.settle()
-    assert predictor.encoded == 4
-    assert "4 plane(s) embedded" in hands.status
+    assert predictor.encoded == 5
+    assert "5 plane(s) embedded" in hands.status
     hands.click(FIRST)
     hands.settle()
-    assert predictor.encoded == 4
+    assert predictor.encoded == 5
 
 
 def test_rgb_and_one_of_its_colours(predictor, open_panel, cells) -> None:
@@ -538,7 +538,7 @@ def test_point_outside_the_image_is_explained(predictor, open_panel, cells) -> N
 
 
 def test_three_dimensional_view_is_explained(predictor, open_panel, cells) -> None:
-    hands = open_panel(np.stack([cells[0]] * 3))
+    hands = open_panel(np.stack([cells[0]] * 5))
     hands.viewer.dims.ndisplay = 3
     hands.settle()
     assert "2-D" in hands.status

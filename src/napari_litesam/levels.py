@@ -1,0 +1,106 @@
+"""Between the levels of a multiscale image: prompts and objects are in pixels of level 0, whatever
+level is encoded. Pure functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from litesam.types import BoolArray, Box, BoxPrompt, MaskRecord, PointPrompt, Prompts
+
+if TYPE_CHECKING:
+    from napari_litesam.requests import ImageSource
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Sizes of a plane, (H, W): of level 0 and of the level that is encoded."""
+
+    full_yx: tuple[int, int]
+    level_yx: tuple[int, int]
+
+    @property
+    def identity(self) -> bool:
+        """Whether the levels are the same."""
+        return self.full_yx == self.level_yx
+
+    # Pixel centres are whole numbers; edges of boxes are half-open and scale without an offset.
+
+    def prompts(self, prompts: Prompts) -> Prompts:
+        """Return prompts in pixels of the level."""
+        if self.identity:
+            return prompts
+        fy, fx = self._factors
+        height, width = self.level_yx
+        points = tuple(
+            PointPrompt(
+                float(np.clip((p.y + 0.5) * fy - 0.5, 0, height - 1)),
+                float(np.clip((p.x + 0.5) * fx - 0.5, 0, width - 1)),
+                p.label,
+            )
+            for p in prompts.points
+        )
+        return Prompts(points, None if prompts.box is None else self.box(prompts.box))
+
+    def box(self, box: BoxPrompt) -> BoxPrompt:
+        """Return a box in pixels of the level."""
+        fy, fx = self._factors
+        return BoxPrompt(box.y0 * fy, box.x0 * fx, box.y1 * fy, box.x1 * fx)
+
+    def labels(self, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a label image or mask of the level, (h, w), at level 0, (H, W)."""
+        if self.identity:
+            return labels
+        return labels[self._rows(0)][:, self._rows(1)]
+
+    def record(self, record: MaskRecord) -> MaskRecord:
+        """Return an object of the level at level 0; only its bounding box is computed."""
+        if self.identity:
+            return record
+        y0, y1, rows = self._part(0, record.box.y0, record.box.y1)
+        x0, x1, columns = self._part(1, record.box.x0, record.box.x1)
+        crop: BoolArray = record.crop[rows][:, columns]
+        point = record.point
+        if point is not None:
+            fy, fx = self._factors
+            point = ((point[0] + 0.5) / fy - 0.5, (point[1] + 0.5) / fx - 0.5)
+        return replace(record, box=Box(y0, x0, y1, x1), crop=crop, point=point)
+
+    @property
+    def _factors(self) -> tuple[float, float]:
+        (height, width), (h, w) = self.full_yx, self.level_yx
+        return (h / height, w / width)
+
+    def _rows(self, axis: int) -> npt.NDArray[np.intp]:
+        """Pixel of the level under each of level 0, along one axis."""
+        full, level = self.full_yx[axis], self.level_yx[axis]
+        return np.minimum(((np.arange(full) + 0.5) * level / full).astype(np.intp), level - 1)
+
+    def _part(self, axis: int, start: int, stop: int) -> tuple[int, int, npt.NDArray[np.intp]]:
+        """First and one past the last pixel of level 0, and the pixels of the crop under them."""
+        rows = self._rows(axis)
+        first, last = (int(at) for at in np.searchsorted(rows, (start, stop)))
+        return first, last, rows[first:last] - start
+
+
+def scaling_of(source: ImageSource) -> Scaling:
+    """Return the sizes of the levels of a source."""
+    axes = source.axes
+    level = (int(source.data.shape[axes.index("Y")]), int(source.data.shape[axes.index("X")]))
+    return Scaling(source.shape_yx, level)
+
+
+def level_index(source: ImageSource, index: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return the index of a plane in the level that is encoded, which may have fewer slices."""
+    if index is None or not source.reduced:
+        return index
+    stack = [axis for axis, letter in enumerate(source.axes) if letter not in "CYX"]
+    lengths = [int(source.data.shape[axis]) for axis in stack]
+    return tuple(
+        min(at * length // full, length - 1)
+        for at, length, full in zip(index, lengths, source.planes, strict=True)
+    )
