@@ -13,7 +13,7 @@ from psygnal import Signal
 from napari_litesam import candidates
 from napari_litesam.candidates import Candidates, Filters, Verdicts
 from napari_litesam.committer import Outcome
-from napari_litesam.image_axes import pixels
+from napari_litesam.image_axes import axes_letters, pixels
 from napari_litesam.requests import NotReady, PlaneRequest
 from napari_litesam.state import ReviewStatus
 
@@ -80,8 +80,10 @@ class Reviewer:
         if not isinstance(review, Review) or settings.image is None:
             return None
         source = review.plane.source
-        same = source.data is pixels(settings.image) and source.channel == settings.channel
-        return review if same else None
+        image = settings.image
+        same = source.layer is pixels(image) and source.axes == axes_letters(image)
+        # Without a choice the channel is that at the slider.
+        return review if same and settings.channel in (None, source.channel) else None
 
     def begin(self, plane: PlaneRequest, found: Candidates, *, answers_boxes: bool) -> Outcome:
         """Put candidates under review."""

@@ -191,17 +191,19 @@ def test_scaled_shifted_and_rotated_layers(predictor, open_panel, cells) -> None
     image, labels = cells
     hands = open_panel(None)
     for number, transform in enumerate(TRANSFORMS):
-        added = hands.viewer.add_image(image, name=str(number), **transform)
+        hands.viewer.add_image(image, name=str(number), **transform)
+        added = hands.viewer.layers[str(number)]
         choose(hands, "image", added)
         hands.press("positive")
-        for layer in hands.viewer.layers:
-            layer.visible = layer is added or not isinstance(layer, Image)
+        if number:
+            hands.viewer.layers[str(number - 1)].visible = False
         hands.viewer.reset_view()
-        hands.qtbot.wait(50)
+        hands.qtbot.wait(100)
         for centre in (FIRST, THIRD):
-            hands.click(centre)
+            hands.click(centre, added)
             hands.settle()
-            np.testing.assert_array_equal(hands.preview, labels == labels[centre])
+            mask = np.asarray(hands.widget.controller.preview.data) > 0
+            np.testing.assert_array_equal(mask, labels == labels[centre], err_msg=str(transform))
             hands.key(Qt.Key.Key_C)
             hands.settle()
         np.testing.assert_array_equal(hands.objects.data > 0, (labels == 1) | (labels == 3))
