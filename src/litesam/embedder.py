@@ -17,6 +17,7 @@ import numpy as np
 
 from litesam.errors import Cancelled, StoreError
 from litesam.frames import Frame
+from litesam.predictors.interrupts import interruptible
 from litesam.store import EmbeddingStore, Entry, MemoryStore, tile_key
 from litesam.types import Embedding, Progress
 
@@ -123,7 +124,7 @@ class Embedder:
         on_progress
             Called before the first tile and after each one.
         cancelled
-            Asked before each tile.
+            Asked before each tile, and in the midst of one before each layer of the network.
 
         Raises
         ------
@@ -147,7 +148,8 @@ class Embedder:
             else:
                 recent = self._recall(key)
                 if recent is None:
-                    self._encode(key, plane, tile)
+                    with interruptible(cancelled):
+                        self._encode(key, plane, tile)
                     encoded += 1
                 else:
                     self._write(key, recent)

@@ -29,6 +29,7 @@ from litesam.predictors.base import (
     plain_batches,
 )
 from litesam.predictors.instances import Choice, Instances, InstanceSettings, choose_instances
+from litesam.predictors.interrupts import make_interruptible
 from litesam.preprocess.letterbox import letterbox_rgb
 from litesam.types import OUTSIDE_LOGIT, Embedding, Masks
 
@@ -83,6 +84,7 @@ class FastSamPredictor:
         identity = f"{encoder_hash or weights_hash} {self.settings!r}"
         self.encoder_hash = hashlib.sha256(identity.encode()).hexdigest()
         fold(network).to(device).requires_grad_(False)
+        make_interruptible(network)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     # --------------------------------------------------------------------------------------- encode

@@ -13,6 +13,7 @@ import torch
 from litesam.frames import Frame, fit_longest_side, fit_squash
 from litesam.models.folding import fold
 from litesam.predictors.base import RgbArray, check_rgb
+from litesam.predictors.interrupts import make_interruptible
 from litesam.preprocess.resize import resize_rgb
 from litesam.types import Embedding
 
@@ -61,6 +62,7 @@ class NetworkPredictor(Generic[NetworkT]):
         self.weights_hash = weights_hash
         self.encoder_hash = weights_hash if encoder_hash is None else encoder_hash
         fold(network).to(device).requires_grad_(False)
+        make_interruptible(network)
         self._network = network
         with torch.inference_mode():
             self._positions = self._network.prompt_encoder.dense_positions()  # (1, C, h, w)
