@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
-from engine.threshold_predictor import CONFIG, NORMALIZE, TILING, ThresholdPredictor
+from engine.threshold_predictor import CONFIG, INPUT_PX, NORMALIZE, TILING, ThresholdPredictor
+from litesam.frames import Frame
+from litesam.types import Embedding
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
+
+
+class ExactPredictor(ThresholdPredictor):
+    """Shows every region of up to 128 px without resampling, so blocks of any size are exact."""
+
+    def encode(self, rgb: npt.NDArray[np.uint8], origin_yx: tuple[int, int] = (0, 0)) -> Embedding:
+        self.encoded += 1
+        height, width = rgb.shape[:2]
+        frame = Frame(origin_yx, (height, width), (height, width), (INPUT_PX, INPUT_PX))
+        grey = np.zeros((1, INPUT_PX, INPUT_PX), dtype=np.float32)
+        grey[0, :height, :width] = rgb.mean(axis=-1)
+        return Embedding({"image": grey}, frame, self.spec.name, self.weights_hash)
+
 
 #: Keyword arguments of `label_volume` for the test predictor.
 OPTIONS: dict[str, Any] = {
@@ -41,7 +57,7 @@ def small_volume() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
 
 def read_labels(path: Path) -> npt.NDArray[Any]:
     """Level 0 of a result."""
-    return np.asarray(zarr.open_array(Path(path) / "0", mode="r")[...])
+    return np.asarray(zarr.open_array(path / "0", mode="r")[...])
 
 
 def files_of(path: Path) -> dict[str, bytes]:
@@ -53,6 +69,6 @@ def files_of(path: Path) -> dict[str, bytes]:
     }
 
 
-def predictor() -> ThresholdPredictor:
+def predictor() -> ExactPredictor:
     """The test predictor."""
-    return ThresholdPredictor()
+    return ExactPredictor()

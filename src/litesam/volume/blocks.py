@@ -54,9 +54,9 @@ def _spans(length: int, block: int, halo: int) -> list[tuple[int, int, int, int]
     spans = []
     for start in range(0, length, block):
         stop = min(start + block, length)
-        narrowest = min(_NARROWEST_PX, block)
-        first = min(start - halo, stop - narrowest) if start else 0
-        spans.append((max(first, 0), start, stop, min(stop + halo, length)))
+        first = min(start - halo, stop - min(_NARROWEST_PX, block))
+        first = max(first, start - block + halo, 0) if start else 0  # only neighbours overlap
+        spans.append((first, start, stop, min(stop + halo, length)))
     return spans
 
 

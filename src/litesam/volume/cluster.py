@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import time
 from contextlib import contextmanager
 from itertools import islice
@@ -70,7 +72,7 @@ class DaskExecutor:
             if isinstance(self._cluster, int):
                 workers = checked_workers(self._cluster)
                 own = [
-                    LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+                    LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
                 ]
             try:
                 client = self._connect(own, Client)
@@ -110,10 +112,11 @@ class _Dask:
     def run(
         self, stage: str, numbers: Iterable[int], check_cancelled: Callable[[], None]
     ) -> Iterator[Done]:
-        from distributed import KilledWorker, wait
+        from distributed import KilledWorker
 
         waiting = iter(numbers)
         running: set[Any] = set()
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         looked, threads = 0.0, 1
         try:
             while True:
@@ -122,17 +125,14 @@ class _Dask:
                     threads = max(1, sum(self._client.nthreads().values()))
                     looked = time.monotonic()
                 for number in islice(waiting, max(0, BLOCKS_AHEAD * threads - len(running))):
-                    running.add(
-                        self._client.submit(run_block, self._folder, stage, number, pure=False)
-                    )
+                    future = self._client.submit(run_block, self._folder, stage, number, pure=False)
+                    running.add(future)
+                    future.add_done_callback(done.put)
                 if not running:
                     return
-                try:
-                    done = wait(running, PATIENCE_S, "FIRST_COMPLETED").done
-                except TimeoutError:
-                    continue
-                running -= done
-                for future in done:
+                with contextlib.suppress(queue.Empty):
+                    future = done.get(timeout=PATIENCE_S)
+                    running.remove(future)
                     yield future.result()
         except KilledWorker as error:
             raise JobError(

@@ -165,14 +165,17 @@ class VolumeSource:
             return extract_plane(
                 self.image.array, self._letters, index or None, self.config.channel, region=region
             )
+        except ReadError as error:
+            reason: BaseException = error.__cause__ or error
         except LiteSamError:
             raise
         except Exception as error:  # codecs raise all kinds on a damaged chunk
-            raise ReadError(
-                f"Rows {region[0].start}–{region[0].stop}, columns {region[1].start}–"
-                f"{region[1].stop} of {self.name(plane)} cannot be read "
-                f"({type(error).__name__}: {error})."
-            ) from error
+            reason = error
+        rows, columns = (f"{part.start}–{part.stop}" for part in region)
+        raise ReadError(
+            f"Rows {rows}, columns {columns} of {self.name(plane)} cannot be read "
+            f"({type(reason).__name__}: {reason})."
+        ) from reason
 
     # ------------------------------------------------------------------------------------- contrast
 

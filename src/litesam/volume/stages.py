@@ -6,6 +6,8 @@ done again at any time, by anyone, with the same result.
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -194,6 +196,7 @@ def label_block(job: Job, number: int) -> Outcome:
         "read_s": round(reading, 4),
         "model_s": round(done - start - reading, 4),
         "write_s": round(time.perf_counter() - done, 4),
+        "worker": f"{socket.gethostname()}:{os.getpid()}",
     }
 
 
