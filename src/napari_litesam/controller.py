@@ -83,6 +83,9 @@ class Controller(Intents):
         self._planes.lane.close()
         self.words.close()
         self._contrast.close()
+        self.ahead.close()
+        self.hover.close()
+        self._preferences.close()
         for signal, slot in self._connections():
             signal.disconnect(slot)
         self._layers.close(tidy=tidy)
@@ -114,6 +117,7 @@ class Controller(Intents):
         yield self._layers.candidate_clicked, self.review.click
         yield self.review.changed, self._schedule
         yield self._layers.pixels_changed, self._on_pixels
+        yield self.ahead.failed, self._reporter.tell
         yield self._layers.axes_changed, self._on_axes
         yield self._layers.transform_changed, self._schedule
         yield self.state.settings_changed, self._on_settings

@@ -14,14 +14,17 @@ from qtpy.QtCore import QTimer
 
 from litesam.errors import LiteSamError
 from litesam.types import PointLabel
+from napari_litesam.ahead import Ahead
 from napari_litesam.committer import Committer, Outcome
 from napari_litesam.contrast_watch import ContrastWatch
 from napari_litesam.current_object import CurrentObject
 from napari_litesam.history import Choice, History
+from napari_litesam.hover import Hover
 from napari_litesam.image_axes import axes_letters, name_axis
 from napari_litesam.keyboard_map import KEYS
 from napari_litesam.model_switch import ModelSwitch
 from napari_litesam.plane_jobs import PlaneJobs
+from napari_litesam.preferences import Preferences
 from napari_litesam.prompt_layers import PromptLayers, PromptSnapshot
 from napari_litesam.reasons import candidate_reason, commit_reason
 from napari_litesam.reports import Reporter
@@ -56,6 +59,10 @@ class Intents:
         Looks for objects by words.
     review
         Candidates of everything mode.
+    ahead
+        Embeds in the background, and tells what is embedded.
+    hover
+        The preview under the pointer.
     state
         Settings and status of this viewer.
     """
@@ -86,6 +93,12 @@ class Intents:
         self.review = Reviewer(state, self._layers, self._history, self._committer)
         self._note = ""
         self._contrast = ContrastWatch(state)
+        self.ahead = Ahead(state, self._pool, self._scene)
+        self.hover = Hover(
+            self.viewer, state, self._pool, self._layers, self._scene, lambda: self._current.asked
+        )
+        self._preferences = Preferences(state)
+        self._remember()
         self._closed = False
         # All reactions meet here: many events of one user action make one request, and layers are
         # never changed while napari still tells others about the event.
@@ -124,6 +137,14 @@ class Intents:
 
     # -------------------------------------------------------------------------------------- intents
 
+    def _remember(self) -> None:
+        """Take up what was chosen last; another model answers as soon as it is loaded."""
+        kept = self._preferences.read()
+        model = {name: kept.pop(name) for name in ("model", "device") if name in kept}
+        self.state.update(**kept)
+        if model.get("model", self.state.settings.model) in {s.name for s in self.models.specs}:
+            self.models.choose(**model)
+
     def name_axis(self, axis: int, letter: str) -> None:
         """Say what an axis of the image means."""
         image = self.state.settings.image
@@ -132,7 +153,8 @@ class Intents:
 
     def embed(self) -> None:
         """Embed the plane shown, or all planes, in the worker."""
-        self._planes.embed(self._scene())
+        self.ahead.look()
+        self._planes.embed(self._scene(), self.ahead.focus)
 
     def everything(self) -> None:
         """Find all objects of the plane shown, in the worker.

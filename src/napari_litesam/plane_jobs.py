@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from litesam.types import LabelArray
-from napari_litesam import segmenters
+from napari_litesam import embedding, segmenters
 from napari_litesam.candidates import Candidates
 from napari_litesam.jobs import Job, Lane
 from napari_litesam.requests import NotReady, PlaneRequest, resolve_everything, resolve_plane
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from litesam.errors import LiteSamError
+    from napari_litesam.embedding import Focus
     from napari_litesam.reports import Reporter
     from napari_litesam.requests import EverythingRequest, Scene
     from napari_litesam.segmenters import SegmenterPool
@@ -79,8 +80,8 @@ class PlaneJobs:
         self._reporter = reporter
         self.lane = Lane("plane")
 
-    def embed(self, scene: Scene) -> None:
-        """Embed the plane shown, or all planes."""
+    def embed(self, scene: Scene, focus: Focus) -> None:
+        """Embed the plane shown, or all planes, in the order in which the user looks at them."""
         settings = self._state.settings
         plane = resolve_plane(settings, scene)
         if isinstance(plane, NotReady):
@@ -88,7 +89,7 @@ class PlaneJobs:
             return
         self._start(
             "Embedding",
-            partial(segmenters.embed, self._pool, plane, settings.all_planes),
+            partial(embedding.embed, self._pool, plane, settings.all_planes, focus),
             self.embedded.emit,
         )
 

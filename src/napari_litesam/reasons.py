@@ -61,7 +61,7 @@ def disabled_reasons(settings: Settings, situation: Situation) -> dict[str, str]
         for name in ("embed", "everything", "positive", "negative", "box", "words", "find"):
             reasons[name] = plane.reason
     elif situation.computing:
-        for name in ("embed", "everything"):
+        for name in ("embed", "everything", "clear_cache"):
             reasons[name] = "A computation is running; wait or cancel it."
     if not (situation.computing or situation.decoding):
         reasons["cancel"] = "Nothing is running."

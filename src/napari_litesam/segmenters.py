@@ -8,7 +8,6 @@ engine on first use, in the worker.
 from __future__ import annotations
 
 import copy
-import itertools
 import threading
 from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
@@ -16,23 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from litesam.errors import Cancelled, ConfigError, WeightsError
+from litesam.errors import Cancelled, ConfigError, PromptError, WeightsError
 from litesam.types import BoolArray, MaskRecord, Progress
 from napari_litesam.candidates import Filters, Verdicts, collect, kept, to_labels
+from napari_litesam.embedding import Precedence, Record
+from napari_litesam.jobs import JobContext
 from napari_litesam.levels import Scaling, level_index, scaling_of
 
 if TYPE_CHECKING:
     from litesam.merge import TextScorer
     from litesam.predictors import Predictor
     from litesam.segmenter import Segmenter, SegmentResult
-    from litesam.store import MemoryStore
+    from litesam.store import MemoryStore, ZarrStore
     from litesam.types import BoxPrompt, EverythingConfig, LabelArray
     from napari_litesam.candidates import Candidates
-    from napari_litesam.jobs import JobContext
     from napari_litesam.requests import (
         EverythingRequest,
         ImageSource,
-        PlaneRequest,
         SegmentRequest,
     )
 
@@ -104,11 +103,18 @@ class SegmenterPool:
     ----------
     scorer
         Compares pictures with words; None until `load_scorer` has loaded it.
+    precedence
+        Lets clicks go before what is embedded in the background.
+    record
+        What was embedded.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._store: MemoryStore | None = None
+        self._store: MemoryStore | ZarrStore | None = None
+        self._on_disk = False
+        self.precedence = Precedence()
+        self.record = Record()
         self._gates: dict[ModelKey, threading.Lock] = {}
         self._predictors: OrderedDict[ModelKey, Predictor] = OrderedDict()
         self._segmenters: OrderedDict[tuple[Any, ...], tuple[tuple[Any, Any], Segmenter]] = (
@@ -152,7 +158,43 @@ class SegmenterPool:
                 self._segmenters[source.key] = ((source.data, source.layer), segmenter)
                 while len(self._segmenters) > _KEPT_SEGMENTERS:
                     self._segmenters.popitem(last=False)
+                self.record.open(source, len(segmenter.tiles))
             return self._segmenters[source.key][1]
+
+    def device(self, key: ModelKey) -> str:
+        """Return the torch device that a model runs on; "" while it is not loaded."""
+        with self._lock:
+            predictor = self._predictors.get(key)
+        return "" if predictor is None else str(predictor.device)
+
+    def use_disk(self, on: bool) -> None:
+        """Keep embeddings in the user's cache folder, or in memory. What the other place has
+        stays there.
+        """
+        with self._lock:
+            if on != self._on_disk:
+                self._on_disk = on
+                self._store = None
+                self._segmenters.clear()
+                self.record.clear()
+
+    def store(self) -> MemoryStore | ZarrStore:
+        """Return where embeddings are kept.
+
+        Raises
+        ------
+        StoreError
+            If the cache folder cannot be used.
+        """
+        with self._lock:
+            return self._shared_store()
+
+    def clear(self) -> None:
+        """Remove all embeddings that are kept."""
+        with self._lock:
+            self._shared_store().clear()
+            self._segmenters.clear()  # they have some of them at hand
+            self.record.clear()
 
     def load(self, key: ModelKey, context: JobContext) -> Predictor:
         """Return a loaded model. While one loads, others go on answering.
@@ -200,16 +242,63 @@ class SegmenterPool:
                 if any(array is data for array in arrays):
                     del self._segmenters[key]
 
-    def _shared_store(self) -> MemoryStore:
+    def _shared_store(self) -> MemoryStore | ZarrStore:
         if self._store is None:
-            from litesam.store import MemoryStore
+            from litesam.store import (
+                DEFAULT_CACHE_BYTES,
+                MemoryStore,
+                ZarrStore,
+                default_cache_dir,
+            )
 
-            self._store = MemoryStore()
+            self._store = (
+                ZarrStore(default_cache_dir(), DEFAULT_CACHE_BYTES)
+                if self._on_disk
+                else MemoryStore()
+            )
         return self._store
 
 
+@dataclass(frozen=True, slots=True)
+class CacheSize:
+    """What a store of embeddings holds; ``folder`` is "" in memory."""
+
+    entries: int
+    size_bytes: int
+    folder: str
+
+
+def cache_size(pool: SegmenterPool, _context: JobContext) -> CacheSize:
+    """Measure the store of embeddings."""
+    store = pool.store()
+    return CacheSize(len(store), store.nbytes, str(getattr(store, "path", "")))
+
+
+def clear_cache(pool: SegmenterPool, context: JobContext) -> CacheSize:
+    """Remove all embeddings; return what is left."""
+    pool.clear()
+    return cache_size(pool, context)
+
+
 def segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -> Reply:
-    """Return the object of the prompts or the words; embeds what is missing for it."""
+    """Return the object of the prompts or the words; embeds what is missing for it, and goes
+    before what is embedded in the background.
+    """
+    with pool.precedence.urgent():
+        return _segment(pool, request, context)
+
+
+def peek(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -> Reply | None:
+    """Return what a click would give, for a preview; None if the prompts cannot be answered."""
+    pool.precedence.give_way(context.cancelled)
+    try:
+        reply = _segment(pool, request, JobContext(lambda _progress: None, context.cancelled))
+    except PromptError:
+        return None
+    return reply if reply.mask.any() else None
+
+
+def _segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -> Reply:
     source = request.plane.source
     segmenter, scaling = pool.get(source, context), scaling_of(source)
     index = level_index(source, request.plane.index)
@@ -219,7 +308,9 @@ def segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -
             context.on_progress(Progress(0, 0, "Embedding around the prompts"))
         if context.cancelled():
             raise Cancelled("Cancelled before the prompts were decoded.")
-        return reply_of(segmenter.segment(prompts, index), scaling)
+        result = segmenter.segment(prompts, index)
+        pool.record.add(source, request.plane.index, result.tile.index)
+        return reply_of(result, scaling)
     if request.words is None or pool.scorer is None:
         raise ConfigError("There is nothing to look for; give points, a box or words.")
     context.on_progress(Progress(0, 0, "Comparing all objects with the words"))
@@ -265,22 +356,6 @@ def load_scorer(
     return pool.scorer is not None
 
 
-def embed(pool: SegmenterPool, request: PlaneRequest, all_planes: bool, context: JobContext) -> int:
-    """Embed one plane, or all of a stack; return the number of planes."""
-    segmenter = pool.get(request.source, context)
-    if not (all_planes and request.source.planes):
-        segmenter.embed(request.index, on_progress=context.on_progress, cancelled=context.cancelled)
-        return 1
-    planes = list(itertools.product(*map(range, request.source.planes)))
-    for done, index in enumerate(planes):
-        if context.cancelled():
-            raise Cancelled(f"Cancelled after {done} of {len(planes)} planes; those are kept.")
-        context.on_progress(Progress(done, len(planes), f"Embedding plane {index}"))
-        segmenter.embed(index or None, cancelled=context.cancelled)
-    context.on_progress(Progress(len(planes), len(planes), "Embedded"))
-    return len(planes)
-
-
 def candidates(pool: SegmenterPool, request: EverythingRequest, context: JobContext) -> Candidates:
     """Return what is in a plane for a review: also masks somewhat below the thresholds, and the
     better of two only where they are nearly the same; filters do the rest.
@@ -304,6 +379,8 @@ def candidates(pool: SegmenterPool, request: EverythingRequest, context: JobCont
         on_progress=context.on_progress,
         cancelled=context.cancelled,
     )
+    for tile in segmenter.tiles:
+        pool.record.add(source, request.plane.index, tile.index)
     context.on_progress(Progress(0, 0, "Comparing candidates"))
     return collect(
         [

@@ -108,6 +108,12 @@ class Settings:
         What to look for in a plane without points and boxes; None: nothing.
     target
         Labels layer that receives objects; None: a new one at the first commit.
+    ahead
+        Embed in the background what the user looks at, then the rest of the image.
+    hover
+        Show what a click would give under the pointer.
+    disk
+        Keep embeddings in the user's cache folder and not in memory.
     all_planes
         *Embed* works on all planes of a stack and not only on the current one.
     at_once
@@ -130,6 +136,9 @@ class Settings:
     tool: Tool = Tool.POINT
     words: Words | None = None
     target: Labels | None = None
+    ahead: bool = False
+    hover: bool = False
+    disk: bool = False
     all_planes: bool = False
     at_once: bool = False
     where: Where = Where.PLANE

@@ -27,6 +27,8 @@ from superqt import QCollapsible, QElidingLabel
 from litesam.models.registry import list_models
 from litesam.types import PointLabel
 from napari_litesam.controller import Controller
+from napari_litesam.embedding_section import EmbeddingSection
+from napari_litesam.foot import Foot
 from napari_litesam.image_section import ImageSection
 from napari_litesam.keyboard_map import KeyboardMap
 from napari_litesam.model_picker import ModelPicker
@@ -102,7 +104,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.destroyed.connect(lambda: controller.close())
         self._fill_layers()
         self._show_candidate(None)
-        self._show_settings(frozenset({"model", "sign", "tool"}))
+        self._show_settings(frozenset({"model", "sign", "tool", "device"}))
 
     # ------------------------------------------------------------------------------------- building
 
@@ -135,6 +137,8 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         outer.setSpacing(4)
         outer.addWidget(scroll, 1)
         outer.addWidget(self.status_line)
+        self.foot = Foot(self)
+        outer.addWidget(self.foot)
         self.setMinimumWidth(240)
 
     def _build_image(self) -> QFormLayout:
@@ -166,14 +170,10 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.weights = self._button(
             "weights", "Standard", "A weights file of your own for this model; again to go back."
         )
-        self.embed = self._button(
-            "embed",
-            "Embed",
-            "Compute the image's embedding now, so that the first click is quick.\n"
-            "Not needed: the first click does it as well.",
-        )
-        self.all_planes = QCheckBox("all planes", self)
-        self._name("all_planes", self.all_planes, "Embed every plane of the stack.")
+        self.embedding = EmbeddingSection(self)
+        self.embed, self.all_planes = self.embedding.embed, self.embedding.all_planes
+        for name, tip in self.embedding.tips.items():
+            self._name(name, getattr(self.embedding, name), tip)
         form.addRow("Image", self.image)
         form.addRow(self.about)
         form.addRow("Model", self.model)
@@ -183,7 +183,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         form.addRow("Weights", weights)
         form.addRow(self.offer)
         form.addRow("Device", self.device)
-        form.addRow(side_by_side(self.embed, self.all_planes))
+        form.addRow(self.embedding)
         return form
 
     def _build_prompts(self) -> QVBoxLayout:
@@ -199,6 +199,14 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         )
         for button in (self.positive, self.negative, self.box):
             button.setCheckable(True)
+        self.hover = QCheckBox("preview under the pointer", self)
+        self._name(
+            "hover",
+            self.hover,
+            "Show under the pointer, before any click, what a click there would give. Nothing is "
+            "prompted or written by it.",
+        )
+        self.hover.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.search = WordsRow(self)
         self._name(
             "words", self.search.words, "What to look for in the plane shown. (Enter: find it)"
@@ -229,6 +237,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         )
         rows = QVBoxLayout()
         rows.addLayout(side_by_side(self.positive, self.negative, self.box))
+        rows.addWidget(self.hover)
         rows.addWidget(self.search)
         rows.addLayout(side_by_side(self.undo, self.redo, self.clear))
         form = make_form()
@@ -317,9 +326,10 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.offer.cancelled.connect(lambda: controller.models.cancel())
         self.offer.dismissed.connect(lambda: controller.models.dismiss())
         self.weights.clicked.connect(self._choose_weights)
-        self.all_planes.toggled.connect(lambda on: self.state.update(all_planes=on))
+        self.embedding.follow(self.state, controller)
+        controller.ahead.changed.connect(self.foot.show_overview)
+        self.hover.toggled.connect(lambda on: self.state.update(hover=on))
         self.options.changed.connect(lambda config: self.state.update(everything=config))
-        self.embed.clicked.connect(lambda: controller.embed())
         self.cancel.clicked.connect(lambda: controller.cancel())
         self.positive.clicked.connect(lambda: controller.choose_sign(PointLabel.FOREGROUND))
         self.negative.clicked.connect(lambda: controller.choose_sign(PointLabel.BACKGROUND))
@@ -386,6 +396,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             self, "controller"
         ):
             self._fill_layers()
+        self.embedding.show_settings(settings)
+        self.at_once.setChecked(settings.at_once)
+        self.hover.setChecked(settings.hover)
         if changed & {"model", "proposals"}:
             self._show_model()
         if "device" in changed:

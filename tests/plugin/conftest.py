@@ -190,6 +190,16 @@ class Hands:
         return self.widget.controller.prompts.points
 
 
+@pytest.fixture(autouse=True)
+def _own_preferences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test chooses is not what the next one starts with.
+
+    napari's fixture ``plugin_settings`` does the same, but leaves no plugin installed.
+    """
+    monkeypatch.setattr("napari.settings._PLUGIN_SETTINGS", {}, raising=False)
+    monkeypatch.setattr("napari.settings._CFG_PATH", tmp_path / "settings.yaml", raising=False)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user who has downloaded nothing yet."""

@@ -1,0 +1,80 @@
+"""What the user chose last, kept by napari between starts (Preferences ▸ Lite-SAM).
+
+napari keeps settings that a plugin declares in its manifest, from 0.9 on; with an older napari
+every start begins with the defaults.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from litesam.models.registry import list_models
+from litesam.objects import COMMIT_POLICIES
+from napari_litesam.state import Contrast, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_litesam.state import PluginState
+
+PLUGIN = "napari-litesam"
+#: Settings that are kept: those of the same names in the manifest.
+KEPT = ("model", "device", "contrast", "policy", "at_once", "ahead", "hover", "disk")
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_VALID: dict[str, Callable[[Any], bool]] = {
+    "model": lambda value: value in {spec.name for spec in list_models()},
+    "device": lambda value: value in _DEVICES,
+    "policy": lambda value: value in COMMIT_POLICIES,
+}
+
+
+class Preferences:
+    """Reads the settings of a panel from napari and writes them back when they change.
+
+    Parameters
+    ----------
+    state
+        The settings of the panel.
+    """
+
+    def __init__(self, state: PluginState) -> None:
+        self._state = state
+        self._kept = _napari_settings()
+        state.settings_changed.connect(self._on_settings)
+
+    def close(self) -> None:
+        """Write no more."""
+        self._state.settings_changed.disconnect(self._on_settings)
+
+    def read(self) -> dict[str, Any]:
+        """Return settings by name as they were kept; what is no longer valid is left out."""
+        values: dict[str, Any] = {}
+        for name in KEPT if self._kept is not None else ():
+            value = getattr(self._kept, name, None)
+            if name == "contrast":
+                value = next((one for one in Contrast if one.value == value), None)
+            known = name in Settings.__dataclass_fields__
+            if known and value is not None and _VALID.get(name, lambda _: True)(value):
+                values[name] = value
+        return values
+
+    def _on_settings(self, changed: frozenset[str]) -> None:
+        if self._kept is None:
+            return
+        for name in changed.intersection(KEPT):
+            value = getattr(self._state.settings, name)
+            setattr(self._kept, name, value.value if isinstance(value, Enum) else value)
+
+
+def _napari_settings() -> Any:
+    """Return the part of napari's settings that is the panel's; None if napari keeps none."""
+    try:
+        from napari.settings import get_plugin_settings
+    except ImportError:
+        return None
+    try:
+        return get_plugin_settings(PLUGIN).panel
+    except (KeyError, AttributeError):
+        # The plugin was switched off when napari read its settings, or runs without its manifest.
+        return None

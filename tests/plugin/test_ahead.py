@@ -1,0 +1,216 @@
+"""Embedding follows the user; clicks go first; the foot of the panel tells what is there."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from engine.threshold_predictor import CENTRES
+from litesam.types import BoxPrompt, Tile
+from litesam.types.regions import Box
+from napari_litesam.ahead import Overview
+from napari_litesam.embedding import Focus, Precedence
+from napari_litesam.foot import size_text
+from napari_litesam.levels import Scaling
+from napari_litesam.segmenters import CacheSize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FIRST, SECOND, _ = CENTRES
+
+
+@pytest.fixture
+def stack(cells) -> np.ndarray:
+    """40 planes that differ; the corner pixel tells their number."""
+    planes = np.stack([np.roll(cells[0], z, axis=1) for z in range(40)])
+    planes[:, 0, 0] = np.arange(40) * 4
+    return planes
+
+
+@pytest.fixture
+def order(predictor, monkeypatch) -> list[int]:
+    """Numbers of the planes in the order in which they are encoded."""
+    seen: list[int] = []
+    encode = predictor.encode
+
+    def noted(rgb: Any, origin_yx: tuple[int, int] = (0, 0)) -> Any:
+        embedding = encode(rgb, origin_yx)
+        seen.append(round(float(rgb[0, 0, 0]) / 4))
+        return embedding
+
+    monkeypatch.setattr(predictor, "encode", noted)
+    return seen
+
+
+def open_stack(open_panel: Any, stack: np.ndarray) -> Any:
+    """A window whose plane values reach the model unchanged."""
+    hands = open_panel(stack, contrast_limits=(0, 255))
+    chooser = hands.widget.contrast
+    chooser.setCurrentIndex(2)
+    chooser.activated.emit(2)
+    hands.settle()
+    return hands
+
+
+def test_planes_near_the_one_shown_come_first(predictor, open_panel, stack, order) -> None:
+    hands = open_stack(open_panel, stack)
+    hands.viewer.dims.set_current_step(0, 12)
+    hands.settle()
+    hands.widget.all_planes.setChecked(True)
+    predictor.gate.clear()
+    hands.press("embed")
+    hands.until(predictor.waiting.is_set)
+    # The user goes elsewhere meanwhile.
+    hands.viewer.dims.set_current_step(0, 30)
+    hands.until(lambda: hands.widget.controller.ahead.focus._at[0] == (30,))
+    predictor.gate.set()
+    hands.settle()
+    assert order[0] == 12
+    assert set(order[1:4]) == {29, 30, 31}
+    assert order[1] == 30
+    assert sorted(order) == list(range(40))
+
+
+def test_a_click_goes_before_the_planes_that_are_being_embedded(
+    predictor, open_panel, stack, order, monkeypatch
+) -> None:
+    decoded_after: list[int] = []
+    decode = predictor.decode
+
+    def noted(*args: Any, **options: Any) -> Any:
+        decoded_after.append(len(order))
+        return decode(*args, **options)
+
+    monkeypatch.setattr(predictor, "decode", noted)
+    hands = open_stack(open_panel, stack)
+    hands.viewer.dims.set_current_step(0, 3)
+    hands.settle()
+    hands.widget.all_planes.setChecked(True)
+    predictor.gate.clear()
+    hands.press("embed")
+    hands.until(predictor.waiting.is_set)
+    # The window still follows 3 when the user clicks on plane 25.
+    hands.widget.controller.ahead._timer.stop()
+    hands.viewer.dims.set_current_step(0, 25)
+    hands.qtbot.wait(30)
+    hands.click((FIRST[0], FIRST[1] + 25))
+    hands.until(lambda: hands.widget.controller._pool.precedence._urgent == 1)
+    predictor.gate.set()
+    hands.settle()
+    assert hands.preview.any()
+    assert order[:2] == [3, 25]
+    assert decoded_after == [2], "all others were still to come"
+    assert len(order) == 40
+
+
+def test_cancel_is_effective_at_once(predictor, open_panel, stack, order) -> None:
+    hands = open_stack(open_panel, stack)
+    hands.widget.all_planes.setChecked(True)
+    predictor.gate.clear()
+    hands.press("embed")
+    hands.until(predictor.waiting.is_set)
+    began = time.perf_counter()
+    hands.press("cancel")
+    assert hands.widget.embed.isEnabled()
+    predictor.gate.set()
+    hands.settle()
+    assert time.perf_counter() - began < 1.0
+    assert len(order) <= 1
+
+
+def test_ahead_embeds_what_is_shown_without_a_button(predictor, open_panel, stack, order) -> None:
+    hands = open_stack(open_panel, stack)
+    hands.viewer.dims.set_current_step(0, 20)
+    hands.settle()
+    hands.widget.embedding.ahead.click()
+    hands.until(lambda: len(order) == 40)
+    assert order[0] == 20
+    assert set(order[1:3]) == {19, 21}
+    hands.until(lambda: "40/40 slices" in hands.widget.foot.text())
+    hands.click((FIRST[0], FIRST[1] + 20))
+    hands.settle()
+    assert hands.preview.any()
+    assert len(order) == 40, "the click found it embedded"
+    hands.widget.embedding.ahead.click()
+    assert not hands.widget.state.settings.ahead
+
+
+def test_tiles_in_sight_come_first() -> None:
+    focus, same = Focus(), Scaling((300, 300), (300, 300))
+    boxes = [Box(y, x, y + 100, x + 100) for y in (0, 100, 200) for x in (0, 100, 200)]
+    tiles = [Tile(number, box, box) for number, box in enumerate(boxes)]
+    assert focus.next_tile(tiles, same).index == 0
+    focus.look(None, BoxPrompt(110, 210, 190, 290))
+    order = []
+    while tiles:
+        tile = focus.next_tile(tiles, same)
+        tiles.remove(tile)
+        order.append(tile.index)
+    assert order[0] == 5
+    assert set(order[1:4]) == {2, 4, 8}
+    # In a pyramid the field is scaled to the level.
+    focus.look(None, BoxPrompt(0, 400, 200, 600))
+    tiles = [Tile(number, box, box) for number, box in enumerate(boxes)]
+    assert focus.next_tile(tiles, Scaling((600, 600), (300, 300))).index == 2
+
+
+def test_background_waits_for_what_is_urgent_but_not_for_ever() -> None:
+    precedence = Precedence()
+    precedence.give_way(lambda: False)
+    with precedence.urgent():
+        began = time.perf_counter()
+        precedence.give_way(lambda: time.perf_counter() - began > 0.1)
+        assert 0.1 < time.perf_counter() - began < 1.0
+
+
+# ----------------------------------------------------------------------------------------- the foot
+
+
+def test_the_foot_tells_what_is_there(predictor, open_panel, cells) -> None:
+    hands = open_panel(cells[0])
+    hands.until(lambda: "not embedded" in hands.widget.foot.text())
+    assert "RAM" in hands.widget.foot.text()
+    hands.click(FIRST)
+    hands.settle()
+    hands.until(lambda: "embedded 1/1 tiles" in hands.widget.foot.text())
+    assert hands.widget.foot.text().startswith("CPU")
+    hands.widget.controller.ahead.measure()
+    hands.until(lambda: "cache 66 kB" in hands.widget.foot.text())
+    tip = hands.widget.foot.toolTip()
+    assert "in memory" in tip
+    assert "Lite-SAM" in tip
+
+
+def test_embeddings_on_disk_survive_and_can_be_cleared(
+    predictor, open_panel, cells, home: Path
+) -> None:
+    hands = open_panel(cells[0])
+    hands.widget.embedding.disk.click()
+    hands.click(FIRST)
+    hands.settle()
+    assert predictor.encoded == 1
+    assert len(list((home / "embeddings").glob("*/zarr.json"))) == 1
+    hands.until(lambda: str(home) in hands.widget.foot.toolTip().replace("\n", ""), timeout=20_000)
+    # Another window finds it.
+    other = open_panel(cells[0])
+    other.widget.state.update(disk=True)
+    other.click(SECOND)
+    other.settle()
+    assert other.preview[SECOND]
+    assert predictor.encoded == 1
+    other.press("embedding.clear_cache")
+    other.until(lambda: other.widget.controller.ahead.idle)
+    assert not list((home / "embeddings").glob("*/zarr.json"))
+    other.click(FIRST)
+    other.settle()
+    assert predictor.encoded == 2
+
+
+def test_sizes_for_people() -> None:
+    texts = [size_text(size) for size in (0, 999, 1500, 340_400_000, 1_234_000_000, 12_300_000_000)]
+    assert texts == ["0 B", "999 B", "1.5 kB", "340 MB", "1.2 GB", "12 GB"]
+    assert Overview("lite_sam", cache=CacheSize(1, 2, "")).planes == 0
