@@ -98,7 +98,6 @@ class Intents:
             self.viewer, state, self._pool, self._layers, self._scene, lambda: self._current.asked
         )
         self._preferences = Preferences(state)
-        self._remember()
         self._closed = False
         # All reactions meet here: many events of one user action make one request, and layers are
         # never changed while napari still tells others about the event.
@@ -137,7 +136,7 @@ class Intents:
 
     # -------------------------------------------------------------------------------------- intents
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
         """Take up what was chosen last; another model answers as soon as it is loaded."""
         kept = self._preferences.read()
         model = {name: kept.pop(name) for name in ("model", "device") if name in kept}

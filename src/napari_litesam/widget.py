@@ -105,6 +105,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._fill_layers()
         self._show_candidate(None)
         self._show_settings(frozenset({"model", "sign", "tool", "device"}))
+        self.controller.remember()
 
     # ------------------------------------------------------------------------------------- building
 

@@ -66,7 +66,7 @@ def test_it_goes_away_with_the_pointer_and_with_the_switch(predictor, open_panel
     hands.tick("hover")
     move(hands, FIRST)
     hands.until(lambda: hands.preview.any())
-    move(hands, (130, 64))
+    move(hands, (-9, 64))  # the screen of the tests ends below
     rest(hands)
     assert not hands.preview.any()
     move(hands, SECOND)
