@@ -24,6 +24,7 @@ from litesam.cli.outputs import (
 )
 from litesam.cli.replay import check_session_options, run_session
 from litesam.cli.terminal import Bars, UsageError, complain, progress_bars, say, say_json
+from litesam.cli.volume import add_volume_options, is_job, run_job
 from litesam.cli.wanted import PlaneLabeller, Wanted, add_wanted_options, load_wanted
 from litesam.errors import Cancelled, ImageError, LiteSamError, WriteError
 from litesam.types import EverythingConfig
@@ -45,6 +46,8 @@ _EXAMPLES = """\
   litesam label plate/*.tif -o results/ --format ome.zarr --json
   litesam label stack.tif -o labels.tif --axes ZYX --limits 100 4000
   litesam label stack.tif -o slice12.tif --index 12
+  litesam label volume.ome.zarr -o labels.ome.zarr --link --workers 4
+  litesam label slide.ome.zarr -o labels.ome.zarr --object-diameter 8um --dry-run
   litesam label cells.tif -o labels.tif --model mobile_sam --proposals auto_ppn
   litesam label cells.tif -o labels.tif --proposals grid --points-per-side 48 --crop-layers 1
   litesam label cells.tif -o labels.tif --boxes detections.csv
@@ -73,11 +76,16 @@ def add_parser(commands: Any) -> None:
         "segment images into label images",
         "Segment images into label images (0 = background, 1 … N = objects). Without --prompts, "
         "--select and --text every object is labelled. Stacks are segmented plane by plane; no "
-        "number is used twice in a stack.",
+        "number is used twice in a stack. With --link the objects of a stack are linked; what does "
+        "not fit in memory is a job of blocks.",
         _EXAMPLES,
     )
     parser.add_argument(
-        "images", nargs="*", type=Path, metavar="IMAGE", help="TIFF, PNG, JPEG, OME-Zarr or .npy"
+        "images",
+        nargs="*",
+        type=Path,
+        metavar="IMAGE",
+        help="TIFF, PNG, JPEG, OME-Zarr or .npy; a folder of planes",
     )
     parser.add_argument(
         "-o",
@@ -103,6 +111,7 @@ def add_parser(commands: Any) -> None:
     add_model_options(parser)
     add_image_options(parser)
     add_config_options(parser, EverythingConfig, "everything mode")
+    add_volume_options(parser)
     add_output_options(parser)
     parser.set_defaults(run=run)
 
@@ -130,6 +139,8 @@ def run(args: argparse.Namespace) -> int:
         check_session_options(args, names)
     elif not args.images:
         raise UsageError("Name an image, or a session with --session.")
+    if is_job(args):
+        return run_job(args)
     jobs = _plan(args)
     if args.session is not None:
         return run_session(args, jobs[0].outputs)

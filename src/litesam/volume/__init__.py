@@ -6,18 +6,34 @@ planes of a volume, and `labeler` is the run.
 """
 
 from litesam.volume.cluster import DaskExecutor
+from litesam.volume.cost import Cost, Probe, estimate_cost, probe_image
 from litesam.volume.executors import Executor, InlineExecutor, ProcessExecutor, ThreadExecutor
-from litesam.volume.labeler import VolumeResult, label_volume, make_plan
+from litesam.volume.labeler import (
+    BLOCK_PX,
+    VolumeResult,
+    duration_text,
+    label_volume,
+    make_plan,
+)
 from litesam.volume.plan import Plan
+from litesam.volume.scale import parse_length, tiling_for
 
 __all__ = [
+    "BLOCK_PX",
+    "Cost",
     "DaskExecutor",
     "Executor",
     "InlineExecutor",
     "Plan",
+    "Probe",
     "ProcessExecutor",
     "ThreadExecutor",
     "VolumeResult",
+    "duration_text",
+    "estimate_cost",
     "label_volume",
     "make_plan",
+    "parse_length",
+    "probe_image",
+    "tiling_for",
 ]

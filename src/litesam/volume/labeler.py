@@ -98,7 +98,7 @@ def make_plan(
     link: LinkConfig | None = LinkConfig(),  # noqa: B008  (frozen)
     time_axis: str = "volumes",
     block_px: int = BLOCK_PX,
-    halo_px: int = HALO_PX,
+    halo_px: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     hq: HqMode = False,
 ) -> Plan:
@@ -136,7 +136,7 @@ def make_plan(
         link=link,
         time=time_axis,
         block_px=block_px,
-        halo_px=halo_px,
+        halo_px=min(HALO_PX, block_px // 4) if halo_px is None else halo_px,
     )
     _ = plan.blocks  # block_px and halo_px are checked
     return plan
@@ -169,7 +169,7 @@ def label_volume(
     link: LinkConfig | None = LinkConfig(),  # noqa: B008  (frozen)
     time_axis: str = "volumes",
     block_px: int = BLOCK_PX,
-    halo_px: int = HALO_PX,
+    halo_px: int | None = None,
     device: str = "auto",
     weights: str | os.PathLike[str] | None = None,
     hq: HqMode = False,
@@ -214,8 +214,9 @@ def label_volume(
         ``"volumes"``: each point in time is a volume by itself; ``"tracks"``: planes of ``TYX`` are
         linked through time.
     block_px, halo_px
-        Side of the blocks of large planes, a multiple of 32, and how far they look beyond it. An
-        object larger than the halo is found whole all the same.
+        Side of the blocks of large planes, a multiple of 32, and how far they look beyond it (None:
+        128, at most a quarter of a block). An object larger than the halo is found whole all the
+        same.
     device, weights, hq
         For a model given by name, see `litesam.load_predictor`.
     overwrite

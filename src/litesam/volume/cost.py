@@ -1,0 +1,215 @@
+"""What a job will take: blocks, time, memory and disk, before it begins.
+
+The model of the time, for one worker::
+
+    T = tiles · t_tile  +  voxels · (t_read + t_pass)  +  blocks · t_block
+
+``t_tile`` (encode, propose, decode, filter one tile) is measured on the image itself, with the
+model, on this machine. ``t_pass`` is all that is done to a voxel outside the network: painting,
+linking, relabelling, writing twice. ``t_block`` is what flushing files to the disk takes. Blocks
+are shared out evenly; linking alone goes through one process, plane by plane:
+``T(N) = (T - L) / N + L`` with ``L = voxels · t_link`` where planes are linked.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from litesam.tiling import make_tiles
+
+if TYPE_CHECKING:
+    from litesam.predictors import Predictor
+    from litesam.types import Box, LabelArray
+    from litesam.volume.plan import Plan
+    from litesam.volume.source import VolumeSource
+
+#: Seconds per voxel that one worker needs outside the network, measured by
+#: tests/benchmarks/bench_volume.py on one core of 2.6 GHz with a local disk.
+PASS_S = 60e-9
+#: The part of it that the linking pass takes, which goes through one process.
+LINK_S = 15e-9
+#: Seconds per block for flushing files and looking after marks.
+BLOCK_S = 0.08
+#: Memory of a process before it does anything: interpreter, torch and a light model.
+_BASE_BYTES = 700e6
+#: Bytes for each pixel of a block: raw, RGB, labels, and what painting and seams need.
+_BYTES_PER_PIXEL = 24
+#: Bytes for each pixel of a plane in the linking pass, for each plane that it keeps.
+_LINK_BYTES_PER_PIXEL = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a look at a few tiles gave.
+
+    Attributes
+    ----------
+    tile_s
+        Seconds for one tile, all of the network's work.
+    read_s
+        Seconds to read one voxel.
+    bytes_per_voxel
+        Compressed labels.
+    objects_per_tile
+        How many objects were found.
+    """
+
+    tile_s: float
+    read_s: float
+    bytes_per_voxel: float
+    objects_per_tile: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a job will take.
+
+    Attributes
+    ----------
+    planes, blocks, tiles, voxels
+        How much there is.
+    seconds
+        With ``workers`` workers.
+    workers
+        How many.
+    memory_bytes
+        Of one worker; the run itself needs no more.
+    disk_bytes
+        Of the result and of the job's folder, at most at the same time.
+    result_bytes
+        Of the result alone.
+    """
+
+    planes: int
+    blocks: int
+    tiles: int
+    voxels: int
+    seconds: float
+    workers: int
+    memory_bytes: int
+    disk_bytes: int
+    result_bytes: int
+
+
+def tiles_of(plan: Plan) -> int:
+    """Return how many tiles the network sees in a whole job."""
+    sizes: dict[tuple[int, int], int] = {}
+    for block in plan.blocks:
+        size = block.padded.size_yx
+        sizes[size] = sizes.get(size, 0) + 1
+    per_plane = sum(len(make_tiles(size, plan.tiling)) * n for size, n in sizes.items())
+    return per_plane * plan.planes
+
+
+def estimate_cost(plan: Plan, probe: Probe, workers: int = 1) -> Cost:
+    """Return what a job will take.
+
+    Parameters
+    ----------
+    plan
+        The job.
+    probe
+        See `probe_image`.
+    workers
+        How many workers share the blocks.
+    """
+    height, width = plan.plane_shape
+    voxels = plan.planes * height * width
+    blocks = plan.planes * len(plan.blocks)
+    tiles = tiles_of(plan)
+    seen = [math.prod(block.padded.size_yx) for block in plan.blocks]
+    halo = sum(seen) / (height * width)
+    link = voxels * LINK_S if plan.series > 1 else 0.0
+    shared = (
+        tiles * probe.tile_s
+        + voxels * (probe.read_s * halo + PASS_S * (1.0 if len(plan.blocks) == 1 else 1.5))
+        - link
+        + blocks * BLOCK_S
+    )
+    rounds = -(-blocks // workers) / max(blocks / workers, 1e-9)  # the last round may be half empty
+    largest = max(seen)
+    kept = (plan.link.max_gap + 2) if plan.link is not None and plan.series > 1 else 1
+    memory = _BASE_BYTES + max(
+        largest * _BYTES_PER_PIXEL, height * width * _LINK_BYTES_PER_PIXEL * kept
+    )
+    labels = voxels * probe.bytes_per_voxel
+    result = labels * (4 / 3)
+    way = labels * (1.0 if len(plan.blocks) == 1 else 1.0 + halo)
+    return Cost(
+        plan.planes,
+        blocks,
+        tiles,
+        voxels,
+        shared / workers * rounds + link,
+        workers,
+        int(memory),
+        int(result + way),
+        int(result),
+    )
+
+
+def probe_image(
+    source: VolumeSource, plan: Plan, predictor: Predictor, proposer: Predictor | None = None
+) -> Probe:
+    """Time a few tiles of the image, from its middle, after one that warms up.
+
+    Raises
+    ------
+    ReadError
+        If they cannot be read.
+    """
+    from litesam.embedder import Embedder
+    from litesam.everything import label_plane
+    from litesam.preprocess import to_rgb
+    from litesam.volume.no_store import NoStore
+
+    height, width = plan.plane_shape
+    tile = min(make_tiles((height, width), plan.tiling), key=lambda t: _off_centre(t.core, plan))
+    box = tile.padded
+    places = [plan.planes // 2, plan.planes // 4, plan.planes // 2, plan.planes * 3 // 4]
+    seconds, reading, sizes, counts = [], [], [], []
+    for plane in places:
+        start = time.perf_counter()
+        raw = source.read(plane, box)
+        read = time.perf_counter()
+        pixels = to_rgb(raw, plan.normalize)
+        labels, records = label_plane(
+            predictor,
+            Embedder(predictor, NoStore()),
+            pixels,
+            make_tiles(pixels.shape_yx, plan.tiling),
+            plan.proposals,
+            plan.config,
+            proposer=proposer,
+        )
+        seconds.append(time.perf_counter() - read)
+        reading.append((read - start) / raw.size)
+        sizes.append(_compressed_bytes(labels) / labels.size)
+        counts.append(len(records))
+    inside = len(make_tiles(box.size_yx, plan.tiling))
+    return Probe(
+        float(np.median(seconds[1:])) / inside,
+        float(np.median(reading[1:])),
+        max(float(np.mean(sizes)), 1e-4),
+        float(np.mean(counts)) / inside,
+    )
+
+
+def _off_centre(core: Box, plan: Plan) -> float:
+    y, x = (core.y0 + core.y1) / 2, (core.x0 + core.x1) / 2
+    return abs(y - plan.plane_shape[0] / 2) + abs(x - plan.plane_shape[1] / 2)
+
+
+def _compressed_bytes(labels: LabelArray) -> int:
+    """Size of labels on disk."""
+    import zarr
+
+    store = zarr.storage.MemoryStore()
+    array = zarr.create_array(store, shape=labels.shape, chunks=labels.shape, dtype=np.uint32)
+    array[...] = labels.astype(np.uint32)
+    return int(array.nbytes_stored())

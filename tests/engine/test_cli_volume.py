@@ -1,0 +1,174 @@
+"""``litesam label`` as a job: links, ranges, what it will take, and what does not go together."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from engine.threshold_predictor import same_objects
+from engine.volume_scenes import ExactPredictor, read_labels, small_volume
+from litesam.cli import main
+from litesam.errors import ConfigError
+from litesam.io import read_image
+from litesam.volume import parse_length, tiling_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A volume in an empty folder, and the test predictor in place of the model."""
+    monkeypatch.chdir(tmp_path)
+    metadata = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
+    image, _ = small_volume()
+    tifffile.imwrite("volume.tif", image, imagej=True, resolution=(4, 4), metadata=metadata)
+    for room in ("litesam.predictors", "litesam.predictors.base"):
+        monkeypatch.setattr(f"{room}.load_predictor", lambda *args, **options: ExactPredictor())
+    return tmp_path
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+    assert main(["label", *argv, "--limits", "0", "255", "--json", "-q"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_link_makes_objects_of_the_volume(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    (result,) = run_json(capsys, "volume.tif", "-o", "labels.ome.zarr", "--link")
+    _, truth = small_volume()
+    assert (result["objects"], result["planes"], result["linked"]) == (5, 12, True)
+    assert same_objects(read_labels(place / "labels.ome.zarr").astype(np.int32), truth)
+    assert read_image("labels.ome.zarr").scale == (2.0, 0.25, 0.25)
+    (result,) = run_json(capsys, "volume.tif", "-o", "labels.tif", "--link")
+    assert same_objects(read_image("labels.tif").array.astype(np.int32), truth)
+
+
+def test_parts_and_parameters_of_links(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    argv = ["volume.tif", "-o", "l.zarr", "--range", "z=0:6", "--range", "y=40:"]
+    (result,) = run_json(capsys, *argv, "--link", "--min-extent", "6", "--block-px", "64")
+    assert result["shape"] == [6, 56, 80]
+    assert result["objects"] == 1  # the only one that is seen in all six slices
+
+
+def test_a_folder_of_planes_is_a_stack(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    image, truth = small_volume()
+    (place / "planes").mkdir()
+    for number, plane in enumerate(image):
+        tifffile.imwrite(place / "planes" / f"{number}.tif", plane)
+    (result,) = run_json(capsys, "planes", "-o", "labels.zarr")
+    assert (result["axes"], result["linked"]) == ("ZYX", False)
+    np.testing.assert_array_equal(read_labels(place / "labels.zarr") > 0, truth > 0)
+    assert main(["label", "planes", "-o", "again.zarr", "--limits", "0", "255"]) == 0
+    assert "--link makes objects of the volume" in capsys.readouterr().out
+
+
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    cost = run_json(capsys, "volume.tif", "-o", "l.zarr", "--link", "--block-px", "64", "--dry-run")
+    assert (cost["blocks"], cost["planes"], cost["axes"]) == (48, 12, "ZYX")
+    assert cost["seconds"] > 0
+    assert cost["memory_bytes"] > 1e8
+    assert cost["disk_bytes"] > cost["result_bytes"] > 0
+    argv = ["label", "volume.tif", "-o", "l.zarr", "--workers", "3", "--dry-run"]
+    assert main(argv) == 0
+    words = capsys.readouterr().out
+    assert "12 (12 planes)" in words
+    assert "with 3 workers" in words
+    assert sorted(path.name for path in place.iterdir()) == ["volume.tif"]
+
+
+def test_large_images_are_jobs_without_being_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    monkeypatch.setattr("litesam.cli.volume._LARGE_BYTES", 4 * 12 * 96 * 80 - 1)
+    (result,) = run_json(capsys, "volume.tif", "-o", "labels.ome.zarr")
+    assert result["blocks"] == 12
+    assert (
+        main(["label", "volume.tif", "-o", "picture.ome.zarr", "--overlay", "--limits", "0", "255"])
+        == 0
+    )
+    assert (place / "picture_overlay.png").exists()  # needs all of it in one place: no job
+
+
+def test_a_diameter_in_physical_units_sets_the_tiles(place: Path) -> None:
+    assert tiling_for(32).tile_px == 512
+    assert tiling_for(8).tile_px == 128
+    assert tiling_for(100).tile_px == 1600
+    assert tiling_for(100).halo_px >= 125
+    assert parse_length("12 px", None, None) == parse_length("12", None, None) == 12.0
+    assert parse_length("2um", 0.25, "micrometer") == 8.0
+    assert parse_length("500 nm", 0.25, "micrometer") == pytest.approx(2.0)
+    for text, scale, unit in (("3um", None, None), ("3um", 1.0, "pixel")):
+        with pytest.raises(ConfigError, match="does not say how large a pixel is"):
+            parse_length(text, scale, unit)
+    with pytest.raises(ConfigError, match="no length"):
+        parse_length("a lot", 1.0, "micrometer")
+    with pytest.raises(ConfigError, match="1 to 4096"):
+        tiling_for(0.1)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--link", "--table"], "--link goes without --table"),
+        (["--workers", "2", "--index", "3"], "--workers goes without --index"),
+        (["--max-gap", "3"], "--max-gap goes with --link"),
+        (["--link", "--workers", "2", "--scheduler", "tcp://x:1"], "goes without --scheduler"),
+        (["--link", "--scheduler", "local:some"], "no number of workers"),
+        (["--link", "-o", "labels.png"], "ends with .ome.zarr or .tif"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    capsys: pytest.CaptureFixture[str], argv: list[str], message: str
+) -> None:
+    assert main(["label", "volume.tif", "-o", "labels.zarr", *argv]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_job_has_one_image(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["label", "volume.tif", "volume.tif", "-o", "labels.zarr", "--link"]) == 2
+    assert "goes with one image, here are 2" in capsys.readouterr().err
+
+
+def test_ranges_and_diameters_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["label", "volume.tif", "-o", "l.zarr", "--range", "3-9"]) == 2
+    assert "write z=10:40" in capsys.readouterr().err
+    argv = [
+        "label",
+        "volume.tif",
+        "-o",
+        "l.zarr",
+        "--object-diameter",
+        "2um",
+        "--limits",
+        "0",
+        "255",
+    ]
+    assert main([*argv, "--range", "z=20:30"]) == 1
+    assert "range 20:30 of axis Z is empty" in capsys.readouterr().err
+
+
+def test_an_interrupted_job_says_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    import litesam.volume.stages as stages
+
+    label_block = stages.label_block
+
+    def interrupt(job: Any, number: int) -> Any:
+        if number == 5:
+            raise KeyboardInterrupt
+        return label_block(job, number)
+
+    argv = ["label", "volume.tif", "-o", "l.zarr", "--link", "--limits", "0", "255"]
+    with monkeypatch.context() as patch:
+        patch.setitem(stages._STAGES, "label", interrupt)
+        assert main(argv) == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
+    (result,) = run_json(capsys, *argv[1:-3])
+    assert result["blocks_before"] == 5
