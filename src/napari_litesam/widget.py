@@ -22,20 +22,19 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible, QElidingLabel
+from superqt import QElidingLabel
 
 from litesam.models.registry import list_models
 from litesam.types import PointLabel
 from napari_litesam.controller import Controller
 from napari_litesam.embedding_section import EmbeddingSection
+from napari_litesam.everything_section import EverythingSection
 from napari_litesam.foot import Foot
 from napari_litesam.image_section import ImageSection
 from napari_litesam.keyboard_map import KeyboardMap
 from napari_litesam.model_picker import ModelPicker
-from napari_litesam.options import OptionsForm
-from napari_litesam.review_section import ReviewSection
 from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side, wrapped
-from napari_litesam.state import Candidate, PluginState, Tool, Where
+from napari_litesam.state import Candidate, PluginState, Tool
 from napari_litesam.status_line import StatusLine
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
 from napari_litesam.weights_offer import WeightsOffer
@@ -53,12 +52,6 @@ _DEVICES = (
     ("CPU", "cpu", "Works everywhere."),
     ("GPU (CUDA)", "cuda", "NVIDIA, needs a CUDA build of torch."),
     ("GPU (Apple)", "mps", "Apple silicon."),
-)
-
-_PLACES = (
-    ("The whole plane", Where.PLANE, "All tiles of the plane."),
-    ("The visible field", Where.VIEW, "What the canvas shows; only its tiles are encoded."),
-    ("The newest box", Where.BOX, "Draw it with ▭ Box; only its tiles are encoded."),
 )
 
 
@@ -118,7 +111,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.addWidget(rule())
         rows.addLayout(self._build_prompts())
         rows.addWidget(rule())
-        rows.addLayout(self._build_everything())
+        rows.addWidget(self._build_everything())
         rows.addWidget(KeyboardMap(self))
         rows.addStretch(1)
 
@@ -248,42 +241,14 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.addWidget(self.commit)
         return rows
 
-    def _build_everything(self) -> QVBoxLayout:
-        self.where = self._combo("where", "The part of the plane in which everything mode looks.")
-        for title, where, tip in _PLACES:
-            self.where.addItem(title, where)
-            self.where.setItemData(self.where.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
-        self.proposals = self._combo("proposals", "Where everything mode looks for objects.")
-        self.everything = self._button(
-            "everything",
-            "Everything",
-            "Find all objects of the plane shown and show them for a review.\nNothing is written "
-            "before you accept; objects that are there already stay as they are.",
-        )
-        self.at_once = QCheckBox("at once", self)
-        self._name(
-            "at_once",
-            self.at_once,
-            "No review: what everything mode finds with its options goes into the Labels layer.",
-        )
-        self.review = ReviewSection(self)
-        self.options = OptionsForm(self.state.settings.everything, self)
-        section = QCollapsible("Options of everything", self, "▾", "▸")
-        section.layout().setContentsMargins(0, 0, 0, 0)
-        section.content().layout().setContentsMargins(0, 4, 0, 0)
-        section.setObjectName("everything_options")
-        section.addWidget(self.options)
-        rows = QVBoxLayout()
-        form = make_form()
-        form.addRow("Where", self.where)
-        form.addRow("Proposals", self.proposals)
-        rows.addLayout(form)
-        line = side_by_side(self.everything, self.at_once)
-        line.setStretch(0, 1)
-        rows.addLayout(line)
-        rows.addWidget(self.review)
-        rows.addWidget(section)
-        return rows
+    def _build_everything(self) -> EverythingSection:
+        section = EverythingSection(self.state.settings.everything, self)
+        self.where, self.proposals = section.where, section.proposals
+        self.everything, self.at_once = section.everything, section.at_once
+        self.review, self.options = section.review, section.options
+        for name, tip in section.tips.items():
+            self._name(name, getattr(section, name), tip)
+        return section
 
     def _name(self, name: str, widget: QWidget, tip: str) -> None:
         widget.setObjectName(name)
