@@ -2,7 +2,8 @@
 
 `plan` says what is to be done, `folder` keeps what is done, `stages` are what workers run,
 `executors` (and `cluster`) are who runs it, `seams` joins the blocks of a plane, `linking` the
-planes of a volume, and `labeler` is the run.
+planes of a volume, `run` is one run of all that, and `labeler` its beginning and end. `cost`
+says beforehand what a job takes.
 """
 
 from litesam.volume.cluster import DaskExecutor
@@ -11,11 +12,11 @@ from litesam.volume.executors import Executor, InlineExecutor, ProcessExecutor, 
 from litesam.volume.labeler import (
     BLOCK_PX,
     VolumeResult,
-    duration_text,
     label_volume,
     make_plan,
 )
 from litesam.volume.plan import Plan
+from litesam.volume.run import duration_text
 from litesam.volume.scale import parse_length, tiling_for
 
 __all__ = [

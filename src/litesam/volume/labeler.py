@@ -7,8 +7,6 @@ the output, so a run that ends early, by whatever, is continued by the next one.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import shutil
 import time
 from dataclasses import dataclass
@@ -17,38 +15,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from litesam.errors import Cancelled, ConfigError, JobError, LiteSamError, WriteError
-from litesam.io import check_output, stem, write_label_planes
+from litesam.errors import ConfigError, JobError, LiteSamError, WriteError
+from litesam.io import check_output, write_label_planes
 from litesam.types import (
     EverythingConfig,
     LinkConfig,
     NormalizeConfig,
-    Progress,
     TilingConfig,
 )
-from litesam.volume.arrays import make_blocks_array, make_planes, make_result, read_plane
+from litesam.volume.arrays import make_blocks_array, make_planes, read_plane
 from litesam.volume.executors import InlineExecutor
 from litesam.volume.folder import JobFolder, LockedFolder, job_path, write_durably
-from litesam.volume.linking import link_planes
 from litesam.volume.plan import Plan
+from litesam.volume.run import Run
 from litesam.volume.source import SourceConfig, VolumeSource, resolve_ranges
 from litesam.volume.stages import Job, Work
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from litesam.predictors import Predictor
     from litesam.types import HqMode, IsCancelled, OnProgress
-    from litesam.volume.executors import Executor, Session
+    from litesam.volume.executors import Executor
     from litesam.volume.source import Range
 
 #: Side of a block: with its halo and all that is computed from it, it takes about 0.5 GB.
 BLOCK_PX = 4096
 #: How far a block looks beyond its core.
 HALO_PX = 128
-#: Steps of the progress for one block of each stage; the model takes nearly all of the time.
-_STEPS = {"label": 100, "seams": 2, "compose": 2, "link": 2, "write": 2}
 _ENDINGS = (".zarr", ".tif", ".tiff")
 
 
@@ -272,7 +267,7 @@ def label_volume(
     with locked as folder:
         _begin(folder, plan)
         work = Work(str(folder.path.absolute()), image, predictor, device)
-        run = _Run(Job(work), executor or InlineExecutor(), on_progress, cancelled)
+        run = Run(Job(work), executor or InlineExecutor(), on_progress, cancelled)
         objects = run.label()
         _finish(folder, plan, out, objects)
         locked.remove()
@@ -341,146 +336,6 @@ def _begin(folder: JobFolder, plan: Plan) -> None:
         if isinstance(error, LiteSamError):
             raise
         raise WriteError(f"{folder.path} cannot be written: {error.strerror or error}.") from error
-
-
-# ------------------------------------------------------------------------------------------ the run
-
-
-class _Run:
-    """One run of a job: stages after each other, progress, cancel and what goes wrong."""
-
-    def __init__(
-        self,
-        job: Job,
-        executor: Executor,
-        on_progress: OnProgress | None,
-        cancelled: IsCancelled | None,
-    ) -> None:
-        self.job, self.executor = job, executor
-        self._on_progress, self._cancelled = on_progress, cancelled
-        plan = job.plan
-        blocks = plan.planes * len(plan.blocks)
-        self.counts = {"label": blocks, "link": plan.planes, "write": blocks}
-        if len(plan.blocks) > 1:
-            self.counts |= {"seams": plan.planes, "compose": blocks}
-        self.done = dict.fromkeys(self.counts, 0)
-        self.before = len(job.folder.finished("label"))
-        self._started = time.monotonic()
-
-    def label(self) -> int:
-        """Do what is left to do; returns the number of objects."""
-        plan, folder = self.job.plan, self.job.folder
-        with self._explained(), self.executor.open(self.job.work) as session:
-            for stage in ("label", "seams", "compose"):
-                if stage in self.counts:
-                    self._do(session, stage)
-            objects = link_planes(self.job, self._note_linked, self._check_cancelled)
-            name = stem(folder.path.name.removesuffix(".job"))
-            make_result(folder.path / "result.zarr", plan, name, objects)
-            self._do(session, "write")
-        return objects
-
-    def _do(self, session: Session, stage: str) -> None:
-        """Do the blocks of a stage that no earlier run has finished."""
-        finished = self.job.folder.finished(stage)
-        self.done[stage] = len(finished)
-        self._report(stage)
-        left: Iterable[int] = (n for n in range(self.counts[stage]) if n not in finished)
-        for _ in session.run(stage, left, self._check_cancelled):
-            self.done[stage] += 1
-            self._report(stage)
-
-    def _note_linked(self, planes: int) -> None:
-        self.done["link"] = planes
-        self._report("link")
-
-    # ------------------------------------------------------------------------------------- messages
-
-    def _check_cancelled(self) -> None:
-        if self._cancelled is not None and self._cancelled():
-            self.job.folder.ask_to_stop()
-            raise Cancelled(
-                f"Labelling was cancelled after {self._so_far()}; what is finished is kept in "
-                f"{self.job.folder.path}, and the same call goes on from there."
-            )
-
-    def _so_far(self) -> str:
-        return f"{self.done['label']} of {self.counts['label']} blocks"
-
-    def _report(self, stage: str) -> None:
-        if self._on_progress is None:
-            return
-        done = sum(_STEPS[name] * count for name, count in self.done.items())
-        total = sum(_STEPS[name] * count for name, count in self.counts.items())
-        what = {
-            "label": "labelled",
-            "seams": "seams",
-            "compose": "blocks joined",
-            "link": "planes linked",
-            "write": "written",
-        }[stage]
-        message = f"{self.done[stage]} of {self.counts[stage]} {what}{self._time_left()}"
-        self._on_progress(Progress(done, total, message))
-
-    def _time_left(self) -> str:
-        """Words for the time that the rest takes, from what this run has seen."""
-        labelled = self.done["label"] - self.before
-        if labelled < 1 or self.done["label"] == self.counts["label"]:
-            return ""
-        each = (time.monotonic() - self._started) / labelled
-        return f", {duration_text(each * (self.counts['label'] - self.done['label']))} left"
-
-    @contextlib.contextmanager
-    def _explained(self) -> Any:
-        """Errors of blocks as errors of the job: what is safe, and how to go on."""
-        folder = self.job.folder
-        try:
-            yield
-        except Cancelled:
-            raise
-        except (OSError, JobError) as error:
-            reason = _reason(error)
-            message = (
-                f"{reason} {self._so_far()} are finished and safe in {folder.path}; "
-                f"{_advice(error)}the same command goes on from there."
-            )
-            kind: Callable[[str], LiteSamError] = JobError
-            if isinstance(error, OSError) and not isinstance(error, LiteSamError):
-                kind = WriteError
-            raise kind(message) from error
-        except BaseException:
-            with contextlib.suppress(OSError):
-                folder.ask_to_stop()
-            raise
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, LiteSamError) or not isinstance(error, OSError):
-        text = str(error)
-    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
-        text = "The disk is full."
-    elif error.errno == errno.EFBIG:
-        text = "A file became larger than the system allows."
-    else:
-        text = f"The system refused: {error.strerror or error}."
-    return text if text.endswith(".") else text + "."
-
-
-def _advice(error: Exception) -> str:
-    if isinstance(error, OSError) and not isinstance(error, LiteSamError):
-        return "make room (or mend the drive); "
-    return "mend the image; " if isinstance(error, OSError) else ""
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration for people: 40 s, 12 min, 3.5 h, 4.2 days."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} days"
 
 
 # ------------------------------------------------------------------------------------------ the end

@@ -86,11 +86,11 @@ def _link_series(
     height, width = plan.plane_shape
     if plan.series == 1:
         check_cancelled()
-        labels = job.plane_region(first, Box(0, 0, height, width))
-        numbers = np.arange(int(labels.max(initial=0)) + 1, dtype=np.int64)
+        stage = "label" if len(plan.blocks) == 1 else "seams"
+        numbers = np.arange(int(job.folder.about(stage, first)["objects"]) + 1, dtype=np.int64)
         numbers[1:] += table.count
         table.ids.append(numbers)
-        table.count = int(max(table.count, numbers.max()))
+        table.count += len(numbers) - 1
         on_plane(first + 1)
         return
     config = plan.link

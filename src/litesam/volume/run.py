@@ -1,0 +1,176 @@
+"""One run of a job: its stages, what it says meanwhile, and what it says when it cannot go on."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from typing import TYPE_CHECKING, Any
+
+from litesam.errors import Cancelled, JobError, LiteSamError, WriteError
+from litesam.io import stem
+from litesam.types import Progress
+from litesam.volume.arrays import make_result
+from litesam.volume.linking import link_planes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from litesam.types import IsCancelled, OnProgress
+    from litesam.volume.executors import Executor, Session
+    from litesam.volume.stages import Job
+
+#: Steps of the progress for one block of each stage; the model takes nearly all of the time.
+_STEPS = {"label": 100, "seams": 2, "compose": 2, "link": 2, "write": 2}
+
+
+class Run:
+    """One run of a job: stages after each other, progress, cancel and what goes wrong.
+
+    Parameters
+    ----------
+    job
+        The job, as this process sees it.
+    executor
+        Who does the blocks.
+    on_progress, cancelled
+        Callbacks.
+
+    Attributes
+    ----------
+    before
+        How many blocks earlier runs have labelled.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        executor: Executor,
+        on_progress: OnProgress | None,
+        cancelled: IsCancelled | None,
+    ) -> None:
+        self.job, self.executor = job, executor
+        self._on_progress, self._cancelled = on_progress, cancelled
+        plan = job.plan
+        blocks = plan.planes * len(plan.blocks)
+        self.counts = {"label": blocks, "link": plan.planes, "write": blocks}
+        if len(plan.blocks) > 1:
+            self.counts |= {"seams": plan.planes, "compose": blocks}
+        self.done = dict.fromkeys(self.counts, 0)
+        self.before = len(job.folder.finished("label"))
+        self._started = time.monotonic()
+
+    def label(self) -> int:
+        """Do what is left to do; returns the number of objects."""
+        plan, folder = self.job.plan, self.job.folder
+        with self._explained(), self.executor.open(self.job.work) as session:
+            for stage in ("label", "seams", "compose"):
+                if stage in self.counts:
+                    self._do(session, stage)
+            objects = link_planes(self.job, self._note_linked, self._check_cancelled)
+            name = stem(folder.path.name.removesuffix(".job"))
+            make_result(folder.path / "result.zarr", plan, name, objects)
+            self._do(session, "write")
+        return objects
+
+    def _do(self, session: Session, stage: str) -> None:
+        """Do the blocks of a stage that no earlier run has finished."""
+        finished = self.job.folder.finished(stage)
+        self.done[stage] = len(finished)
+        self._report(stage)
+        left: Iterable[int] = (n for n in range(self.counts[stage]) if n not in finished)
+        for _ in session.run(stage, left, self._check_cancelled):
+            self.done[stage] += 1
+            self._report(stage)
+
+    def _note_linked(self, planes: int) -> None:
+        self.done["link"] = planes
+        self._report("link")
+
+    # ------------------------------------------------------------------------------------- messages
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled is not None and self._cancelled():
+            self.job.folder.ask_to_stop()
+            raise Cancelled(
+                f"Labelling was cancelled after {self._so_far()}; what is finished is kept in "
+                f"{self.job.folder.path}, and the same call goes on from there."
+            )
+
+    def _so_far(self) -> str:
+        return f"{self.done['label']} of {self.counts['label']} blocks"
+
+    def _report(self, stage: str) -> None:
+        if self._on_progress is None:
+            return
+        done = sum(_STEPS[name] * count for name, count in self.done.items())
+        total = sum(_STEPS[name] * count for name, count in self.counts.items())
+        what = {
+            "label": "labelled",
+            "seams": "seams",
+            "compose": "blocks joined",
+            "link": "planes linked",
+            "write": "written",
+        }[stage]
+        message = f"{self.done[stage]} of {self.counts[stage]} {what}{self._time_left()}"
+        self._on_progress(Progress(done, total, message))
+
+    def _time_left(self) -> str:
+        """Words for the time that the rest takes, from what this run has seen."""
+        labelled = self.done["label"] - self.before
+        if labelled < 1 or self.done["label"] == self.counts["label"]:
+            return ""
+        each = (time.monotonic() - self._started) / labelled
+        return f", {duration_text(each * (self.counts['label'] - self.done['label']))} left"
+
+    @contextlib.contextmanager
+    def _explained(self) -> Any:
+        """Errors of blocks as errors of the job: what is safe, and how to go on."""
+        folder = self.job.folder
+        try:
+            yield
+        except Cancelled:
+            raise
+        except (OSError, JobError) as error:
+            reason = _reason(error)
+            message = (
+                f"{reason} {self._so_far()} are finished and safe in {folder.path}; "
+                f"{_advice(error)}the same command goes on from there."
+            )
+            kind: Callable[[str], LiteSamError] = JobError
+            if isinstance(error, OSError) and not isinstance(error, LiteSamError):
+                kind = WriteError
+            raise kind(message) from error
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.ask_to_stop()
+            raise
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, LiteSamError) or not isinstance(error, OSError):
+        text = str(error)
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        text = "The disk is full."
+    elif error.errno == errno.EFBIG:
+        text = "A file became larger than the system allows."
+    else:
+        text = f"The system refused: {error.strerror or error}."
+    return text if text.endswith(".") else text + "."
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, LiteSamError):
+        return "make room (or mend the drive); "
+    return "mend the image; " if isinstance(error, OSError) else ""
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration for people: 40 s, 12 min, 3.5 h, 4.2 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"

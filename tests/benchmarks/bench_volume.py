@@ -1,0 +1,219 @@
+"""What a volume job takes outside the network, and whether the cost model says so.
+
+Parts: ``passes`` times painting, linking and writing of label volumes without a network; ``model``
+labels a volume with the bundled model and compares the time with the estimate; ``memory`` labels a
+large synthetic plane and prints the peak memory of the process; ``scores`` is the table of 3-D
+scores beside slice-wise connected components.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import zarr
+
+import litesam
+from litesam.types import LinkConfig, TilingConfig
+from litesam.volume import ProcessExecutor, estimate_cost, make_plan, probe_image
+from litesam.volume.source import VolumeSource
+
+DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "volumes"
+
+
+class Discs:
+    """A predictor that costs nothing: bright objects, found by a threshold in one call."""
+
+    def __new__(cls) -> Any:
+        """Borrow the test predictor."""
+        import sys
+
+        sys.path.insert(0, str(Path(__file__).parents[1]))
+        from engine.threshold_predictor import ThresholdPredictor
+
+        return ThresholdPredictor()
+
+
+def noisy_discs(shape: tuple[int, ...], path: Path, step: int = 40) -> None:
+    """Write planes of discs and noise as a chunked zarr, uint16, block by block."""
+    rng = np.random.default_rng(0)
+    side = 1000
+    array = zarr.create_array(
+        path, shape=shape, chunks=(*(1,) * (len(shape) - 2), 1000, 1000), dtype=np.uint16
+    )
+    yy, xx = np.mgrid[:side, :side]
+    discs = np.hypot(yy % step - step / 2, xx % step - step / 2) < step / 4
+    block = (np.where(discs, 2000, 300) + rng.normal(0, 60, (side, side))).astype(np.uint16)
+    for index in np.ndindex(shape[:-2]):
+        for y in range(0, shape[-2], side):
+            for x in range(0, shape[-1], side):
+                h, w = min(side, shape[-2] - y), min(side, shape[-1] - x)
+                array[(*index, slice(y, y + h), slice(x, x + w))] = block[:h, :w]
+
+
+def bench_passes(folder: Path) -> None:
+    """Time what is done to every voxel outside the network."""
+    print("planes  px    voxels  link s  write s  link ns/voxel  write ns/voxel")
+    for planes, px in ((8, 512), (8, 1024), (8, 2048)):
+        noisy_discs((planes, px, px), folder / "passes.zarr")
+        marks: dict[str, list[float]] = {}
+
+        def note(progress: Any, marks: dict[str, list[float]] = marks) -> None:
+            stage = "label" if "labelled" in progress.message else progress.message.split()[-1]
+            stage = {"linked": "link", "written": "write"}.get(stage, "label")
+            marks.setdefault(stage, []).append(time.perf_counter())
+
+        litesam.label_volume(
+            folder / "passes.zarr",
+            folder / "out.zarr",
+            Discs(),
+            axes="ZYX",
+            proposals="auto_ppn",
+            tiling=TilingConfig(512, 64, 512),
+            on_progress=note,
+            overwrite=True,
+        )
+        link = marks["link"][-1] - marks["label"][-1]
+        write = marks["write"][-1] - marks["write"][0]
+        voxels = planes * px * px
+        print(
+            f"{planes:6d} {px:4d} {voxels:9d} {link:7.2f} {write:8.2f} "
+            f"{link / voxels * 1e9:14.1f} {write / voxels * 1e9:15.1f}"
+        )
+        shutil.rmtree(folder / "passes.zarr")
+
+
+def bench_model(folder: Path, planes: int, workers: int) -> None:
+    """Label real slices with the bundled model; estimate beside measurement, and shares."""
+    image = tifffile.imread(DATA / "fib25_image.tif")[:planes]
+    image = np.tile(image, (1, 3, 3))[:, :512, :512]
+    np.save(folder / "image.npy", image)
+    source = folder / "image.npy"
+    plan = make_plan(source, axes="ZYX")
+    predictor = litesam.load_predictor("lite_sam")
+    probe = probe_image(VolumeSource(source, plan.source), plan, predictor)
+    about: list[dict[str, Any]] = []
+
+    def note(progress: Any) -> None:
+        if progress.message.startswith("0 of") and "written" in progress.message:
+            from litesam.volume.folder import JobFolder
+
+            job = JobFolder(folder / "labels.zarr.job")
+            about.extend(job.about("label", n) for n in job.finished("label"))
+
+    print("planes workers  tile s  estimated s  measured s  slices/min  outside the model")
+    for count in (1, workers) if workers > 1 else (1,):
+        executor = None if count == 1 else ProcessExecutor(count, 1)
+        about.clear()
+        start = time.perf_counter()
+        litesam.label_volume(
+            source,
+            folder / "labels.zarr",
+            "lite_sam",
+            executor,
+            axes="ZYX",
+            on_progress=note,
+            overwrite=True,
+        )
+        seconds = time.perf_counter() - start
+        model = sum(one["model_s"] for one in about) / count
+        cost = estimate_cost(plan, probe, count)
+        print(
+            f"{planes:6d} {count:7d} {probe.tile_s:7.2f} {cost.seconds:12.1f} {seconds:11.1f} "
+            f"{planes / seconds * 60:11.1f} {1 - model / seconds:17.0%}"
+        )
+
+
+def bench_memory(folder: Path, px: int) -> None:
+    """Label a large plane; peak memory of this process (the network is replaced by a threshold)."""
+    noisy_discs((px, px), folder / "plane.zarr", step=100)
+    start = time.perf_counter()
+    result = litesam.label_volume(
+        folder / "plane.zarr",
+        folder / "labels.zarr",
+        Discs(),
+        proposals="auto_ppn",
+        tiling=TilingConfig(512, 64, 512),
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(
+        f"{px} × {px} uint16: {result.objects} objects, {result.blocks} blocks, "
+        f"{time.perf_counter() - start:.0f} s, peak resident {peak / 1e9:.2f} GB"
+    )
+
+
+def bench_scores(folder: Path, names: list[str], link: LinkConfig) -> None:
+    """3-D mSA of Lite-SAM everything + link beside slice-wise components that are linked alike."""
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
+    from litesam.evaluation.metrics import average_precision
+    from litesam.merge import SliceLinker
+
+    print("volume            way                              objects  AP50   mSA")
+    for name in names:
+        image = tifffile.imread(DATA / f"{name}_image.tif")
+        truth = tifffile.imread(DATA / f"{name}_labels.tif").astype(np.int32)
+        start = time.perf_counter()
+        result = litesam.label_volume(
+            image, folder / "labels.zarr", "lite_sam", axes="ZYX", link=link, overwrite=True
+        )
+        seconds = time.perf_counter() - start
+        got = zarr.open_array(result.path / "0", mode="r")[...]
+        _say(name, f"lite_sam + link ({seconds:.0f} s)", got, truth, average_precision)
+        mask = image > threshold_otsu(image)
+        linker = SliceLinker(link)
+        planes = [ndimage.label(plane)[0] for plane in mask]
+        for plane in planes:
+            linker.add(plane)
+        links = linker.finish()
+        linked = np.stack([links.relabel(z, plane) for z, plane in enumerate(planes)])
+        _say(name, "components of slices + link", linked, truth, average_precision)
+        _say(name, "components in 3-D", ndimage.label(mask)[0], truth, average_precision)
+
+
+def _say(name: str, way: str, got: Any, truth: Any, measure: Any) -> None:
+    scores = measure(truth, got.astype(np.int32))
+    count = len(np.unique(got)) - 1
+    print(f"{name:17s} {way:32s} {count:7d} {scores[0]:5.3f} {np.mean(scores):5.3f}", flush=True)
+
+
+def main() -> None:
+    """Run the parts that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="+", choices=("passes", "model", "memory", "scores"))
+    parser.add_argument("--planes", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--px", type=int, default=20_000)
+    parser.add_argument("--volumes", nargs="+", default=["embryo16", "synthetic_nuclei", "fib25"])
+    parser.add_argument("--min-extent", type=int, default=3)
+    parser.add_argument("--waist", type=float, default=0.0)
+    parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "1")))
+    args = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(args.threads)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in args.parts:
+            if part == "passes":
+                bench_passes(folder)
+            elif part == "model":
+                bench_model(folder, args.planes, args.workers)
+            elif part == "memory":
+                bench_memory(folder, args.px)
+            else:
+                config = LinkConfig(min_extent=args.min_extent, waist=args.waist)
+                bench_scores(folder, args.volumes, config)
+
+
+if __name__ == "__main__":
+    main()
