@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from litesam.merge import paint_labels, records_at
 from litesam.merge.nms import intersection, overlapping_pairs
-from litesam.types import BoolArray, LabelArray, MaskRecord
+from litesam.types import BoolArray, MaskRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -250,17 +250,20 @@ def picture(found: Candidates, is_kept: BoolArray, verdicts: Verdicts) -> ByteAr
     return canvas
 
 
-def to_labels(
+def to_objects(
     found: Candidates, is_kept: BoolArray, filters: Filters, verdicts: Verdicts
-) -> LabelArray:
-    """Return (H, W) int32 labels of the kept candidates, contested pixels settled as everything
-    mode does it: who overlaps leave too little of is left out.
+) -> list[MaskRecord]:
+    """Return the kept candidates as objects that share no pixel, the bottom first.
+
+    Contested pixels are settled as everything mode does it: who overlaps leave too little of is
+    left out.
     """
     order = painted(found, is_kept, verdicts)
     ranked = [replace(found.records[i], score=float(rank)) for rank, i in enumerate(order)]
-    labels, visible = paint_labels(ranked, found.shape_yx, min_visible=found.min_visible)
+    _, visible = paint_labels(ranked, found.shape_yx, min_visible=found.min_visible)
+    result = []
     for record in visible:
-        by_hand = order[int(record.score)] in verdicts.accepted
-        if record.area < filters.min_area and not by_hand:
-            labels[record.box.slices][record.crop] = 0
-    return labels
+        index = order[int(record.score)]
+        if record.area >= filters.min_area or index in verdicts.accepted:
+            result.append(replace(record, score=found.records[index].score, label=0))
+    return result

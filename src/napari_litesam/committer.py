@@ -1,25 +1,36 @@
-"""Results → Labels layer of the user's choice, with steps of undo. No Qt, no model."""
+"""Results → Labels layer of the user's choice, with steps of undo and a session that is kept.
+
+Everything that changes a Labels layer goes through here, so that there is one history. No Qt, no
+model.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_litesam import label_layer
+import numpy as np
+
+from litesam.merge import records_from_labels
+from litesam.objects import Change
+from litesam.session import HandEdit, record_change, record_mask, record_object
 from napari_litesam.prompt_layers import PromptSnapshot
 from napari_litesam.requests import current_index
+from napari_litesam.writes import LabelWriter, Written, stroke_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Labels
 
-    from litesam.types import BoolArray, LabelArray
+    from litesam.objects import Commit
+    from litesam.session import Action
+    from litesam.types import MaskRecord
+    from napari_litesam.current_object import Shown
     from napari_litesam.history import History
-    from napari_litesam.label_layer import Written
     from napari_litesam.requests import PlaneRequest
+    from napari_litesam.session_keeper import SessionKeeper
     from napari_litesam.state import PluginState
     from napari_litesam.viewer_layers import ViewerLayers
 
@@ -36,73 +47,138 @@ class Committer:
     """Writes objects into the chosen Labels layer and takes them back."""
 
     def __init__(
-        self, viewer: ViewerModel, state: PluginState, layers: ViewerLayers, history: History
+        self,
+        viewer: ViewerModel,
+        state: PluginState,
+        layers: ViewerLayers,
+        history: History,
+        keeper: SessionKeeper,
     ) -> None:
         self._viewer = viewer
         self._state = state
         self._layers = layers
         self._history = history
+        self._keeper = keeper
+        self.writer = LabelWriter()
 
-    def commit(self, plane: PlaneRequest, mask: BoolArray) -> Outcome:
-        """Write one object under a new id and clear the prompts of its plane.
+    # -------------------------------------------------------------------------------------- objects
+
+    def commit(self, shown: Shown) -> Outcome:
+        """Write one object under a new id, or under its own if it was opened again, and clear the
+        prompts of its plane.
 
         Raises
         ------
         LiteSamError
             If the Labels layer cannot take it.
         """
-        written = self._write(partial(label_layer.commit_mask, mask=mask, index=plane.index))
-        if not written.objects:
+        plane, policy = shown.request.plane, self._state.settings.policy
+        reopened = self._history.now.reopened
+        number = reopened.id if reopened is not None and reopened.index == plane.index else None
+        target = self._target(plane)
+        commit = self.writer.commit(target, shown.mask, plane.index, number=number, policy=policy)
+        if not commit.objects:
             return Outcome(
                 False,
                 "All pixels of this object belong to other objects already; nothing was written.",
             )
-        self._history.push(written)
-        text = f"Object {written.first_id} committed: {written.pixels:,} px."
-        if written.refused_px:
-            text += f" {written.refused_px:,} px belong to other objects and stayed theirs."
+        action = self._recorded(target, shown, commit.ids[0], reopened=number is not None)
+        self._keep(Written(target, commit.change, (action,)))
+        text = f"Object {commit.ids[0]} committed: {commit.pixels:,} px."
+        text += self._about_others(commit)
         self._clear_plane(plane)
         return Outcome(True, text)
 
     def commit_all(
-        self, plane: PlaneRequest, labels: LabelArray, *, clear: bool = False
+        self,
+        plane: PlaneRequest,
+        found: Sequence[MaskRecord],
+        *,
+        source: str = "everything",
+        clear: bool = False,
     ) -> Outcome:
         """Write all objects of a plane under new ids.
 
-        ``clear``: they are the answer to the prompts of the plane, which are cleared.
+        Parameters
+        ----------
+        plane, found
+            The plane and its objects.
+        source
+            Where they come from, for the session.
+        clear
+            They are the answer to the prompts of the plane, which are cleared.
 
         Raises
         ------
         LiteSamError
             If the Labels layer cannot take them.
         """
-        if not labels.any():
+        if not found:
             return Outcome(
                 False,
                 "Everything found no object. Lower the thresholds, or try the other proposals.",
             )
-        written = self._write(partial(label_layer.commit_labels, labels=labels, index=plane.index))
-        self._history.push(written)
+        target = self._target(plane)
+        policy = self._state.settings.policy
+        commit = self.writer.commit_all(target, found, plane.index, policy=policy)
+        model = self._keeper.model_beside(target, plane.source)
+        session = self._keeper.session(target)
+        if model is None and session is not None:
+            model = session.model  # a kept mask is of no model unless it says so
+        actions = tuple(
+            record_mask(
+                number, plane.index or (), record, source=source, model=model, policy=policy
+            )
+            for number, record in zip(commit.ids, found, strict=True)
+            if number
+        )
+        self._keep(Written(target, commit.change, actions, len(actions)))
         if clear:
             self._clear_plane(plane)
-        if not written.objects:
+        if not commit.objects:
             return Outcome(True, "Everything found only objects that are there already.")
-        last = written.first_id + written.objects - 1
-        text = f"Everything: {written.objects} objects, ids {written.first_id} to {last}."
-        if written.refused_objects:
-            text += f" {written.refused_objects} left out: they lie on objects that are there."
+        ids = [number for number in commit.ids if number]
+        text = f"Everything: {len(ids)} objects, ids {ids[0]} to {ids[-1]}."
+        left_out = len(found) - len(ids)
+        if left_out:
+            text += f" {left_out} left out: they lie on objects that are there."
         return Outcome(True, text)
 
+    def edit(
+        self, plane: PlaneRequest, change: Change, actions: tuple[Action, ...], objects: int = 1
+    ) -> None:
+        """Write an operation on objects as one step."""
+        target = self._target(plane)
+        self.writer.write(target, change)
+        self._keep(Written(target, change, actions, objects))
+
+    def stroke(self, layer: Labels, atoms: Sequence[Any], plane: PlaneRequest | None) -> None:
+        """Take note of what the user painted by hand; it is a step as well.
+
+        ``plane``: the one shown, if it is one of the image that the layer belongs to.
+        """
+        change = stroke_of(layer, atoms)
+        if change.empty:
+            return
+        self.writer.note(layer, change)
+        image = self._state.settings.image
+        if plane is not None and image is not None and layer is self._state.settings.target:
+            self._keeper.begin(image, layer, plane.source, change)
+        self._keep(Written(layer, change, (record_change(change),)))
+
+    # ---------------------------------------------------------------------------------------- steps
+
     def undo(self) -> Outcome:
-        """Take back the last change of the prompts, choice, commit or everything."""
+        """Take back the last change of the prompts, choice, object or everything."""
         step = self._history.undo()
         if step is None:
             return Outcome(False, "There is nothing to undo.")
         text, written = "Undone.", step.written
         if written is not None and written.layer in self._viewer.layers:
-            label_layer.withdraw(written)
-            text = f"Undone: {written.objects} object(s) taken out of {written.layer.name!r}."
-        self._restore_now()
+            self.writer.withdraw(written.layer, written.change)
+            self._keeper.undid(written.layer, written.actions)
+            text = f"Undone: {_words(written)} in {written.layer.name!r}."
+        self.restore_now()
         return Outcome(True, text)
 
     def redo(self) -> Outcome:
@@ -112,9 +188,10 @@ class Committer:
             return Outcome(False, "There is nothing to redo.")
         text, written = "Done again.", step.written
         if written is not None and written.layer in self._viewer.layers:
-            label_layer.write_again(written)
-            text = f"Done again: {written.objects} object(s) put into {written.layer.name!r}."
-        self._restore_now()
+            self.writer.write_again(written.layer, written.change)
+            self._keeper.did(written.layer, written.actions, _changes(written))
+            text = f"Done again: {_words(written)} in {written.layer.name!r}."
+        self.restore_now()
         return Outcome(True, text)
 
     def clear_prompts(self) -> Outcome:
@@ -132,9 +209,11 @@ class Committer:
     def restore(self, snapshot: PromptSnapshot) -> None:
         """Put the prompts to a snapshot without making that a step of undo."""
         self._history.set_prompts(snapshot)
-        self._restore_now()
+        self.restore_now()
 
-    def _restore_now(self) -> None:
+    # ------------------------------------------------------------------------------------- in parts
+
+    def restore_now(self) -> None:
         """Put the layers to the prompts of now."""
         now, prompts = self._history.now, self._layers.prompts
         if prompts is not None:
@@ -145,15 +224,82 @@ class Committer:
     def _clear_plane(self, plane: PlaneRequest) -> None:
         self._state.update(words=None)
         settings, prompts = self._state.settings, self._layers.prompts
+        self._history.now = replace(self._history.now, reopened=None)
         if prompts is not None and settings.image is not None:
             self.restore(prompts.without_plane(settings.image, current_index(settings, plane)))
 
-    def _write(self, write: Callable[[Labels], Written]) -> Written:
-        """Write into the target layer, made now if there is none."""
+    def _target(self, plane: PlaneRequest) -> Labels:
+        """The layer that receives objects, made now if there is none; its session is open then."""
         settings = self._state.settings
+        assert settings.image is not None
         target = settings.target
         if target is None or target not in self._viewer.layers:
-            assert settings.image is not None
             target = self._layers.add_objects(settings.image)
             self._state.update(target=target)
-        return write(target)
+        self._keeper.begin(settings.image, target, plane.source)
+        return target
+
+    def _keep(self, written: Written) -> None:
+        """Make a write that is done a step of undo, and write it down."""
+        self._history.push(written)
+        self._keeper.did(written.layer, written.actions, _changes(written))
+
+    def _recorded(self, target: Labels, shown: Shown, number: int, *, reopened: bool) -> Action:
+        """Action of a committed object."""
+        request, policy = shown.request, self._state.settings.policy
+        index = request.plane.index or ()
+        model = self._keeper.model_beside(target, request.plane.source)
+        again = self._keeper.decodable(target, self._state.settings.image, request.plane.source)
+        if request.prompts is None or shown.reply.result is None or not again:
+            record = _record_of(shown)
+            words = "prompts" if request.words is None else f"words: {request.words.text}"
+            return record_mask(
+                number, index, record, source=words, model=model, policy=policy, reopened=reopened
+            )
+        return record_object(
+            number,
+            index,
+            request.prompts,
+            shown.reply.result,
+            model=model,
+            policy=policy,
+            reopened=reopened,
+        )
+
+    def _about_others(self, commit: Commit) -> str:
+        """What a commit did not get from other objects, or took from them."""
+        text = ""
+        if commit.refused_px:
+            text += f" {commit.refused_px:,} px belong to other objects and stayed theirs."
+        if commit.overwritten:
+            ids = ", ".join(map(str, commit.overwritten[:5]))
+            more = " …" if len(commit.overwritten) > 5 else ""
+            text += f" It took pixels of {ids}{more}."
+        return text
+
+
+def _record_of(shown: Shown) -> MaskRecord:
+    """The mask that is shown, in pixels of the layer, with the scores of the model."""
+    (record,) = records_from_labels(shown.mask.astype(np.uint8))
+    said = shown.reply.record
+    if said is not None:
+        scores = {name: getattr(said, name) for name in ("predicted_iou", "stability", "score")}
+        record = replace(record, **scores)
+    return replace(record, label=0)
+
+
+def _changes(written: Written) -> list[Change]:
+    """What each action of a step changed: the first counts for all."""
+    empty = Change(
+        tuple((start, start) for start, _ in written.change.region),
+        written.change.before[:0],
+        written.change.after[:0],
+    )
+    return [written.change, *[empty] * (len(written.actions) - 1)]
+
+
+def _words(written: Written) -> str:
+    """What a step was, for people."""
+    if any(isinstance(action, HandEdit) for action in written.actions):
+        return "a stroke"
+    return f"{written.objects} object(s)"

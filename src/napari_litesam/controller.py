@@ -10,11 +10,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
+from napari.layers import Image, Labels
 from psygnal import Signal
 
+from napari_litesam.history import Reopened
 from napari_litesam.image_axes import pixels
 from napari_litesam.intents import Intents
+from napari_litesam.prompt_layers import PromptSnapshot
 from napari_litesam.reasons import Situation, disabled_reasons
 from napari_litesam.requests import (
     NotReady,
@@ -23,6 +25,7 @@ from napari_litesam.requests import (
     resolve_plane,
 )
 from napari_litesam.state import Level, PluginState, Tool
+from napari_litesam.stored_prompts import drafts_of, snapshot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from litesam.types import ModelSpec, Progress
     from napari_litesam.plane_jobs import Found, Proposed
+    from napari_litesam.session_desk import Opened
 
 _DIMS = ("current_step", "ndisplay", "order", "range")
 #: Settings with which the model sees something else, or is another.
@@ -57,12 +61,14 @@ class Controller(Intents):
         specs: Sequence[ModelSpec] | None = None,
     ) -> None:
         super().__init__(viewer, state, specs)
+        self._drafted = PromptSnapshot()
         for signal, slot in self._connections():
             signal.connect(slot)
         active = self.viewer.layers.selection.active
         images = self.images()
         if images:
             state.update(image=active if active in images else images[-1])
+        self.desk.look()
         self._schedule()
 
     def close(self, *, tidy: bool = False) -> None:
@@ -82,6 +88,9 @@ class Controller(Intents):
         self._current.close()
         self._planes.lane.close()
         self.words.close()
+        self.desk.lane.close()
+        self.table.close()
+        self.keeper.close()
         self._contrast.close()
         self.ahead.close()
         self.hover.close()
@@ -101,7 +110,8 @@ class Controller(Intents):
         yield layers.selection.events.active, self._on_active
         for name in _DIMS:
             yield getattr(dims.events, name), self._schedule
-        for lane in (self._current.lane, self._planes.lane, self.words.lane):
+        lanes = (self._current.lane, self._planes.lane, self.words.lane, self.desk.lane)
+        for lane in (*lanes, self.table.lane, self.table.exports):
             yield lane.changed, self._on_lane
             yield lane.progressed, self._on_progress
             yield lane.broken, self._on_bug
@@ -117,6 +127,14 @@ class Controller(Intents):
         yield self._layers.candidate_clicked, self.review.click
         yield self.review.changed, self._schedule
         yield self._layers.pixels_changed, self._on_pixels
+        yield self._layers.painted, self._on_painted
+        yield self._layers.replaced, self._on_replaced
+        yield self._layers.picked, self._on_picked
+        yield self.table.exported, self._on_exported
+        yield self.table.failed, self._reporter.tell
+        yield self.desk.opened, self._on_opened
+        yield self.desk.failed, self._reporter.tell
+        yield self.keeper.failed, self._on_not_kept
         yield self.ahead.failed, self._reporter.tell
         yield self._layers.axes_changed, self._on_axes
         yield self._layers.transform_changed, self._schedule
@@ -125,6 +143,7 @@ class Controller(Intents):
     def _on_inserted(self, event: Any) -> None:
         if isinstance(event.value, Image) and self.state.settings.image is None:
             self.state.update(image=event.value)
+        self.desk.show()
         self.layers_changed.emit()
 
     def _on_renamed(self, _event: Any = None) -> None:
@@ -139,6 +158,9 @@ class Controller(Intents):
         if layer is self._layers.candidates and not self._layers.own_changes:
             self.review.discard()
         self._layers.note_removed(layer)
+        if isinstance(layer, Labels):
+            self._history.void(layer)
+        self.keeper.let_go(layer)
         if layer is settings.target:
             self.state.update(target=None)
         if layer is settings.image:
@@ -176,14 +198,83 @@ class Controller(Intents):
         if "sign" in changed and self.prompts is not None:
             self.prompts.set_sign(self.state.settings.sign)
         image, target = self.state.settings.image, self.state.settings.target
-        if "target" in changed and image is not None and target is not None:
-            self._targets[image] = target
+        if "target" in changed:
+            self.state.select(())
+            if image is not None and target is not None:
+                self._targets[image] = target
+                self._layers.watch_objects(target)
+            self.table.measure(target)
         self._schedule()
 
     def _on_prompts(self) -> None:
         if self.prompts is not None and self._history.follow(self.prompts.snapshot()):
             self._note = ""
         self._schedule()
+
+    def _keep_drafts(self) -> None:
+        """Write the prompts that are not committed down."""
+        settings, prompts = self.state.settings, self.prompts
+        plane = resolve_plane(settings, self._scene())
+        if prompts is None or settings.image is None or isinstance(plane, NotReady):
+            return
+        now = self._history.now
+        if now.prompts == self._drafted:
+            return
+        self._drafted = now.prompts
+        refined = None if now.reopened is None else (now.reopened.id, now.reopened.index or ())
+        drafts = drafts_of(prompts, settings.image, settings.channel, refined)
+        self.keeper.draft(settings.image, settings.target, plane.source, drafts)
+
+    def _on_painted(self, layer: Labels, atoms: Any) -> None:
+        """Pixels of objects changed: by the panel, or by hand, which is a step as well."""
+        if not self._committer.writer.writing:
+            plane = resolve_plane(self.state.settings, self._scene())
+            self._committer.stroke(layer, atoms, None if isinstance(plane, NotReady) else plane)
+        if layer is self.state.settings.target:
+            self.table.measure(layer)
+        self._schedule()
+
+    def _on_picked(self, layer: Labels, number: int) -> None:
+        """Choose in the table what is picked in the layer."""
+        if layer is self.state.settings.target:
+            self.state.select({number} & {row.id for row in self.state.objects})
+
+    def _on_replaced(self, layer: Labels) -> None:
+        """A layer with objects got another array: what is known about it is void."""
+        self._committer.writer.forget(layer)
+        self._history.void(layer)
+        self.keeper.let_go(layer)
+        if layer is self.state.settings.target:
+            self.table.measure(layer)
+        self.layers_changed.emit()
+        self._schedule()
+
+    def _on_exported(self, text: str) -> None:
+        self.state.report(Level.READY, text)
+
+    def _on_opened(self, opened: Opened) -> None:
+        """Bring the prompts of an opened session back."""
+        self._refresh()
+        prompts, settings = self.prompts, self.state.settings
+        if opened.session.drafts and prompts is not None and settings.image is opened.image:
+            drafts = opened.session.drafts
+            said = snapshot_of(prompts, opened.image, settings.channel, drafts)
+            refined = next((one for one in drafts if one.id is not None), None)
+            if refined is not None and refined.id is not None:
+                self._history.reopen(said, Reopened(refined.id, refined.index or None))
+            else:
+                self._history.push()
+                self._history.set_prompts(said)
+            self._committer.restore_now()
+        objects = len(opened.session.objects())
+        self._note = f"{objects} object(s) are back, in {opened.target.name!r}."
+        self._schedule()
+
+    def _on_not_kept(self, error: Exception) -> None:
+        """The disk refused the autosave: the work itself goes on."""
+        self._reporter.refuse(
+            f"Autosave does not work: {error} Go on, but save the Labels layer yourself."
+        )
 
     def _on_pixels(self) -> None:
         """The image got another array: what is known about it is void."""
@@ -228,6 +319,7 @@ class Controller(Intents):
             self._current.ask(
                 request, self.models.spec, choice.candidate if choice and here else None
             )
+        self._keep_drafts()
         self._update_disabled()
 
     def _tend_layers(self) -> None:
@@ -236,6 +328,7 @@ class Controller(Intents):
         tended = self._layers.tend(settings.image, settings.sign)
         if tended != "kept":
             self._history.clear()
+            self._drafted = PromptSnapshot()
         if tended == "new":
             self._activate(Tool.POINT)
         if settings.image is not None and self.prompts is not None:
@@ -282,7 +375,7 @@ class Controller(Intents):
 
     def _on_everything(self, found: Found) -> None:
         write = partial(
-            self._committer.commit_all, found.plane, found.labels, clear=found.answers_boxes
+            self._committer.commit_all, found.plane, found.objects, clear=found.answers_boxes
         )
         outcome = self._attempt(write)
         if outcome is not None:

@@ -6,9 +6,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from napari_litesam.label_layer import Written
 from napari_litesam.prompt_layers import PromptSnapshot
+from napari_litesam.writes import Written
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
 
 _LENGTH = 200
 
@@ -19,6 +23,14 @@ class Choice:
 
     index: tuple[int, ...] | None
     candidate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """An object that was opened again: its id, and the index of the plane."""
+
+    id: int
+    index: tuple[int, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +45,14 @@ class Moment:
         The candidate in place of the one of highest predicted IoU; None: that one.
     review
         What of everything mode is under review: a value of the reviewer's, or None.
+    reopened
+        The committed object that the prompts refine, or None.
     """
 
     prompts: PromptSnapshot = field(default_factory=PromptSnapshot)
     choice: Choice | None = None
     review: object = None
+    reopened: Reopened | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +99,13 @@ class History:
     def set_prompts(self, prompts: PromptSnapshot) -> None:
         """Change the prompts of now as a part of a step; a choice was made for the old ones."""
         choice = self.now.choice if prompts == self.now.prompts else None
-        self.now = replace(self.now, prompts=prompts, choice=choice)
+        reopened = None if prompts.empty else self.now.reopened
+        self.now = replace(self.now, prompts=prompts, choice=choice, reopened=reopened)
+
+    def reopen(self, prompts: PromptSnapshot, reopened: Reopened) -> None:
+        """Put the prompts of a committed object in place of those of now, as a step."""
+        self.push()
+        self.now = replace(self.now, prompts=prompts, choice=None, reopened=reopened)
 
     def choose(self, choice: Choice) -> None:
         """Choose a candidate, as a step."""
@@ -127,6 +148,13 @@ class History:
         self._back.append(Step(self.now, step.written))
         self.now = step.moment
         return step
+
+    def void(self, layer: Labels) -> None:
+        """Forget what was written into a layer: it is gone or has other pixels now."""
+        for steps in (self._back, self._forth):
+            for number, step in enumerate(steps):
+                if step.written is not None and step.written.layer is layer:
+                    steps[number] = Step(step.moment)
 
     def clear(self) -> None:
         """Forget all steps: the prompts are another image's or gone."""

@@ -23,6 +23,8 @@ from napari_litesam.hover import Hover
 from napari_litesam.image_axes import axes_letters, name_axis
 from napari_litesam.keyboard_map import KEYS
 from napari_litesam.model_switch import ModelSwitch
+from napari_litesam.object_editor import NO_OBJECT, ObjectEditor
+from napari_litesam.object_table import ObjectTable
 from napari_litesam.plane_jobs import PlaneJobs
 from napari_litesam.preferences import Preferences
 from napari_litesam.prompt_layers import PromptLayers, PromptSnapshot
@@ -35,6 +37,8 @@ from napari_litesam.requests import (
 )
 from napari_litesam.reviewer import Reviewer
 from napari_litesam.segmenters import SegmenterPool
+from napari_litesam.session_desk import SessionDesk
+from napari_litesam.session_keeper import SessionKeeper
 from napari_litesam.state import Level, PluginState, Tool, Words
 from napari_litesam.viewer_layers import ViewerLayers
 from napari_litesam.word_search import WordSearch
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from litesam.types import ModelSpec
+    from napari_litesam.requests import PlaneRequest
 
 
 class Intents:
@@ -59,6 +64,10 @@ class Intents:
         Looks for objects by words.
     review
         Candidates of everything mode.
+    keeper, desk
+        Sessions: kept on the disk; brought back, saved and opened.
+    editor, table
+        Committed objects: changed; measured and exported.
     ahead
         Embeds in the background, and tells what is embedded.
     hover
@@ -89,8 +98,14 @@ class Intents:
         self._current = CurrentObject(state, self._pool, self._layers)
         self.words = WordSearch(state, self._pool)
         self._history = History()
-        self._committer = Committer(self.viewer, state, self._layers, self._history)
+        self.keeper = SessionKeeper(self._pool)
+        self._committer = Committer(self.viewer, state, self._layers, self._history, self.keeper)
         self.review = Reviewer(state, self._layers, self._history, self._committer)
+        self.editor = ObjectEditor(
+            self.viewer, state, self._layers, self._history, self._committer, self.keeper
+        )
+        self.table = ObjectTable(state, self.keeper)
+        self.desk = SessionDesk(self.viewer, state, self._layers, self.keeper)
         self._note = ""
         self._contrast = ContrastWatch(state)
         self.ahead = Ahead(state, self._pool, self._scene)
@@ -132,7 +147,8 @@ class Intents:
     @property
     def busy(self) -> bool:
         """Whether a worker is doing something that is still wanted."""
-        return self._current.lane.busy or self._planes.lane.busy or self.words.lane.busy
+        lanes = (self._current.lane, self._planes.lane, self.words.lane, self.desk.lane)
+        return any(lane.busy for lane in lanes) or self.table.exports.busy
 
     # -------------------------------------------------------------------------------------- intents
 
@@ -190,6 +206,8 @@ class Intents:
         self._current.cancel()
         self._planes.lane.cancel()
         self.words.lane.cancel()
+        self.desk.lane.cancel()
+        self.table.exports.cancel()
         self.state.report(
             Level.WARNING,
             "Cancelled; what was embedded is kept. The prompts stay: change one to go on.",
@@ -258,11 +276,103 @@ class Intents:
         """Write the previewed object into the Labels layer under a new id."""
         shown = self._current.ready
         if shown is not None:
-            self._follow(partial(self._committer.commit, shown.request.plane, shown.mask))
+            self._follow(partial(self._committer.commit, shown))
         elif self._current.lane.busy:
             self._current.await_commit()
         else:
             self._reporter.refuse(commit_reason(self._current.asked))
+
+    # -------------------------------------------------------------------------------------- objects
+
+    def select_here(self) -> None:
+        """Choose the object under the mouse, or no longer."""
+        self._follow(lambda: self.editor.select(self.editor.under_mouse()))
+
+    def reopen_here(self) -> None:
+        """Open the object under the mouse again."""
+        self._edit(lambda plane: self.editor.reopen(self.editor.under_mouse(), plane))
+
+    def delete_here(self) -> None:
+        """Delete the object under the mouse."""
+        number = self.editor.under_mouse()
+        self._edit(lambda plane: self.editor.delete((number,) if number else (), plane))
+
+    def reopen(self) -> None:
+        """Open the chosen object again."""
+        chosen = sorted(self.state.selected)
+        if len(chosen) != 1:
+            self._reporter.refuse("Choose one object: E over it, or its row of the table.")
+            return
+        self._edit(lambda plane: self.editor.reopen(chosen[0], plane))
+
+    def delete_objects(self) -> None:
+        """Delete the chosen objects."""
+        self._edit(lambda plane: self.editor.delete(tuple(self.state.selected), plane))
+
+    def merge_objects(self) -> None:
+        """Make one of the chosen objects."""
+        self._edit(lambda plane: self.editor.merge(tuple(self.state.selected), plane))
+
+    def split_object(self) -> None:
+        """Cut the object under the two points in two."""
+        self._edit(self.editor.split)
+
+    def mend_objects(self, operation: str) -> None:
+        """Fill the holes of the chosen objects, remove their islands or smooth them."""
+        if not self.state.selected:
+            self._reporter.refuse(NO_OBJECT)
+            return
+        self._edit(lambda plane: self.editor.mend(operation, tuple(self.state.selected), plane))
+
+    def fly_to(self, number: int) -> None:
+        """Show an object in the middle of the canvas."""
+        target = self.editor.target
+        row = next((one for one in self.state.objects if one.id == number), None)
+        if target is None or row is None:
+            return
+        centre = list(row.centroid)
+        if row.planes and row.planes[0]:
+            # The centroid of an object of several planes may lie in none of them.
+            middle = row.planes[len(row.planes) // 2]
+            centre[: len(middle)] = middle
+        world = target.data_to_world(centre)
+        for axis, value in enumerate(world[:-2]):
+            self.viewer.dims.set_point(axis + self.viewer.dims.ndim - len(world), float(value))
+        # napari 0.9 moved the camera to the scene.
+        scene = getattr(self.viewer, "scene", self.viewer)
+        scene.camera.center = tuple(float(value) for value in world[-2:])
+
+    def _edit(self, intent: Callable[[PlaneRequest], Outcome]) -> None:
+        """Follow an intent on objects of the plane shown."""
+        plane = resolve_plane(self.state.settings, self._scene())
+        if isinstance(plane, NotReady):
+            self._reporter.refuse(plane.reason)
+            return
+        self._follow(partial(intent, plane))
+
+    def save_session(self, path: str) -> None:
+        """Write the session into a file that can be opened and replayed."""
+        try:
+            written = self.desk.save(path)
+        except LiteSamError as error:
+            self._reporter.tell(error)
+        else:
+            self.state.report(Level.READY, f"The session was saved: {written}.")
+
+    def open_session(self, path: str) -> None:
+        """Open a session file: all of it is done again."""
+        try:
+            self.desk.open(path)
+        except LiteSamError as error:
+            self._reporter.tell(error)
+
+    def export(self, path: str) -> None:
+        """Write the objects as labels, table or COCO; the ending of the name chooses."""
+        target = self.editor.target
+        if target is None:
+            self._reporter.refuse("There are no objects yet; commit one first.")
+            return
+        self.table.export(target, path)
 
     # ------------------------------------------------------------------------- for the controller
 

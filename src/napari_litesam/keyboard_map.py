@@ -19,7 +19,7 @@ from napari_litesam.rows import wrapped
 class Key:
     """A key: as napari spells it, the intent that it asks for, and what that is in words.
 
-    ``layers``: "points", "boxes" and "candidates".
+    ``layers``: "points", "boxes", "candidates" and "objects".
     """
 
     key: str
@@ -37,8 +37,11 @@ KEYS = (
     Key("C", "accept_all", "Review: accept", ("candidates",)),
     Key("Shift-C", "clear_prompts", "Clear prompts", _PROMPTS),
     Key("Shift-C", "discard", "Review: discard", ("candidates",)),
-    Key("Control-Z", "undo", "Undo", (*_PROMPTS, "candidates")),
-    Key("Control-Shift-Z", "redo", "Redo", (*_PROMPTS, "candidates")),
+    Key("R", "reopen_here", "Open object again", (*_PROMPTS, "objects")),
+    Key("E", "select_here", "Choose object", (*_PROMPTS, "objects")),
+    Key("X", "delete_here", "Delete object", (*_PROMPTS, "objects")),
+    Key("Control-Z", "undo", "Undo", (*_PROMPTS, "candidates", "objects")),
+    Key("Control-Shift-Z", "redo", "Redo", (*_PROMPTS, "candidates", "objects")),
 )
 #: What is good to know beside our own keys; but the first these are napari's.
 _OTHERS = (
@@ -49,7 +52,8 @@ _OTHERS = (
     ("Space", "Move the canvas"),
 )
 _NOTE = (
-    "The keys work while one of the panel's layers is chosen in the layer list. Who comes from "
+    "The keys work while one of the panel's layers is chosen in the layer list; R, E and X mean "
+    "the object under the mouse. Who comes from "
     "micro-sam: T, C and Shift-C do what you know; S (segment) is not needed, because the mask "
     "follows every click."
 )

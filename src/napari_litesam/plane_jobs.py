@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from litesam.types import LabelArray
+from litesam.types import MaskRecord
 from napari_litesam import embedding, segmenters
 from napari_litesam.candidates import Candidates
 from napari_litesam.jobs import Job, Lane
@@ -45,14 +45,14 @@ class Found:
     ----------
     plane
         The plane.
-    labels
-        (H, W) int32, 0 is background.
+    objects
+        The objects; they share no pixel.
     answers_boxes
         They are the answer to boxes that the user drew.
     """
 
     plane: PlaneRequest
-    labels: LabelArray
+    objects: list[MaskRecord]
     answers_boxes: bool
 
 
@@ -116,8 +116,7 @@ class PlaneJobs:
         self.lane.submit(job, on_done, self._on_error)
 
     def _on_everything(self, request: EverythingRequest, reply: Any) -> None:
-        labels, _records = reply
-        self.found.emit(Found(request.plane, labels, bool(request.boxes)))
+        self.found.emit(Found(request.plane, reply, bool(request.boxes)))
 
     def _on_candidates(self, request: EverythingRequest, found: Candidates) -> None:
         self.proposed.emit(Proposed(request.plane, found, bool(request.boxes)))

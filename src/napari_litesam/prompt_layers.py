@@ -50,6 +50,12 @@ class PromptSnapshot:
     signs: tuple[PointLabel, ...] = ()
     boxes: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
+    def joined(self, other: PromptSnapshot) -> PromptSnapshot:
+        """Return the prompts of both."""
+        return PromptSnapshot(
+            self.points + other.points, self.signs + other.signs, self.boxes + other.boxes
+        )
+
     @property
     def empty(self) -> bool:
         """Whether there is no prompt at all."""

@@ -127,10 +127,10 @@ class Reviewer:
         review = self.review
         if review is None:
             return Outcome(False, _NOTHING)
-        labels = candidates.to_labels(review.found, _kept(review), review.filters, review.verdicts)
-        if not labels.any():
+        found = candidates.to_objects(review.found, _kept(review), review.filters, review.verdicts)
+        if not found:
             return Outcome(False, "No candidate is kept; lower the sliders or click on some.")
-        outcome = self._committer.commit_all(review.plane, labels, clear=review.answers_boxes)
+        outcome = self._committer.commit_all(review.plane, found, clear=review.answers_boxes)
         self._history.now = replace(self._history.now, review=None)
         self.changed.emit()
         return outcome

@@ -17,7 +17,7 @@ import numpy as np
 
 from litesam.errors import Cancelled, ConfigError, PromptError, WeightsError
 from litesam.types import BoolArray, MaskRecord, Progress
-from napari_litesam.candidates import Filters, Verdicts, collect, kept, to_labels
+from napari_litesam.candidates import Filters, Verdicts, collect, kept, to_objects
 from napari_litesam.embedding import Precedence, Record
 from napari_litesam.jobs import JobContext
 from napari_litesam.levels import Scaling, level_index, scaling_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from litesam.predictors import Predictor
     from litesam.segmenter import Segmenter, SegmentResult
     from litesam.store import MemoryStore, ZarrStore
-    from litesam.types import BoxPrompt, EverythingConfig, LabelArray
+    from litesam.types import BoxPrompt, EverythingConfig
     from napari_litesam.candidates import Candidates
     from napari_litesam.requests import (
         EverythingRequest,
@@ -221,6 +221,12 @@ class SegmenterPool:
                 while len(self._predictors) > _KEPT_PREDICTORS:
                     self._drop_model(next(iter(self._predictors)))
             return predictor
+
+    def weights_hash(self, key: ModelKey) -> str | None:
+        """Return the hash of a model's weights; None while it is not loaded."""
+        with self._lock:
+            predictor = self._predictors.get(key)
+        return None if predictor is None else predictor.weights_hash
 
     def _drop_model(self, key: ModelKey) -> None:
         """Forget a model and the segmenters that hold it in memory."""
@@ -436,18 +442,15 @@ def _loosened(config: EverythingConfig, lowest: float) -> EverythingConfig:
 
 def everything(
     pool: SegmenterPool, request: EverythingRequest, context: JobContext
-) -> tuple[LabelArray, Any]:
-    """Return labels and records of all objects of a plane."""
-    labels: LabelArray
-    scaling = scaling_of(request.plane.source)
-    if request.region is not None or not scaling.identity:
+) -> list[MaskRecord]:
+    """Return all objects of a plane; they share no pixel."""
+    if request.region is not None or not scaling_of(request.plane.source).identity:
         found = candidates(pool, request, context)
         nobody = Verdicts()
-        labels = to_labels(found, kept(found, found.filters, nobody), found.filters, nobody)
-        return labels, found.records
+        return to_objects(found, kept(found, found.filters, nobody), found.filters, nobody)
     segmenter = pool.get(request.plane.source, context)
     records: tuple[MaskRecord, ...]
-    labels, records = segmenter.everything(
+    _, records = segmenter.everything(
         request.plane.index,
         proposals=request.proposals,
         config=request.config,
@@ -455,4 +458,4 @@ def everything(
         on_progress=context.on_progress,
         cancelled=context.cancelled,
     )
-    return labels, records
+    return list(records)

@@ -18,8 +18,9 @@ from litesam.types import EverythingConfig, ModelSpec, PointLabel, WeightsSpec
 from napari_litesam.candidates import Filters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from litesam.objects import ObjectRow
     from litesam.weights import WeightsStatus
 
 
@@ -108,6 +109,9 @@ class Settings:
         What to look for in a plane without points and boxes; None: nothing.
     target
         Labels layer that receives objects; None: a new one at the first commit.
+    policy
+        What becomes of pixels that belong to other objects: one of
+        `litesam.objects.COMMIT_POLICIES`.
     ahead
         Embed in the background what the user looks at, then the rest of the image.
     hover
@@ -136,6 +140,7 @@ class Settings:
     tool: Tool = Tool.POINT
     words: Words | None = None
     target: Labels | None = None
+    policy: str = "never_overwrite"
     ahead: bool = False
     hover: bool = False
     disk: bool = False
@@ -229,6 +234,25 @@ class Offer:
     total: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Unsaved:
+    """A session of which the window was closed or crashed.
+
+    Attributes
+    ----------
+    text
+        What it is, for the user.
+    others
+        How many more there are.
+    reason
+        Why it cannot be brought back now; "" if it can.
+    """
+
+    text: str
+    others: int = 0
+    reason: str = ""
+
+
 class PluginState:
     """Settings and status of one viewer, evented."""
 
@@ -245,6 +269,12 @@ class PluginState:
     candidate_changed = Signal(object)
     #: The `ReviewStatus`, or None.
     review_changed = Signal(object)
+    #: The objects of the Labels layer: a tuple of `litesam.objects.ObjectRow`.
+    objects_changed = Signal(tuple)
+    #: Ids of the objects that are chosen: a frozenset.
+    selection_changed = Signal(frozenset)
+    #: The `Unsaved` work that can be brought back, or None.
+    unsaved_changed = Signal(object)
 
     def __init__(self) -> None:
         self._settings = Settings()
@@ -254,6 +284,9 @@ class PluginState:
         self._library: dict[str, WeightsStatus] = {}
         self._candidate: Candidate | None = None
         self._review: ReviewStatus | None = None
+        self._objects: tuple[ObjectRow, ...] = ()
+        self._selected: frozenset[int] = frozenset()
+        self._unsaved: Unsaved | None = None
 
     @property
     def settings(self) -> Settings:
@@ -289,6 +322,21 @@ class PluginState:
     def review(self) -> ReviewStatus | None:
         """What is under review of everything mode."""
         return self._review
+
+    @property
+    def objects(self) -> tuple[ObjectRow, ...]:
+        """The objects of the Labels layer, as they were measured last."""
+        return self._objects
+
+    @property
+    def selected(self) -> frozenset[int]:
+        """Ids of the objects that are chosen."""
+        return self._selected
+
+    @property
+    def unsaved(self) -> Unsaved | None:
+        """Work that can be brought back."""
+        return self._unsaved
 
     def update(self, **changes: Any) -> None:
         """Change settings; `settings_changed` carries the names of those that really differ."""
@@ -332,6 +380,25 @@ class PluginState:
         if review != self._review:
             self._review = review
             self.review_changed.emit(review)
+
+    def list_objects(self, rows: tuple[ObjectRow, ...]) -> None:
+        """Set the objects of the Labels layer."""
+        if rows != self._objects:
+            self._objects = rows
+            self.objects_changed.emit(rows)
+
+    def select(self, numbers: Iterable[int]) -> None:
+        """Set which objects are chosen."""
+        selected = frozenset(numbers)
+        if selected != self._selected:
+            self._selected = selected
+            self.selection_changed.emit(selected)
+
+    def offer_unsaved(self, unsaved: Unsaved | None) -> None:
+        """Set the work that can be brought back."""
+        if unsaved != self._unsaved:
+            self._unsaved = unsaved
+            self.unsaved_changed.emit(unsaved)
 
     def stock(self, library: Mapping[str, WeightsStatus]) -> None:
         """Set what there is of the weights."""

@@ -57,6 +57,13 @@ class ViewerLayers:
         The layer that shows what everything mode found, under review.
     candidate_clicked
         The user clicked on this (y, x) of it.
+    painted
+        A layer with objects was painted, by hand or by the panel: the layer, and napari's record of
+        the stroke.
+    replaced
+        A layer with objects got another array.
+    picked
+        An id was chosen in a layer with objects, with napari's own tools.
     own_changes
         Whether layers are being changed by the panel and not by the user.
     removed_by_user
@@ -68,6 +75,9 @@ class ViewerLayers:
     transform_changed = Signal()
     axes_changed = Signal()
     candidate_clicked = Signal(float, float)
+    painted = Signal(object, object)
+    replaced = Signal(object)
+    picked = Signal(object, int)
 
     def __init__(
         self,
@@ -83,6 +93,7 @@ class ViewerLayers:
         self.removed_by_user = False
         self._orphans: list[Layer] = []
         self._watched: Image | None = None
+        self._objects: list[Labels] = []
         self._closed = False
 
     # -------------------------------------------------------------------------------------- reading
@@ -134,6 +145,9 @@ class ViewerLayers:
             self.preview = None
         if layer is self.candidates:
             self.candidates = None
+        if layer in self._objects:
+            self._unwatch_objects(layer)
+            self._objects.remove(layer)
         if self.prompts is not None and layer in (self.prompts.points, self.prompts.boxes):
             if not self.own_changes:
                 self.removed_by_user = True
@@ -152,6 +166,9 @@ class ViewerLayers:
         """Let go of all layers; ``tidy`` takes the prompts and the preview out of the viewer."""
         self._closed = True
         self.watch(None)
+        for layer in self._objects:
+            self._unwatch_objects(layer)
+        self._objects = []
         self.forget_prompts()
         if tidy:
             shown = [layer for layer in (self.preview, self.candidates) if layer is not None]
@@ -189,6 +206,33 @@ class ViewerLayers:
                     if name in _TRANSFORMS:
                         setattr(layer, name, value)
         self.transform_changed.emit()
+
+    def watch_objects(self, layer: Labels) -> None:
+        """Listen to a layer with objects, and let the keys of the panel work on it."""
+        if layer in self._objects:
+            return
+        self._objects.append(layer)
+        layer.events.paint.connect(self._on_painted)
+        layer.events.data.connect(self._on_replaced)
+        layer.events.selected_label.connect(self._on_picked)
+        self._bind_keys(layer, "objects")
+
+    def _unwatch_objects(self, layer: Labels) -> None:
+        layer.events.paint.disconnect(self._on_painted)
+        layer.events.data.disconnect(self._on_replaced)
+        layer.events.selected_label.disconnect(self._on_picked)
+        for kinds, key, _ in self._keys:
+            if "objects" in kinds:
+                layer.bind_key(key, None)
+
+    def _on_painted(self, event: Any) -> None:
+        self.painted.emit(event.source, event.value)
+
+    def _on_picked(self, event: Any) -> None:
+        self.picked.emit(event.source, int(event.source.selected_label))
+
+    def _on_replaced(self, event: Any) -> None:
+        self.replaced.emit(event.source)
 
     # ------------------------------------------------------------------------------------- prompts
 
@@ -250,7 +294,7 @@ class ViewerLayers:
         """Show a (H, W) mask over the image."""
         if self.preview is None:
             self.preview = label_layer.new_preview(image)
-            self._insert(self.preview)
+            self.insert(self.preview)
         label_layer.show_preview(self.preview, mask)
 
     def hide_preview(self) -> None:
@@ -265,7 +309,7 @@ class ViewerLayers:
             layer = self.candidates = label_layer.new_candidates(image)
             self._bind_keys(layer, "candidates")
             layer.mouse_drag_callbacks.append(self._on_candidate_press)
-            self._insert(layer)
+            self.insert(layer)
         label_layer.show_picture(layer, picture)
 
     def hide_candidates(self) -> None:
@@ -289,10 +333,10 @@ class ViewerLayers:
     def add_objects(self, image: Image) -> Labels:
         """Add a Labels layer for the objects of an image."""
         layer = label_layer.new_objects_layer(image, plane_axes(image))
-        self._insert(layer)
+        self.insert(layer)
         return layer
 
-    def _insert(self, layer: Layer) -> None:
+    def insert(self, layer: Layer) -> None:
         """Add a layer below the prompts (and a preview above other labels), without changing the
         active layer.
         """

@@ -33,7 +33,9 @@ from napari_litesam.foot import Foot
 from napari_litesam.image_section import ImageSection
 from napari_litesam.keyboard_map import KeyboardMap
 from napari_litesam.model_picker import ModelPicker
+from napari_litesam.objects_section import ObjectsSection
 from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side, wrapped
+from napari_litesam.session_section import SessionRow, UnsavedRow
 from napari_litesam.state import Candidate, PluginState, Tool
 from napari_litesam.status_line import StatusLine
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
@@ -52,6 +54,12 @@ _DEVICES = (
     ("CPU", "cpu", "Works everywhere."),
     ("GPU (CUDA)", "cuda", "NVIDIA, needs a CUDA build of torch."),
     ("GPU (Apple)", "mps", "Apple silicon."),
+)
+
+_POLICIES = (
+    ("Never overwrite", "never_overwrite"),
+    ("Overwrite", "overwrite"),
+    ("Only the free part", "free_area"),
 )
 
 
@@ -89,6 +97,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.state.library_changed.connect(self._show_library)
         self.state.candidate_changed.connect(self._show_candidate)
         self.state.review_changed.connect(self.review.show_review)
+        self.state.unsaved_changed.connect(self.unsaved.show_unsaved)
         self.controller = Controller(napari_viewer, self.state, self._models)
         self.controller.layers_changed.connect(self._fill_layers)
         self._connect()
@@ -107,11 +116,20 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows = QVBoxLayout(content)
         rows.setContentsMargins(6, 6, 8, 6)
         rows.setSpacing(6)
+        self.unsaved = UnsavedRow(self)
+        rows.addWidget(self.unsaved)
         rows.addLayout(self._build_image())
         rows.addWidget(rule())
         rows.addLayout(self._build_prompts())
         rows.addWidget(rule())
         rows.addWidget(self._build_everything())
+        rows.addWidget(rule())
+        self.objects = ObjectsSection(self)
+        for name, button in self.objects.buttons.items():
+            self._name(name, button, button.toolTip())
+        rows.addWidget(self.objects)
+        self.session = SessionRow(self)
+        rows.addWidget(self.session)
         rows.addWidget(KeyboardMap(self))
         rows.addStretch(1)
 
@@ -223,9 +241,10 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.candidate.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.target = self._combo(
             "target",
-            "The Labels layer that receives objects: each gets the next new id and takes no pixel "
-            "of another object.",
+            "The Labels layer that receives objects: each gets the next new id.",
         )
+        self.policy = self._combo("policy", "What becomes of pixels that other objects have.")
+        refill(self.policy, _POLICIES, "never_overwrite")
         self.commit = self._button(
             "commit", "Commit object", "Write the previewed object into the Labels layer. (C)"
         )
@@ -236,6 +255,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.addLayout(side_by_side(self.undo, self.redo, self.clear))
         form = make_form()
         form.addRow("Objects", self.target)
+        form.addRow("Overlaps", self.policy)
         rows.addLayout(form)
         rows.addWidget(self.candidate)
         rows.addWidget(self.commit)
@@ -278,10 +298,14 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             (self.level, "level"),
             (self.contrast, "contrast"),
             (self.target, "target"),
+            (self.policy, "policy"),
             (self.where, "where"),
             (self.proposals, "proposals"),
         ):
             combo.activated.connect(lambda _, c=combo, s=setting: self._choose(c, s))
+        self.objects.follow(controller)
+        self.session.follow(controller)
+        self.unsaved.follow(controller.desk)
         self.axes.named.connect(lambda axis, letter: controller.name_axis(axis, letter))
         self.model.chosen.connect(lambda name: controller.models.choose(model=name))
         self.model.opened.connect(lambda: controller.models.look())
@@ -364,6 +388,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             self._fill_layers()
         self.embedding.show_settings(settings)
         self.at_once.setChecked(settings.at_once)
+        self.policy.setCurrentIndex(self.policy.findData(settings.policy))
         self.hover.setChecked(settings.hover)
         if changed & {"model", "proposals"}:
             self._show_model()

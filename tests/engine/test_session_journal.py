@@ -111,7 +111,7 @@ def test_open_journals_are_nobody_elses(tmp_path: Path) -> None:
     first.close()
     (one,) = find_journals(tmp_path)
     assert ids(one.session) == [1]
-    (tmp_path / f"bad{journal.SUFFIX}").write_bytes(b"nonsense")
+    (tmp_path / f"bad{journal.JOURNAL_SUFFIX}").write_bytes(b"nonsense")
     assert len(find_journals(tmp_path)) == 1
     again = SessionJournal(tmp_path / NAME, one.session)
     again.append(commit(2))

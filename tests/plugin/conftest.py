@@ -157,6 +157,8 @@ class Hands:
                 and controller._planes.lane.idle
                 and controller.words.lane.idle
                 and controller.models.idle
+                and controller.desk.lane.idle
+                and controller.table.idle
             ),
             timeout=60_000,  # a cold disk takes its time over importing torch
         )
@@ -200,7 +202,7 @@ def _own_preferences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari.settings._CFG_PATH", tmp_path / "settings.yaml", raising=False)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user who has downloaded nothing yet."""
     monkeypatch.setenv("LITESAM_HOME", str(tmp_path / "home"))

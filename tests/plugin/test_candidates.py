@@ -7,7 +7,7 @@ import pytest
 
 from engine.threshold_predictor import CENTRES, CONFIG, ThresholdPredictor, discs, same_objects
 from litesam import Segmenter
-from litesam.merge import mask_nms
+from litesam.merge import mask_nms, paint_labels
 from litesam.types import Box, MaskRecord
 from napari_litesam.candidates import (
     REJECTED,
@@ -18,7 +18,7 @@ from napari_litesam.candidates import (
     kept,
     passing,
     picture,
-    to_labels,
+    to_objects,
     toggled,
 )
 
@@ -94,7 +94,7 @@ def test_labels_are_what_is_to_be_seen(nested) -> None:
     filters = Filters(min_area=10)
     verdicts = Verdicts(accepted=frozenset({1}))
     is_kept = kept(nested, filters, verdicts)
-    labels = to_labels(nested, is_kept, filters, verdicts)
+    labels, _ = paint_labels(to_objects(nested, is_kept, filters, verdicts), SHAPE)
     seen = picture(nested, is_kept, verdicts)
     assert same_objects(labels, seen.astype(np.int32))
     assert np.unique(labels).size == 4, "the small one was accepted by hand"
@@ -105,7 +105,8 @@ def test_accepting_all_gives_what_everything_gives() -> None:
     segmenter = Segmenter(image, ThresholdPredictor(), axes="YX")
     labels, _ = segmenter.everything(config=CONFIG)
     found = collect(segmenter.find_objects(config=CONFIG), (128, 128), Filters(overlap=0.7))
-    reviewed = to_labels(found, kept(found, found.filters, Verdicts()), found.filters, Verdicts())
+    objects = to_objects(found, kept(found, found.filters, Verdicts()), found.filters, Verdicts())
+    reviewed, _ = paint_labels(objects, (128, 128))
     assert same_objects(reviewed, labels)
     assert same_objects(reviewed, truth)
 
@@ -114,4 +115,4 @@ def test_nothing_found() -> None:
     found = collect([], SHAPE, Filters())
     assert numbers(found, Filters(overlap=0.1)) == []
     assert found.largest == 0
-    assert not to_labels(found, kept(found, Filters(), Verdicts()), Filters(), Verdicts()).any()
+    assert to_objects(found, kept(found, Filters(), Verdicts()), Filters(), Verdicts()) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,30 +12,23 @@ from hypothesis.extra.numpy import arrays
 from napari.layers import Image, Labels
 
 from litesam.errors import ImageError
-from napari_litesam.label_layer import (
-    commit_labels,
-    commit_mask,
-    fits,
-    new_objects_layer,
-    new_preview,
-    next_id,
-    show_preview,
-    withdraw,
-)
+from litesam.merge import records_from_labels
+from napari_litesam.label_layer import fits, new_objects_layer, new_preview, show_preview
+from napari_litesam.writes import LabelWriter, stroke_of
 
 
 def test_commit_never_takes_pixels_of_another_object() -> None:
     layer = Labels(np.array([[0, 7, 0], [0, 7, 0]], np.int32))
-    written = commit_mask(layer, np.ones((2, 3), bool), None)
+    commit = LabelWriter().commit(layer, np.ones((2, 3), bool), None)
     np.testing.assert_array_equal(layer.data, [[8, 7, 8], [8, 7, 8]])
-    assert (written.objects, written.first_id, written.pixels, written.refused_px) == (1, 8, 4, 2)
+    assert (commit.ids, commit.pixels, commit.refused_px) == ((8,), 4, 2)
 
 
 def test_commit_that_lies_on_others_wholly_writes_nothing() -> None:
     layer = Labels(np.full((2, 3), 4, np.int32))
-    written = commit_mask(layer, np.ones((2, 3), bool), None)
-    assert written.objects == 0
-    assert written.pixels == 0
+    commit = LabelWriter().commit(layer, np.ones((2, 3), bool), None)
+    assert commit.objects == 0
+    assert commit.pixels == 0
     np.testing.assert_array_equal(layer.data, np.full((2, 3), 4))
 
 
@@ -41,16 +36,21 @@ def test_commit_into_one_plane() -> None:
     layer = Labels(np.zeros((2, 3, 4, 5), np.int32))
     mask = np.zeros((4, 5), bool)
     mask[1, 2] = True
-    commit_mask(layer, mask, (1, 2))
+    LabelWriter().commit(layer, mask, (1, 2))
     assert np.argwhere(layer.data).tolist() == [[1, 2, 1, 2]]
 
 
-def test_ids_continue_over_planes() -> None:
+def test_ids_continue_over_planes_and_strokes() -> None:
     layer = Labels(np.zeros((2, 4, 5), np.int32))
-    commit_mask(layer, np.eye(4, 5, dtype=bool), (0,))
-    written = commit_mask(layer, np.eye(4, 5, dtype=bool), (1,))
-    assert written.first_id == 2
-    assert next_id(layer) == 3
+    writer = LabelWriter()
+    writer.commit(layer, np.eye(4, 5, dtype=bool), (0,))
+    assert writer.commit(layer, np.eye(4, 5, dtype=bool), (1,)).ids == (2,)
+    assert writer.next_id(layer) == 3
+    strokes: list[Any] = []
+    layer.events.paint.connect(lambda event: strokes.append(stroke_of(layer, event.value)))
+    layer.data_setitem((np.array([0]), np.array([1]), np.array([0])), 11)
+    writer.note(layer, strokes[0])
+    assert writer.next_id(layer) == 12
 
 
 def test_everything_beside_objects_leaves_no_slivers() -> None:
@@ -60,27 +60,21 @@ def test_everything_beside_objects_leaves_no_slivers() -> None:
     labels = np.zeros((10, 10), np.int32)
     labels[1:7, 2:6] = 1  # the same object again, one row larger at each end
     labels[7:10, 0:10] = 2
-    written = commit_labels(layer, labels, None)
-    assert (written.objects, written.refused_objects) == (1, 1)
+    commit = LabelWriter().commit_all(layer, records_from_labels(labels), None)
+    assert commit.ids == (0, 4), "no id is left out"
     np.testing.assert_array_equal(layer.data, np.where(labels == 2, 4, data))
-
-
-def test_napari_undo_and_redo_of_a_commit() -> None:
-    layer = Labels(np.zeros((4, 5), np.int32))
-    commit_mask(layer, np.eye(4, 5, dtype=bool), None)
-    layer.undo()
-    assert not layer.data.any()
-    layer.redo()
-    assert layer.data.sum() == 4
 
 
 def test_withdraw_leaves_what_was_painted_over() -> None:
     layer = Labels(np.zeros((4, 5), np.int32))
-    written = commit_mask(layer, np.eye(4, 5, dtype=bool), None)
+    writer = LabelWriter()
+    commit = writer.commit(layer, np.eye(4, 5, dtype=bool), None)
     layer.data_setitem((np.array([0]), np.array([0])), 9)
-    assert withdraw(written) == 3
+    assert writer.withdraw(layer, commit.change) == 3
     assert layer.data[0, 0] == 9
     assert layer.data.sum() == 9
+    assert writer.write_again(layer, commit.change) == 3
+    assert layer.data[0, 0] == 9
 
 
 def test_full_dtype_is_an_error_and_nothing_is_written() -> None:
@@ -88,29 +82,61 @@ def test_full_dtype_is_an_error_and_nothing_is_written() -> None:
     data[0, 0] = 255
     layer = Labels(data.copy())
     with pytest.raises(ImageError, match="no room for the id 256"):
-        commit_mask(layer, np.eye(4, 5, k=1, dtype=bool), None)
+        LabelWriter().commit(layer, np.eye(4, 5, k=1, dtype=bool), None)
     np.testing.assert_array_equal(layer.data, data)
 
 
 def test_wrong_size_is_an_error() -> None:
-    with pytest.raises(ImageError, match="choose a Labels layer"):
-        commit_mask(Labels(np.zeros((4, 5), np.int32)), np.zeros((5, 4), bool), None)
+    with pytest.raises(ImageError, match="same size"):
+        LabelWriter().commit(Labels(np.zeros((4, 5), np.int32)), np.zeros((5, 4), bool), None)
 
 
 @given(
     arrays(np.int32, (5, 6), elements=st.integers(0, 3)),
     arrays(np.int32, (5, 6), elements=st.integers(0, 4)),
+    st.sampled_from(["never_overwrite", "overwrite", "free_area"]),
 )
-def test_written_objects_and_old_ones_never_mix(before, labels) -> None:
-    layer = Labels(before.copy())
-    written = commit_labels(layer, labels, None)
+def test_written_objects_and_old_ones(before, labels, policy) -> None:
+    layer, writer = Labels(before.copy()), LabelWriter()
+    commit = writer.commit_all(layer, records_from_labels(labels), None, policy=policy)
+    ids = [number for number in commit.ids if number]
+    assert ids == list(range(before.max() + 1, before.max() + 1 + len(ids)))
+    assert commit.pixels == np.isin(layer.data, ids).sum()
     old = before > 0
-    np.testing.assert_array_equal(layer.data[old], before[old])
-    new = layer.data[(layer.data > 0) & ~old]
-    assert written.pixels == new.size
-    assert set(np.unique(new)) == set(range(before.max() + 1, before.max() + 1 + written.objects))
-    withdraw(written)
+    if policy != "overwrite":
+        np.testing.assert_array_equal(layer.data[old], before[old])
+    writer.withdraw(layer, commit.change)
     np.testing.assert_array_equal(layer.data, before)
+
+
+@given(st.data())
+def test_strokes_of_napari_can_be_taken_back(data) -> None:
+    """Brush, polygon, fill and single pixels, in one stroke or several, told before or after."""
+    start = data.draw(arrays(np.int32, (2, 9, 8), elements=st.integers(0, 2)))
+    layer, writer = Labels(start.copy()), LabelWriter()
+    layer.brush_size = 3
+    changes = []
+    layer.events.paint.connect(lambda event: changes.append(stroke_of(layer, event.value)))
+    spot = st.tuples(st.just(0), st.integers(0, 8), st.integers(0, 7))
+    for tool in data.draw(st.lists(st.sampled_from(["paint", "fill", "set", "drag"]), max_size=4)):
+        at, value = data.draw(spot), data.draw(st.integers(0, 4))
+        if tool == "paint":
+            layer.paint(at, value)
+        elif tool == "fill":
+            layer.fill(at, value)
+        elif tool == "set":
+            layer.data_setitem(tuple(np.array([place]) for place in at), value)
+        else:
+            with layer.block_history():
+                layer.paint(at, value)
+                layer.paint(data.draw(spot), value + 1)
+    after = layer.data.copy()
+    for change in reversed(changes):
+        writer.withdraw(layer, change)
+    np.testing.assert_array_equal(layer.data, start)
+    for change in changes[: len(changes)]:
+        writer.write_again(layer, change)
+    np.testing.assert_array_equal(layer.data, after)
 
 
 def test_preview_lies_on_the_plane_of_a_stack() -> None:

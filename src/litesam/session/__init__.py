@@ -22,6 +22,7 @@ from litesam.session.encoding import FORMAT, VERSION, session_to_json
 from litesam.session.files import read_session, write_session
 from litesam.session.hashes import labels_hash, mask_hash
 from litesam.session.journal import (
+    JOURNAL_SUFFIX,
     Recovered,
     SessionJournal,
     find_journals,
@@ -44,6 +45,7 @@ from litesam.session.values import LABEL_TYPES, Draft, Session, StoredObject
 
 __all__ = [
     "FORMAT",
+    "JOURNAL_SUFFIX",
     "LABEL_TYPES",
     "OPERATIONS",
     "VERSION",

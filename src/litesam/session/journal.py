@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from litesam.session.actions import Action
     from litesam.types import LabelArray
 
-SUFFIX = ".litesam-journal"
+JOURNAL_SUFFIX = ".litesam-journal"
 #: The journal is written anew when it is this much longer than the session in it, and no sooner
 #: than at this size.
 _GROWTH, _SMALLEST_REWRITE_BYTES = 4, 4_000_000
@@ -77,7 +77,7 @@ class SessionJournal:
     Parameters
     ----------
     path
-        The journal; usually ends with `SUFFIX`. An existing one is replaced.
+        The journal; usually ends with `JOURNAL_SUFFIX`. An existing one is replaced.
     session
         What is there now.
     sync
@@ -177,7 +177,8 @@ class SessionJournal:
             self._event({"drop": count})
 
     def update(self, **changes: Any) -> None:
-        """Save other fields of the session: ``image``, ``model``, ``drafts`` or ``settings``.
+        """Save other fields of the session: ``image``, ``model``, ``drafts``, ``labels_dtype`` or
+        ``settings``.
 
         Raises
         ------
@@ -251,6 +252,7 @@ _ENCODE: dict[str, Any] = {
     "image": image_to_json,
     "model": model_to_json,
     "drafts": lambda drafts: [draft_to_json(draft) for draft in drafts],
+    "labels_dtype": str,
     "settings": dict,
 }
 
@@ -351,7 +353,7 @@ def find_journals(folder: str | os.PathLike[str]) -> list[Recovered]:
     are left out.
     """
     found = []
-    for path in sorted(Path(folder).glob(f"*{SUFFIX}")):
+    for path in sorted(Path(folder).glob(f"*{JOURNAL_SUFFIX}")):
         lock = FileLock(_lock_path(path), thread_local=False)
         try:
             lock.acquire(timeout=0)
@@ -381,6 +383,8 @@ def _follow(event: Fields, actions: list[Action], others: dict[str, Any]) -> Non
         others["model"] = model_from_json(changes.part("model"))
     if "drafts" in changes:
         others["drafts"] = tuple(draft_from_json(part) for part in changes.parts("drafts"))
+    if "labels_dtype" in changes:
+        others["labels_dtype"] = changes.get("labels_dtype", str)
     if "settings" in changes:
         others["settings"] = changes.get("settings", dict)
 

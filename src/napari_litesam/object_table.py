@@ -1,0 +1,158 @@
+"""Objects of the chosen Labels layer, measured and exported in workers."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from litesam.errors import WriteError
+from litesam.io import write_labels
+from litesam.objects import (
+    ObjectRow,
+    coco_document,
+    measure_objects,
+    write_coco,
+    write_table,
+)
+from litesam.session import object_details
+from napari_litesam.jobs import JobContext, Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari.layers import Labels
+
+    from litesam.objects import ObjectDetails
+    from napari_litesam.session_keeper import SessionKeeper
+    from napari_litesam.state import PluginState
+
+#: Objects are measured so long after the last change, milliseconds.
+_DELAY_MS = 150
+_TABLE, _COCO = (".csv",), (".json",)
+
+
+class ObjectTable:
+    """Measures the objects of a layer whenever they change, and writes them into files.
+
+    Attributes
+    ----------
+    lane, exports
+        The workers.
+    exported
+        A sentence about the file that was written.
+    failed
+        A `LiteSamError`.
+    """
+
+    exported = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, state: PluginState, keeper: SessionKeeper) -> None:
+        self._state = state
+        self._keeper = keeper
+        self.lane = Lane("measure")
+        self.exports = Lane("export")
+        self._target: Labels | None = None
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_DELAY_MS)
+        self._timer.timeout.connect(self._measure)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the table is as the layer is."""
+        return not self._timer.isActive() and self.lane.idle and self.exports.idle
+
+    def measure(self, target: Labels | None) -> None:
+        """Measure the objects of a layer, soon."""
+        self._target = target
+        self._timer.start()
+
+    def export(self, target: Labels, path: str) -> None:
+        """Write the objects of a layer; the ending of the name chooses what.
+
+        ``.csv``: a table. ``.json``: COCO. Else a label image: ``.tif``, ``.ome.tif``, ``.png``,
+        ``.ome.zarr``.
+        """
+        about = _About(target)
+        self.exports.submit(
+            partial(_export, target.data, about, path, self._details(target)),
+            self.exported.emit,
+            self.failed.emit,
+        )
+
+    def close(self) -> None:
+        """Stop."""
+        self._timer.stop()
+        self.lane.close()
+        self.exports.close()
+
+    def _details(self, target: Labels) -> dict[int, ObjectDetails]:
+        session = self._keeper.session(target)
+        return {} if session is None else object_details(session)
+
+    def _measure(self) -> None:
+        target = self._target
+        if target is None:
+            self.lane.cancel()
+            self._state.list_objects(())
+            return
+        self.lane.submit(
+            partial(_measure, target.data, _About(target), self._details(target)),
+            self._on_measured,
+            self.failed.emit,
+        )
+
+    def _on_measured(self, rows: tuple[ObjectRow, ...]) -> None:
+        self._state.list_objects(rows)
+        present = {row.id for row in rows}
+        self._state.select(self._state.selected & present)
+
+
+class _About:
+    """Axes and scale of a Labels layer, for a worker."""
+
+    def __init__(self, target: Labels) -> None:
+        self.axes = {2: "YX", 3: "ZYX", 4: "TZYX"}.get(target.ndim)
+        scale = tuple(float(step) for step in target.scale)
+        unit = str(target.units[-1])
+        self.unit = None if unit == "pixel" else unit
+        self.scale = None if self.unit is None and set(scale) == {1.0} else scale
+        self.name = target.name
+
+
+def _measure(
+    labels: Any, about: _About, details: Mapping[int, ObjectDetails], _context: JobContext
+) -> tuple[ObjectRow, ...]:
+    """Measure objects; job of the worker."""
+    return tuple(measure_objects(labels, about.axes, about.scale, details=details))
+
+
+def _export(
+    labels: Any,
+    about: _About,
+    path: str,
+    details: Mapping[int, ObjectDetails],
+    context: JobContext,
+) -> str:
+    """Write a file; job of the worker."""
+    target = Path(path)
+    name = target.name.lower()
+    if name.endswith(_TABLE):
+        rows = _measure(labels, about, details, context)
+        written = write_table(target, rows, about.axes or "YX", unit=about.unit, overwrite=True)
+        return f"The table of {len(rows)} objects was written: {written}."
+    if name.endswith(_COCO):
+        document = coco_document(labels, about.axes, file_name=about.name, details=details)
+        return f"The objects were written as COCO: {write_coco(target, document, overwrite=True)}."
+    if not name.endswith((".tif", ".tiff", ".png", ".zarr")):
+        raise WriteError(
+            f"{target.name!r} has no ending that says what to write; use .csv (table), .json "
+            "(COCO), .tif, .ome.tif, .png or .ome.zarr (labels)."
+        )
+    written = write_labels(target, labels, about.axes, about.scale, unit=about.unit, overwrite=True)
+    return f"The labels were written: {written}."

@@ -1,0 +1,274 @@
+"""Committed objects in a real window: opened again, deleted, merged, split, mended, painted,
+exported; all in one history.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+from engine.threshold_predictor import CENTRES
+from litesam.io import read_labels
+
+CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+FIRST, SECOND, THIRD = CENTRES
+
+
+@pytest.fixture
+def three(predictor, open_panel, cells):
+    """The three cells, committed by clicks under the ids 1, 2 and 3."""
+    hands = open_panel(cells[0])
+    for centre in CENTRES:
+        hands.click(centre)
+        hands.settle()
+        hands.key(Qt.Key.Key_C)
+        hands.settle()
+    return hands
+
+
+def hover(hands, yx) -> None:
+    hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, yx))
+    hands.qtbot.wait(20)
+
+
+def press(hands, name: str) -> None:
+    """Click a button of the section of objects with the mouse."""
+    section = hands.widget.objects
+    section.expand(animate=False)
+    hands.qtbot.wait(20)
+    button = section.buttons[name]
+    hands.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    hands.settle()
+
+
+def choose_row(hands, number: int, modifier=Qt.KeyboardModifier.NoModifier) -> None:
+    """Click on the row of an object in the table."""
+    section = hands.widget.objects
+    section.expand(animate=False)
+    hands.qtbot.wait(20)
+    table = section.table
+    index = section._sorted.mapFromSource(section._rows.index(section._rows.place_of(number), 0))
+    table.scrollTo(index)
+    position = table.visualRect(index).center()
+    hands.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, modifier, pos=position)
+    hands.settle()
+
+
+def test_table_shows_what_is_there(three, cells) -> None:
+    rows = {row.id: row for row in three.widget.state.objects}
+    assert set(rows) == {1, 2, 3}
+    assert rows[1].area_px == (cells[1] == 1).sum()
+    assert rows[1].details.predicted_iou == pytest.approx(0.95)
+    assert rows[1].details.model == "lite_sam"
+    model = three.widget.objects.table.model()
+    shown = [model.index(0, column).data() for column in range(model.columnCount())]
+    assert shown[:3] == ["1", f"{rows[1].area_px:,}", "0.95"]
+    assert three.widget.objects.text() == "Objects · 3"
+
+
+def test_row_and_layer_choose_each_other(three) -> None:
+    three.viewer.scene.camera.center = (5, 5)
+    choose_row(three, 2)
+    assert three.widget.state.selected == {2}
+    assert three.viewer.scene.camera.center[-2:] == pytest.approx(SECOND, abs=1.5)
+    # napari's own picking in the layer chooses the row.
+    three.objects.selected_label = 3
+    assert three.widget.state.selected == {3}
+    section = three.widget.objects
+    chosen = section.table.selectionModel().selectedRows()
+    assert [index.data() for index in chosen] == ["3"]
+
+
+def test_opened_again_and_committed_under_its_id(three, cells, predictor) -> None:
+    before = three.objects.data.copy()
+    hover(three, SECOND)
+    three.key(Qt.Key.Key_R)
+    three.settle()
+    assert "Object 2 opened again with its prompts" in three.status or three.preview.any()
+    np.testing.assert_allclose(three.points.data, [SECOND], atol=1.0)
+    np.testing.assert_array_equal(three.preview, cells[1] == 2)
+    three.key(Qt.Key.Key_N)  # another of its masks: a smaller one
+    three.settle()
+    smaller = three.preview
+    assert 0 < smaller.sum() < (cells[1] == 2).sum()
+    three.key(Qt.Key.Key_C)
+    three.settle()
+    np.testing.assert_array_equal(three.objects.data == 2, smaller)
+    assert set(np.unique(three.objects.data)) == {0, 1, 2, 3}
+    assert len(three.points.data) == 0
+    three.key(Qt.Key.Key_Z, CONTROL)
+    three.settle()
+    np.testing.assert_array_equal(three.objects.data, before)
+    np.testing.assert_array_equal(three.preview, smaller)
+    # The steps go on: choice, reopening, and then the commit of the third.
+    three.key(Qt.Key.Key_Z, CONTROL)
+    three.key(Qt.Key.Key_Z, CONTROL)
+    three.settle()
+    assert len(three.points.data) == 0
+    # After the reopening was taken back, a click makes a new object again.
+    np.testing.assert_array_equal(three.objects.data, before)
+    for _ in range(3):
+        three.key(Qt.Key.Key_Z, CONTROL | SHIFT)
+    three.settle()
+    np.testing.assert_array_equal(three.objects.data == 2, smaller)
+
+
+def test_object_without_prompts_is_opened_by_its_mask(predictor, open_panel, cells) -> None:
+    hands = open_panel(cells[0])
+    hands.everything()
+    hover(hands, FIRST)
+    hands.key(Qt.Key.Key_R)
+    hands.settle()
+    assert len(hands.points.data) == 1
+    assert len(hands.widget.controller.prompts.boxes.data) == 1
+    assert hands.preview[FIRST]
+    number = int(hands.objects.data[FIRST])
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    assert hands.objects.data[FIRST] == number
+
+
+def test_delete_under_the_mouse_and_undo(three) -> None:
+    before = three.objects.data.copy()
+    hover(three, FIRST)
+    three.key(Qt.Key.Key_X)
+    three.settle()
+    assert set(np.unique(three.objects.data)) == {0, 2, 3}
+    assert "Deleted: object 1" in three.status
+    hover(three, (2, 2))
+    three.key(Qt.Key.Key_X)
+    three.settle()
+    assert "no object there" in three.status
+    three.key(Qt.Key.Key_Z, CONTROL)
+    three.settle()
+    np.testing.assert_array_equal(three.objects.data, before)
+    assert {row.id for row in three.widget.state.objects} == {1, 2, 3}
+
+
+def test_merge_and_split(three) -> None:
+    before = three.objects.data.copy()
+    hover(three, FIRST)
+    three.key(Qt.Key.Key_E)
+    choose_row(three, 2, CONTROL)
+    press(three, "merge_objects")
+    assert three.objects.data[SECOND] == 1
+    assert three.widget.state.selected == {1}
+    three.click(FIRST)
+    three.click(SECOND)
+    three.settle()
+    press(three, "split_object")
+    first, second = three.objects.data[FIRST], three.objects.data[SECOND]
+    assert {int(first), int(second)} == {1, 4}
+    assert len(three.points.data) == 0
+    press_undo = three.widget.undo
+    three.qtbot.mouseClick(press_undo, Qt.MouseButton.LeftButton)
+    three.settle()
+    assert len(three.points.data) == 2, "the two clicks come back"
+    for _ in range(3):
+        three.qtbot.mouseClick(press_undo, Qt.MouseButton.LeftButton)
+    three.settle()
+    np.testing.assert_array_equal(three.objects.data, before)
+
+
+def test_mending_is_one_step(three) -> None:
+    holed = three.objects.data.copy()
+    holed[FIRST], holed[SECOND] = 0, 0
+    three.objects.data_setitem(tuple(np.array([FIRST, SECOND]).T), 0)  # as a brush does it
+    three.settle()
+    np.testing.assert_array_equal(three.objects.data, holed)
+    three.press("undo")
+    three.settle()
+    assert three.objects.data[FIRST] == 1
+    three.press("redo")
+    three.settle()
+    np.testing.assert_array_equal(three.objects.data, holed)
+    for number in (1, 2):
+        choose_row(three, number, CONTROL)
+    press(three, "fill_holes")
+    assert three.objects.data[FIRST] == 1
+    assert three.objects.data[SECOND] == 2
+    assert "Holes filled: objects 1, 2" in three.status
+    three.press("undo")
+    three.settle()
+    np.testing.assert_array_equal(three.objects.data, holed)
+    press(three, "remove_islands")
+    assert "Nothing to do" in three.status
+
+
+def test_brush_of_napari_is_a_step(three, cells) -> None:
+    before = three.objects.data.copy()
+    layer = three.objects
+    three.viewer.layers.selection.active = layer
+    layer.mode = "paint"
+    layer.brush_size = 5
+    layer.selected_label = 7
+    three.qtbot.wait(50)
+    three.drag((60, 4), (60, 20))
+    three.settle()
+    assert (layer.data == 7).sum() > 20
+    painted = layer.data.copy()
+    three.key(Qt.Key.Key_Z, CONTROL)
+    three.settle()
+    np.testing.assert_array_equal(layer.data, before)
+    three.key(Qt.Key.Key_Z, CONTROL | SHIFT)
+    three.settle()
+    np.testing.assert_array_equal(layer.data, painted)
+    assert "a stroke" in three.status
+    layer.mode = "pan_zoom"
+    three.widget.positive.click()
+    three.click((100, 100))
+    three.settle()
+
+
+def test_overwriting_is_a_choice(predictor, open_panel, cells) -> None:
+    hands = open_panel(cells[0])
+    hands.viewer.add_labels(np.full(cells[0].shape, 9, np.int32), name="taken")
+    target = hands.viewer.layers["taken"]
+    hands.widget.state.update(target=target)
+    hands.viewer.layers.selection.active = hands.points
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    assert "nothing was written" in hands.status
+    combo = hands.widget.policy
+    combo.setCurrentIndex(combo.findData("overwrite"))
+    combo.activated.emit(combo.currentIndex())
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    np.testing.assert_array_equal(target.data == 10, cells[1] == 1)
+    assert "took pixels of 9" in hands.status
+
+
+@pytest.mark.parametrize("name", ["o.tif", "o.ome.zarr", "o.csv", "o.json", "o.txt"])
+def test_exports(three, tmp_path, name) -> None:
+    path = tmp_path / name
+    three.widget.objects.exported.emit(str(path))
+    three.settle()
+    if name.endswith("txt"):
+        assert "no ending" in three.status
+        assert not path.exists()
+        return
+    assert name in three.status
+    if name.endswith("csv"):
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        assert [row["id"] for row in rows] == ["1", "2", "3"]
+        assert {row["model"] for row in rows} == {"lite_sam"}
+    elif name.endswith("json"):
+        assert len(json.loads(path.read_text())["annotations"]) == 3
+    else:
+        np.testing.assert_array_equal(np.asarray(read_labels(path).array), three.objects.data)
+
+
+def test_escape_of_keys_to_napari_is_given_back(three) -> None:
+    """A closed panel leaves napari's own undo on the layer."""
+    layer = three.objects
+    three.viewer.window.remove_dock_widget(three.widget.parent())
+    three.qtbot.wait(50)
+    assert not layer.keymap
+    QTest.qWait(20)
