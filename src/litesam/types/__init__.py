@@ -11,6 +11,7 @@ from litesam.types.configs import (
     EverythingConfig,
     LinkConfig,
     NormalizeConfig,
+    PropagateConfig,
     TilingConfig,
     option,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "Progress",
     "PromptBatch",
     "Prompts",
+    "PropagateConfig",
     "Proposals",
     "Scribble",
     "Tile",

@@ -215,3 +215,55 @@ class LinkConfig:
 
     def __post_init__(self) -> None:
         _check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PropagateConfig:
+    """How prompted objects are carried from slice to slice."""
+
+    prompt_kind: Literal["box", "both", "mask"] = option(
+        "box",
+        "What the decoder is told about the slice before: box: the box of the mask; both: also its "
+        "central point; mask: box and the mask itself, for models that take masks",
+        choices=("box", "both", "mask"),
+    )
+    stop_quality: float = option(
+        0.8,
+        "Stop where the predicted IoU falls below this share of that on the prompted slice",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    min_overlap: float = option(
+        0.3,
+        "Stop where a mask overlaps the one before less than this (IoU)",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_area_change: float = option(
+        3.0,
+        "Stop where an object grows or shrinks by more than this factor from one slice to the next",
+        minimum=1.0,
+        maximum=100.0,
+    )
+    min_contrast: float = option(
+        0.15,
+        "Stop where an object that was clearly brighter or darker than its surroundings keeps less "
+        "than this share of the difference; 0: never",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_slices: int | None = option(
+        None, "Go at most so many slices beyond the last prompted one", "slices", minimum=1
+    )
+    object_share: float = option(
+        0.08,
+        "Small planes get a rim, so that an object takes no more than about this share of the side "
+        "of what the model sees; 0: no rim",
+        minimum=0.0,
+        maximum=1.0,
+        advanced=True,
+    )
+    batch_size: int = option(64, "Objects decoded at once", minimum=1, maximum=1024, advanced=True)
+
+    def __post_init__(self) -> None:
+        _check_options(self)

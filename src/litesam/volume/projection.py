@@ -14,8 +14,9 @@ from scipy import ndimage
 from litesam.errors import Cancelled
 from litesam.merge import bridge, intersection
 from litesam.merge.bridge import signed_distance
-from litesam.preprocess import Plane
+from litesam.preprocess import AnyPlane, Plane
 from litesam.prompting.from_masks import deepest_pixel
+from litesam.segmenter import Segmenter
 from litesam.tiling import tile_for_prompts
 from litesam.types import (
     BoolArray,
@@ -32,8 +33,8 @@ from litesam.types import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from litesam.segmenter import Segmenter
-    from litesam.types import IsCancelled, PropagateConfig
+    from litesam.frames import Frame
+    from litesam.types import IsCancelled, ModelSpec, PropagateConfig
 
 #: Logits of a mask that is given as a prompt: certain, but not more than a decoder would be.
 _MASK_LOGIT = 4.0
@@ -105,7 +106,7 @@ class Stack:
         # As long as the longer side is large enough nothing is gained: it decides the scale.
         return replace(self, rim_px=rim if max(height, width) < side else (0, 0))
 
-    def shown(self, number: int) -> tuple[Plane, tuple[Tile, ...]]:
+    def shown(self, number: int) -> tuple[AnyPlane, tuple[Tile, ...]]:
         """Return a slice with its rim, and the tiles that the model looks at."""
         plane = self.segmenter.plane(self.index(number))
         if self.rim_px == (0, 0):
@@ -214,10 +215,161 @@ def _decoded(
             yield [members[int(row)] for row in chunk], masks.best()
 
 
+def _box(stack: Stack, record: MaskRecord) -> BoxPrompt:
+    """Box of a mask, in pixels of what is shown."""
+    (top, left), box = stack.rim_px, record.box
+    return BoxPrompt(box.y0 + top, box.x0 + left, box.y1 + top, box.x1 + left)
+
+
 def _batch(
-    stack: Stack, records: Sequence[MaskRecord], frame: object, tile: Tile, config: PropagateConfig
+    stack: Stack, records: Sequence[MaskRecord], frame: Frame, tile: Tile, config: PropagateConfig
 ) -> PromptBatch:
-    raise NotImplementedError
+    boxes = [_box(stack, record) for record in records]
+    points = labels = low_res = None
+    spec = stack.segmenter.predictor.spec
+    if config.prompt_kind == "both" and "point" in spec.prompts:
+        points = np.array([[_central_point(stack, record, tile)] for record in records])
+        labels = np.ones(points.shape[:2], dtype=np.int64)
+    if config.prompt_kind == "mask" and "mask" in spec.prompts:
+        low_res = np.array([_low_res_mask(stack, record, frame, spec) for record in records])
+    corners = np.array([(box.y0, box.x0, box.y1, box.x1) for box in boxes])
+    return PromptBatch(points, labels, corners, low_res)
+
+
+def _central_point(stack: Stack, record: MaskRecord, tile: Tile) -> tuple[float, float]:
+    """Pixel of a mask that is farthest from its edge, of what the tile shows of it."""
+    (top, left), box, shown = stack.rim_px, record.box, tile.padded
+    oy, ox = box.y0 + top, box.x0 + left
+    rows = slice(max(shown.y0 - oy, 0), max(shown.y1 - oy, 0))
+    columns = slice(max(shown.x0 - ox, 0), max(shown.x1 - ox, 0))
+    y, x, _ = deepest_pixel(record.crop[rows, columns])
+    return (y + oy + rows.start, x + ox + columns.start)
+
+
+def _low_res_mask(stack: Stack, record: MaskRecord, frame: Frame, spec: ModelSpec) -> FloatArray:
+    """Logits of a mask as the decoder would give them back, whole low-resolution frame."""
+    _, height, width = spec.feature_shapes["image"]
+    rows, columns = frame.coverage((4 * height, 4 * width))
+    y = record.box.y0 + stack.rim_px[0] - frame.origin_yx[0]
+    x = record.box.x0 + stack.rim_px[1] - frame.origin_yx[1]
+    inside = record.crop[
+        max(-y, 0) : max(frame.size_yx[0] - y, 0), max(-x, 0) : max(frame.size_yx[1] - x, 0)
+    ]
+    rows = rows[:, max(y, 0) : max(y, 0) + inside.shape[0]]
+    columns = columns[:, max(x, 0) : max(x, 0) + inside.shape[1]]
+    share = rows @ inside.astype(np.float32) @ columns.T
+    return np.asarray(_MASK_LOGIT * (2.0 * share - 1.0), dtype=np.float32)
+
+
+def _record(stack: Stack, masks: Masks, row: int, threshold: float) -> MaskRecord:
+    """Mask of one object, cut to the plane."""
+    box, crop = masks.crop(row, 0, threshold)
+    (top, left), (height, width) = stack.rim_px, stack.segmenter.plane_shape
+    y, x = box.y0 - top, box.x0 - left
+    inside = crop[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
+    score = float(masks.predicted_iou[row, 0])
+    return trimmed(inside, (max(y, 0), max(x, 0)), score)
+
+
+def _threshold_for(logits: FloatArray, area: int) -> float:
+    """Threshold above which as many logits lie as the object has pixels, within limits."""
+    values = np.sort(logits, axis=None)[::-1]
+    if len(values) <= area:
+        return -_THRESHOLDS
+    between = (float(values[area - 1]) + float(values[area])) / 2
+    return float(np.clip(between, -_THRESHOLDS, _THRESHOLDS))
+
+
+# --------------------------------------------------------------------------------------- the masks
+
+
+def trimmed(
+    mask: BoolArray, origin_yx: tuple[int, int], score: float, stability: float = 0.0
+) -> MaskRecord:
+    """Return a record of a mask that lies at a place of the plane, in its bounding box."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    oy, ox = origin_yx
+    if rows.size == 0:
+        return MaskRecord(Box(oy, ox, oy, ox), np.zeros((0, 0), np.bool_), score, stability, score)
+    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    box = Box(oy + y0, ox + x0, oy + y1, ox + x1)
+    return MaskRecord(box, mask[y0:y1, x0:x1].copy(), score, stability, score)
+
+
+def overlap(first: MaskRecord, second: MaskRecord) -> float:
+    """IoU of two masks; 0 if both are empty."""
+    common = intersection(first, second)
+    union = first.area + second.area - common
+    return common / union if union else 0.0
+
+
+def mixed(parts: Sequence[tuple[MaskRecord, float]], score: float) -> MaskRecord:
+    """Return the weighted mean of masks: that of the signed distances to their outlines.
+
+    Empty masks and those of weight 0 do not count; of nothing comes nothing.
+    """
+    counted = [(record, weight) for record, weight in parts if record.area and weight > 0]
+    if len(counted) < 2:
+        only = counted[0][0] if counted else parts[0][0]
+        return replace(only, predicted_iou=score, score=score)
+    window = _around([record.box for record, _ in counted])
+    total = np.zeros(window.size_yx, dtype=np.float32)
+    for record, weight in counted:
+        total += np.float32(weight) * signed_distance(_on(record, window))
+    return trimmed(total > 0, (window.y0, window.x0), score)
+
+
+def between(above: MaskRecord, below: MaskRecord, steps: int) -> list[MaskRecord]:
+    """Return the masks of ``steps`` slices between two, see `litesam.merge.bridge`."""
+    window = _around([above.box, below.box])
+    masks = bridge(_on(above, window), _on(below, window), steps)
+    return [trimmed(mask, (window.y0, window.x0), 0.0) for mask in masks]
+
+
+def contrast(stack: Stack, number: int, record: MaskRecord) -> tuple[float, float]:
+    """Return how much brighter than its surroundings an object is, and the standard deviation of
+    the brightness within both.
+    """
+    margin = _RING_PX + _RING_GAP_PX
+    height, width = stack.segmenter.plane_shape
+    box = record.box
+    window = Box(
+        max(box.y0 - margin, 0),
+        max(box.x0 - margin, 0),
+        min(box.y1 + margin, height),
+        min(box.x1 + margin, width),
+    )
+    mask = _on(record, window)
+    near = ndimage.binary_dilation(mask, iterations=_RING_GAP_PX)
+    ring = ndimage.binary_dilation(near, iterations=_RING_PX) & ~near
+    if not (mask.any() and ring.any()):
+        return 0.0, 0.0
+    pixels = stack.pixels(number, window)
+    inside, outside = pixels[mask], pixels[ring]
+    spread = float(np.sqrt((inside.var() + outside.var()) / 2))
+    return float(inside.mean() - outside.mean()), spread
+
+
+def _clear_contrast(stack: Stack, number: int, record: MaskRecord) -> float:
+    difference, spread = contrast(stack, number, record)
+    return difference if abs(difference) > _CLEAR * max(spread, 1.0) else 0.0
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    return Box(
+        min(box.y0 for box in boxes),
+        min(box.x0 for box in boxes),
+        max(box.y1 for box in boxes),
+        max(box.x1 for box in boxes),
+    )
+
+
+def _on(record: MaskRecord, window: Box) -> BoolArray:
+    """Mask on a window that holds it."""
+    canvas = np.zeros(window.size_yx, dtype=np.bool_)
+    y, x = record.box.y0 - window.y0, record.box.x0 - window.x0
+    canvas[y : y + record.crop.shape[0], x : x + record.crop.shape[1]] = record.crop
+    return canvas
 
 
 def check(cancelled: IsCancelled | None) -> None:
