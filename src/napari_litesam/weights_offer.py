@@ -79,6 +79,11 @@ class WeightsOffer(QFrame):  # type: ignore[misc]  # qtpy is untyped
         self.copy.setToolTip("Copy the whole message, with addresses and folders.")
         self.cancel = self._button("offer_cancel", "Cancel")
         self.close_offer = self._button("offer_close", "Not now")
+        self.download.setToolTip(
+            "Fetch the weights of this model once; they are checked and kept for later."
+        )
+        self.cancel.setToolTip("Stop the download. What has come is kept, it goes on from there.")
+        self.close_offer.setToolTip("Go on with the model that is in use.")
         rows = QVBoxLayout(self)
         rows.setContentsMargins(8, 6, 8, 6)
         rows.setSpacing(4)

@@ -1,0 +1,81 @@
+"""Every control says what it is for, in whole words, and why it cannot be used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QLineEdit,
+    QScrollBar,
+    QToolButton,
+    QWidget,
+)
+from superqt import QCollapsible
+
+_CONTROLS = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit)
+#: Parts that Qt makes inside of a control, which has the tooltip itself.
+_INNER = (QScrollBar, QToolButton)
+
+
+def controls(panel: QWidget) -> list[Any]:
+    """All controls that a user can meet in the panel, folded and hidden ones too."""
+    found = []
+    for widget in panel.findChildren(QWidget):
+        parent = widget.parent()
+        inner = isinstance(widget, _INNER) or isinstance(parent, QAbstractSpinBox | QComboBox)
+        inner = inner or isinstance(parent, QCollapsible) or widget.objectName().startswith("qt_")
+        if isinstance(widget, _CONTROLS) and not inner:
+            found.append(widget)
+    return found
+
+
+def named(widget: Any) -> str:
+    text = widget.text() if hasattr(widget, "text") else ""
+    return f"{type(widget).__name__} {widget.objectName()!r} {text!r}"
+
+
+def test_every_control_has_a_tooltip(predictor, open_panel, cells) -> None:
+    image, _ = cells
+    hands = open_panel([np.stack([image] * 3), np.stack([image] * 3)[:, ::2, ::2]], multiscale=True)
+    hands.settle()
+    every = controls(hands.widget)
+    assert len(every) > 25
+    silent = [named(one) for one in every if len(one.toolTip().split()) < 3]
+    assert not silent, "these have no tooltip in words"
+
+
+def test_a_disabled_control_says_why(predictor, open_panel) -> None:
+    hands = open_panel(None)
+    hands.settle()
+    panel = hands.widget
+    silent = [
+        name
+        for name, widget in panel._named.items()
+        if not widget.isEnabled() and "Not now: " not in widget.toolTip()
+    ]
+    assert not silent
+    assert "Not now: " in panel.embed.toolTip()
+
+
+def test_nothing_is_cut_off_at_300_pixels(predictor, open_panel, cells) -> None:
+    image, _ = cells
+    hands = open_panel(np.stack([np.stack([image] * 3)] * 5))
+    hands.image.name = "a very long name of an image layer, as file names of microscopes are"
+    hands.settle()
+    panel = hands.widget
+    assert panel.minimumSizeHint().width() <= 300
+    panel.window().resizeDocks([panel.parent()], [300], Qt.Orientation.Horizontal)
+    QApplication.processEvents()
+    for one in controls(panel):
+        if one.isVisible():
+            right = one.mapTo(panel, one.rect().topRight()).x()
+            assert right <= panel.width(), named(one)
+    for box in (panel.embedding.all_planes, panel.embedding.ahead, panel.embedding.disk):
+        assert box.width() >= box.sizeHint().width(), "its text is whole"
