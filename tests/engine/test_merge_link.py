@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from litesam.errors import ConfigError, ImageError
 from litesam.evaluation import mean_segmentation_accuracy
-from litesam.merge import Links, SliceLinker
+from litesam.merge import Links, SliceLinker, count_overlaps
 from litesam.types import LinkConfig
 
 VOLUMES = Path(__file__).parents[3] / "shared" / "data" / "volumes"
@@ -237,8 +237,32 @@ def test_large_planes_are_counted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> 
     slices = random.integers(0, 5, (4, 37, 23), dtype=np.int32)
     config = LinkConfig(min_overlap=0.1)
     whole = linked(slices, config)[0]
-    monkeypatch.setattr("litesam.merge.link._PIXELS_AT_ONCE", 50)
+    monkeypatch.setattr("litesam.merge.overlaps._PIXELS_AT_ONCE", 50)
     np.testing.assert_array_equal(linked(slices, config)[0], whole)
+
+
+@pytest.mark.parametrize("max_gap", [0, 2])
+def test_counted_overlaps_link_like_pixels(max_gap: int) -> None:
+    """Counted elsewhere, in strips of any height, and linked without the pixels."""
+    slices = np.random.default_rng(3).integers(0, 5, (6, 37, 23), dtype=np.int32)
+    slices[2] = 0
+    config = LinkConfig(min_overlap=0.1, max_gap=max_gap, waist=0.5)
+    linker = SliceLinker(config)
+    for index, labels in enumerate(slices):
+        earlier = slices[max(0, index - max_gap - 1) : index][::-1]
+        overlaps = [
+            count_overlaps((above[row : row + 5], labels[row : row + 5]) for row in range(0, 37, 5))
+            for above in earlier
+        ]
+        linker.add_counted(np.bincount(labels.ravel()), overlaps)
+    _, expected = linked(slices, config)
+    got = linker.finish()
+    assert [ids.tolist() for ids in got.ids] == [ids.tolist() for ids in expected.ids]
+    assert got.gaps == expected.gaps
+    with pytest.raises(ConfigError, match="2 overlaps were given"):
+        SliceLinker(config).add_counted(np.array([3, 4]), overlaps[:1] * 2)
+    with pytest.raises(ConfigError, match="in pixels"):
+        SliceLinker(LinkConfig(max_shift_px=3)).add_counted(np.array([3, 4]), [])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from litesam.merge.bridge import bridge
 from litesam.merge.label_image import OVERLAP_POLICIES, paint_labels
 from litesam.merge.link import Gap, Links, SliceLinker
 from litesam.merge.nms import box_nms, containment, intersection, mask_iou, mask_nms
+from litesam.merge.overlaps import Overlaps, count_overlaps
 from litesam.merge.records import record_from_masks
 from litesam.merge.regions import clean_records, remove_small_regions
 from litesam.merge.scores import fuse_scores, stability_score
@@ -31,6 +32,7 @@ __all__ = [
     "OVERLAP_POLICIES",
     "Gap",
     "Links",
+    "Overlaps",
     "SliceLinker",
     "TextMatch",
     "TextScorer",
@@ -38,6 +40,7 @@ __all__ = [
     "bridge",
     "clean_records",
     "containment",
+    "count_overlaps",
     "fuse_scores",
     "intersection",
     "mask_iou",

@@ -31,13 +31,13 @@ from scipy.spatial import cKDTree
 
 from litesam.errors import ConfigError, ImageError
 from litesam.merge.bridge import Shape, shape_of
+from litesam.merge.overlaps import count_overlaps, strips_of
 from litesam.types import AnyArray, BoolArray, FloatArray, IntArray, LabelArray, LinkConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-#: Pixels whose pairs of labels are counted at once.
-_PIXELS_AT_ONCE = 4_000_000
+    from litesam.merge.overlaps import Overlaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +152,50 @@ class SliceLinker:
         ImageError
             If it is no label image, or of another shape than the slices before.
         """
-        slice_ = self._checked(labels)
+        self._link(self._checked(labels), None)
+
+    def add_counted(self, areas: IntArray, overlaps: Sequence[Overlaps]) -> None:
+        """Link the next slice by what was counted elsewhere, without its pixels.
+
+        The result is that of `add`. All slices of a stack are added in the same way.
+
+        Parameters
+        ----------
+        areas
+            (N + 1,) int64: pixels of each label of the slice; that of background does not matter.
+        overlaps
+            With the slice above, with the one above that …: ``max_gap + 1`` of them, fewer at the
+            beginning of the stack; see `litesam.merge.count_overlaps`.
+
+        Raises
+        ------
+        ConfigError
+            If the parameters ask for more than overlaps (``max_shift_px``), or some are missing.
+        """
+        if self.config.max_shift_px > 0:
+            raise ConfigError("Objects that move (max_shift_px) are found in pixels; use add.")
+        if len(overlaps) != len(self._window):
+            raise ConfigError(
+                f"{len(overlaps)} overlaps were given for slice {len(self)}; it has to be compared "
+                f"with {len(self._window)} slices."
+            )
+        areas = np.asarray(areas, dtype=np.int64)
+        no_pixels = np.zeros((0, 0), dtype=np.int32)
+        self._link(_Slice(no_pixels, areas, np.zeros(len(areas), dtype=np.int64)), overlaps)
+
+    def _link(self, slice_: _Slice, counted: Sequence[Overlaps] | None) -> None:
+        """Find the partners of a slice's objects, number the others, and keep it."""
         for lag, earlier in enumerate(reversed(self._window), start=1):
             above = self._open(lag)
             below = (slice_.tracks == 0) & (slice_.areas > 0)
             below[0] = False
             if above.any() and below.any():
-                for i, j in _matches(earlier, slice_, above, below, lag, self.config):
+                overlaps = (
+                    count_overlaps(strips_of(earlier.labels, slice_.labels))
+                    if counted is None
+                    else counted[lag - 1]
+                )
+                for i, j in _matches(earlier, slice_, overlaps, above, below, lag, self.config):
                     slice_.tracks[j] = earlier.tracks[i]
         begins = np.flatnonzero((slice_.tracks == 0) & (slice_.areas > 0))
         begins = begins[begins > 0]
@@ -283,6 +320,7 @@ class SliceLinker:
 def _matches(
     above: _Slice,
     below: _Slice,
+    overlaps: Overlaps,
     open_above: BoolArray,
     open_below: BoolArray,
     lag: int,
@@ -293,7 +331,7 @@ def _matches(
     Equal ones are decided by their common pixels and then by their place, so that the numbering
     within a slice says nothing.
     """
-    pairs, common, place = _overlaps(above.labels, below.labels)
+    pairs, common, place = overlaps
     wanted = open_above[pairs[:, 0]] & open_below[pairs[:, 1]]
     pairs, common, place = pairs[wanted], common[wanted], place[wanted]
     areas = np.stack([above.areas[pairs[:, 0]], below.areas[pairs[:, 1]]], axis=1)
@@ -311,33 +349,6 @@ def _matches(
             taken_above[i] = taken_below[j] = True
             result.append((i, j))
     return result
-
-
-def _overlaps(above: LabelArray, below: LabelArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Pairs (P, 2) of labels that share pixels, how many, and the first pixel in raster order.
-
-    Counted in runs of pixels of one pair, which are far fewer than pixels, and in blocks of rows.
-    """
-    codes, lengths, starts = [], [], []
-    stride = int(below.max(initial=0)) + 1
-    rows = max(1, _PIXELS_AT_ONCE // max(above.shape[1], 1))
-    for row in range(0, above.shape[0], rows):
-        code = above[row : row + rows].astype(np.int64).ravel() * stride
-        other = below[row : row + rows].ravel()
-        code += other
-        code[(code < stride) | (other == 0)] = 0
-        ends = np.append(np.flatnonzero(code[1:] != code[:-1]) + 1, len(code))
-        begins = np.append(0, ends[:-1])
-        used = code[begins] > 0
-        codes.append(code[begins][used])
-        lengths.append((ends - begins)[used])
-        starts.append(begins[used] + row * above.shape[1])
-    if not codes:
-        return np.zeros((0, 2), np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    names, first, inverse = np.unique(np.concatenate(codes), return_index=True, return_inverse=True)
-    common = np.bincount(inverse, weights=np.concatenate(lengths), minlength=len(names))
-    pairs = np.stack([names // stride, names % stride], axis=1)
-    return pairs, common.astype(np.int64), np.concatenate(starts)[first]
 
 
 def _assigned(

@@ -1,8 +1,10 @@
-"""Planes → volume: the streamed pass that gives every object of every plane its id.
+"""Planes → volume: every object of every plane gets its id.
 
-One plane after the other goes through `litesam.merge.SliceLinker`, which keeps a few of them. What
-is left is a table: id by plane and label, and the gaps in which an object is missing. The pixels of
-the result are written from it block by block, by whichever worker.
+Workers count which objects of neighbouring planes share pixels; one process links all of them from
+these tables with `litesam.merge.SliceLinker`, without any pixels. (Objects that move, with
+``max_shift_px``, need pixels: then the planes are streamed through that process.) What is left is a
+table: id by plane and label, and the gaps in which an object is missing. The pixels of the result
+are written from it block by block, by whichever worker.
 """
 
 from __future__ import annotations
@@ -13,18 +15,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from litesam.merge import SliceLinker, bridge
-from litesam.types import Box, IntArray, LabelArray
+from litesam.merge import Overlaps, SliceLinker, bridge, count_overlaps
+from litesam.types import Box, IntArray, LabelArray, LinkConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from litesam.types import LinkConfig
     from litesam.volume.folder import JobFolder
     from litesam.volume.stages import Job
 
 #: The linker's state is written down after so many planes.
 _PLANES_PER_CHECKPOINT = 256
+#: Rows of a plane in memory at once: those of a chunk.
+_ROWS = 1024
 #: Columns of the table of gaps.
 ABOVE, BELOW, LABEL_ABOVE, LABEL_BELOW, ID, Y0, X0, Y1, X1 = range(9)
 
@@ -83,7 +86,6 @@ def _link_series(
 ) -> None:
     """Link planes that follow each other and append them to the table."""
     plan = job.plan
-    height, width = plan.plane_shape
     if plan.series == 1:
         check_cancelled()
         stage = "label" if len(plan.blocks) == 1 else "seams"
@@ -93,15 +95,16 @@ def _link_series(
         table.count += len(numbers) - 1
         on_plane(first + 1)
         return
-    config = plan.link
-    if config is None:  # a series is longer than one only where planes are linked
-        raise AssertionError
+    config = plan.link or LinkConfig()
     linker, boxes = _resume(job.folder, config, first)
     for plane in range(first + len(linker), first + plan.series):
         check_cancelled()
-        labels = job.plane_region(plane, Box(0, 0, height, width)).astype(np.int32)
-        linker.add(labels)
-        boxes.append(_boxes(labels))
+        if plan.counts_overlaps:
+            boxes.append(_add_counted(job, linker, plane))
+        else:
+            labels = job.plane_region(plane, Box(0, 0, *plan.plane_shape)).astype(np.int32)
+            linker.add(labels)
+            boxes.append(_boxes(labels))
         if len(linker) % _PLANES_PER_CHECKPOINT == 0:
             _save_state(job.folder, linker, boxes, first)
         on_plane(plane + 1)
@@ -124,13 +127,69 @@ def _link_series(
     table.count += links.count
 
 
+def _add_counted(job: Job, linker: SliceLinker, plane: int) -> IntArray:
+    """Link a plane by its table; returns the boxes of its objects."""
+    name = f"overlaps/{plane:07d}"
+    areas = job.folder.load(name, "areas")
+    lags = min(len(linker), linker.config.max_gap + 1)
+    overlaps = [
+        Overlaps(*(np.asarray(job.folder.load(name, f"{key}{lag}")) for key in Overlaps._fields))
+        for lag in range(1, lags + 1)
+    ]
+    linker.add_counted(np.asarray(areas), overlaps)
+    return np.asarray(job.folder.load(name, "boxes"))
+
+
+def count_plane(job: Job, plane: int) -> int:
+    """Count which objects of a plane share pixels with those of the planes before it.
+
+    Returns
+    -------
+    int
+        Number of objects of the plane.
+    """
+    plan = job.plan
+    height, width = plan.plane_shape
+    rows = [Box(y, 0, min(y + _ROWS, height), width) for y in range(0, height, _ROWS)]
+    areas, boxes = np.zeros(1, dtype=np.int64), np.zeros((1, 4), dtype=np.int64)
+    for box in rows:
+        labels = job.plane_region(plane, box).astype(np.int32)
+        here = np.bincount(labels.ravel(), minlength=len(areas))
+        here[: len(areas)] += areas
+        areas = here.astype(np.int64)
+        boxes = _union(boxes, _boxes(labels), box.y0)
+    about = {"areas": areas, "boxes": boxes}
+    lags = min(plane % plan.series, plan.link.max_gap + 1 if plan.link is not None else 0)
+    for lag in range(1, lags + 1):
+        overlaps = count_overlaps(
+            (job.plane_region(plane - lag, box), job.plane_region(plane, box)) for box in rows
+        )
+        about |= {f"{key}{lag}": value for key, value in overlaps._asdict().items()}
+    job.folder.save(f"overlaps/{plane:07d}", **about)
+    return len(areas) - 1
+
+
 def _boxes(labels: LabelArray) -> IntArray:
-    """(N + 1, 4) boxes of the objects of a plane, by label."""
+    """(N + 1, 4) boxes of the objects of a plane, by label; zeros where there is none."""
     found = np.zeros((int(labels.max(initial=0)) + 1, 4), dtype=np.int64)
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is not None:
             found[label] = (box[0].start, box[1].start, box[0].stop, box[1].stop)
     return found
+
+
+def _union(first: IntArray, second: IntArray, y0: int) -> IntArray:
+    """Boxes of objects of which the second holds a part, seen from row ``y0``."""
+    second = second + np.where(second[:, 2:3] > 0, [[y0, 0, y0, 0]], 0)
+    result = np.zeros((max(len(first), len(second)), 4), dtype=np.int64)
+    result[: len(first)] = first
+    mine, other = result[: len(second)], second
+    both = (mine[:, 2] > 0) & (other[:, 2] > 0)
+    alone = (mine[:, 2] == 0) & (other[:, 2] > 0)
+    mine[alone] = other[alone]
+    mine[both, :2] = np.minimum(mine[both, :2], other[both, :2])
+    mine[both, 2:] = np.maximum(mine[both, 2:], other[both, 2:])
+    return result
 
 
 # ------------------------------------------------------------------------------------- checkpoints

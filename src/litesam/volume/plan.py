@@ -103,6 +103,11 @@ class Plan:
             return self.shape[self.axes.index("Z")]
         return self.shape[0] if self.time == "tracks" and "T" in self.axes else 1
 
+    @property
+    def counts_overlaps(self) -> bool:
+        """Whether planes are linked from counted overlaps; otherwise it takes their pixels."""
+        return self.series > 1 and self.link is not None and self.link.max_shift_px == 0
+
     def block(self, number: int) -> tuple[int, Tile]:
         """Return plane and block of a number, counted plane by plane."""
         plane, block = divmod(number, len(self.blocks))

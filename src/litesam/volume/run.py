@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from litesam.volume.stages import Job
 
 #: Steps of the progress for one block of each stage; the model takes nearly all of the time.
-_STEPS = {"label": 100, "seams": 2, "compose": 2, "link": 2, "write": 2}
+_STEPS = {"label": 100, "seams": 2, "compose": 2, "overlap": 2, "link": 1, "write": 2}
 
 
 class Run:
@@ -56,6 +56,8 @@ class Run:
         self.counts = {"label": blocks, "link": plan.planes, "write": blocks}
         if len(plan.blocks) > 1:
             self.counts |= {"seams": plan.planes, "compose": blocks}
+        if plan.counts_overlaps:
+            self.counts["overlap"] = plan.planes
         self.done = dict.fromkeys(self.counts, 0)
         self.before = len(job.folder.finished("label"))
         self._started = time.monotonic()
@@ -64,7 +66,7 @@ class Run:
         """Do what is left to do; returns the number of objects."""
         plan, folder = self.job.plan, self.job.folder
         with self._explained(), self.executor.open(self.job.work) as session:
-            for stage in ("label", "seams", "compose"):
+            for stage in ("label", "seams", "compose", "overlap"):
                 if stage in self.counts:
                     self._do(session, stage)
             objects = link_planes(self.job, self._note_linked, self._check_cancelled)
@@ -109,6 +111,7 @@ class Run:
             "label": "labelled",
             "seams": "seams",
             "compose": "blocks joined",
+            "overlap": "planes compared",
             "link": "planes linked",
             "write": "written",
         }[stage]

@@ -236,6 +236,13 @@ def compose_block(job: Job, number: int) -> Outcome:
     return {}
 
 
+def overlap_plane(job: Job, plane: int) -> Outcome:
+    """Count what the planes share: all that linking needs of their pixels."""
+    from litesam.volume.linking import count_plane
+
+    return {"objects": count_plane(job, plane)}
+
+
 def write_block(job: Job, number: int) -> Outcome:
     """Write one block of the result, at all levels, with the ids of the volume."""
     from litesam.volume.linking import fill_gaps
@@ -260,6 +267,7 @@ _STAGES: dict[str, Callable[[Job, int], Outcome]] = {
     "label": label_block,
     "seams": seam_plane,
     "compose": compose_block,
+    "overlap": overlap_plane,
     "write": write_block,
 }
 
