@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from napari_litesam.segmenters import SegmenterPool
     from napari_litesam.state import PluginState
 
-#: How often the window asks where the user looks; every so many times it also asks for sizes.
+#: How often the window asks where the user looks; every so many times it also asks for the size of
+#: the cache, which takes longer on a disk.
 _LOOK_MS = 250
-_LOOKS_PER_SIZE = 20
+_LOOKS_PER_SIZE = 4
+_LOOKS_PER_SIZE_OF_DISK = 40
 #: Tiles that are embedded ahead while embeddings are kept in memory, of which there is less.
 MOST_TILES_IN_MEMORY = 96
 
@@ -132,7 +134,8 @@ class Ahead:
             self.focus.look(plane.index, self._field())
             if self._state.settings.ahead:
                 self._begin(plane)
-        if self._looks % _LOOKS_PER_SIZE == 0:
+        every = _LOOKS_PER_SIZE_OF_DISK if self._state.settings.disk else _LOOKS_PER_SIZE
+        if self._looks % every == 0:
             self.measure()
         self._looks += 1
         self._tell(plane if isinstance(plane, PlaneRequest) else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from superqt import QElidingLabel
+from qtpy.QtWidgets import QLabel
 
 from litesam.models.registry import get_spec
 from napari_litesam.rows import wrapped
@@ -18,14 +18,15 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 _DEVICES = {"cpu": "CPU", "cuda": "GPU", "mps": "GPU"}
 
 
-class Foot(QElidingLabel):  # type: ignore[misc]  # qtpy is untyped
-    """One line; its tooltip has the details."""
+class Foot(QLabel):  # type: ignore[misc]  # qtpy is untyped
+    """One line, two in a narrow panel; its tooltip has the details."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("foot")
         self.setContentsMargins(8, 0, 8, 4)
         self.setMinimumWidth(10)
+        self.setWordWrap(True)
         self.setToolTip("What is embedded, and what it takes.")
 
     def show_overview(self, overview: Overview) -> None:
@@ -35,7 +36,9 @@ class Foot(QElidingLabel):  # type: ignore[misc]  # qtpy is untyped
             parts.append(f"cache {size_text(overview.cache.size_bytes)}")
         if overview.memory_bytes:
             parts.append(f"{size_text(overview.memory_bytes)} RAM")
-        self.setText(" · ".join(part for part in parts if part))
+        # A line is broken between the parts only.
+        whole = (part.replace(" ", "\u00a0") for part in parts if part)
+        self.setText("\u00a0· ".join(whole))
         self.setToolTip(wrapped("\n".join(_details(overview))))
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QStyleOptionComboBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_litesam.image_axes import MEANINGS, axes_letters
 from napari_litesam.requests import channel_choices, level_choices
@@ -37,6 +44,16 @@ _CONTRASTS = (
         "After you changed them the image is embedded again for the next prompt.",
     ),
 )
+
+
+class _AxisChooser(Chooser):
+    """Shows the letter alone where there is no room for the word."""
+
+    def initStyleOption(self, option: QStyleOptionComboBox) -> None:  # noqa: N802
+        """Shorten the text to the letter, if it has to be shortened at all."""
+        super().initStyleOption(option)
+        if option.currentText != self.currentText():
+            option.currentText = str(self.currentData() or "")
 
 
 class AxesLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
@@ -82,7 +99,7 @@ class AxesLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
 
     def _add_chooser(self) -> None:
         axis = len(self.choosers)
-        chooser = Chooser(self)
+        chooser = _AxisChooser(self)
         chooser.setObjectName(f"axis_{axis}")
         chooser.setMinimumContentsLength(2)
         chooser.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 FIRST, SECOND, _ = CENTRES
 
 
+def foot(hands: Any) -> str:
+    """What the foot of the panel says."""
+    return str(hands.widget.foot.text()).replace("\u00a0", " ")
+
+
 @pytest.fixture
 def stack(cells) -> np.ndarray:
     """40 planes that differ; the corner pixel tells their number."""
@@ -130,7 +135,7 @@ def test_ahead_embeds_what_is_shown_without_a_button(predictor, open_panel, stac
     hands.until(lambda: len(order) == 40)
     assert order[0] == 20
     assert set(order[1:3]) == {19, 21}
-    hands.until(lambda: "40/40 slices" in hands.widget.foot.text())
+    hands.until(lambda: "40/40 slices" in foot(hands))
     hands.click((FIRST[0], FIRST[1] + 20))
     hands.settle()
     assert hands.preview.any()
@@ -172,14 +177,14 @@ def test_background_waits_for_what_is_urgent_but_not_for_ever() -> None:
 
 def test_the_foot_tells_what_is_there(predictor, open_panel, cells) -> None:
     hands = open_panel(cells[0])
-    hands.until(lambda: "not embedded" in hands.widget.foot.text())
-    assert "RAM" in hands.widget.foot.text()
+    hands.until(lambda: "not embedded" in foot(hands))
+    assert "RAM" in foot(hands)
     hands.click(FIRST)
     hands.settle()
-    hands.until(lambda: "embedded 1/1 tiles" in hands.widget.foot.text())
-    assert hands.widget.foot.text().startswith("CPU")
+    hands.until(lambda: "embedded 1/1 tiles" in foot(hands))
+    assert foot(hands).startswith("CPU")
     hands.widget.controller.ahead.measure()
-    hands.until(lambda: "cache 66 kB" in hands.widget.foot.text())
+    hands.until(lambda: "cache 66 kB" in foot(hands))
     tip = hands.widget.foot.toolTip()
     assert "in memory" in tip
     assert "Lite-SAM" in tip
