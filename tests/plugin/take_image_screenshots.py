@@ -1,8 +1,8 @@
 """By hand: pictures of the panel's part about the image, for the pages.
 
 ``python tests/plugin/take_image_screenshots.py out.png [--theme light] [--width 300] [--pyramid]``
-with a display (``xvfb-run -s "-screen 0 1280x1024x24"`` gives one). The sample stack is shown with a
-second channel, or as a pyramid; the model is the real one.
+with a display (``xvfb-run -s "-screen 0 1280x1024x24"`` gives one). The sample stack has
+a second channel, or is a pyramid; the model is the real one.
 """
 
 from __future__ import annotations
