@@ -3,7 +3,8 @@
 Parts: ``passes`` times painting, linking and writing of label volumes without a network; ``model``
 labels a volume with the bundled model and compares the time with the estimate; ``memory`` labels a
 large synthetic plane and prints the peak memory of the process; ``scores`` is the table of 3-D
-scores beside slice-wise connected components.
+scores beside slice-wise connected components; ``scale`` shows how the size of the canvas of small
+planes changes the scores of single slices.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ import zarr
 
 import litesam
 from litesam.types import LinkConfig, TilingConfig
-from litesam.volume import ProcessExecutor, estimate_cost, make_plan, probe_image
+from litesam.volume import ProcessExecutor, estimate_cost, make_plan, probe_image, tiling_for
 from litesam.volume.source import VolumeSource
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "volumes"
+
+
+PARTS = ("passes", "model", "memory", "scores", "scale")
 
 
 class Discs:
@@ -150,25 +154,34 @@ def bench_memory(folder: Path, px: int) -> None:
     )
 
 
-def bench_scores(folder: Path, names: list[str], link: LinkConfig) -> None:
+def bench_scores(folder: Path, names: list[str], link: LinkConfig, diameter: float) -> None:
     """3-D mSA of Lite-SAM everything + link beside slice-wise components that are linked alike."""
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
-    from litesam.evaluation.metrics import average_precision
     from litesam.merge import SliceLinker
 
+    tiling = tiling_for(diameter)
     print("volume            way                              objects  AP50   mSA")
     for name in names:
         image = tifffile.imread(DATA / f"{name}_image.tif")
         truth = tifffile.imread(DATA / f"{name}_labels.tif").astype(np.int32)
-        start = time.perf_counter()
-        result = litesam.label_volume(
-            image, folder / "labels.zarr", "lite_sam", axes="ZYX", link=link, overwrite=True
-        )
-        seconds = time.perf_counter() - start
-        got = zarr.open_array(result.path / "0", mode="r")[...]
-        _say(name, f"lite_sam + link ({seconds:.0f} s)", got, truth, average_precision)
+        _say(name, "truth", truth, truth)
+        for canvas, how in ((0, "as it is"), (tiling.tile_px, f"diameter {diameter:g}")):
+            start = time.perf_counter()
+            result = litesam.label_volume(
+                image,
+                folder / "labels.zarr",
+                "lite_sam",
+                axes="ZYX",
+                link=link,
+                tiling=tiling if canvas else None,
+                canvas_px=canvas,
+                overwrite=True,
+            )
+            seconds = time.perf_counter() - start
+            got = zarr.open_array(result.path / "0", mode="r")[...]
+            _say(name, f"lite_sam, {how} ({seconds:.0f} s)", got, truth)
         mask = image > threshold_otsu(image)
         linker = SliceLinker(link)
         planes = [ndimage.label(plane)[0] for plane in mask]
@@ -176,12 +189,43 @@ def bench_scores(folder: Path, names: list[str], link: LinkConfig) -> None:
             linker.add(plane)
         links = linker.finish()
         linked = np.stack([links.relabel(z, plane) for z, plane in enumerate(planes)])
-        _say(name, "components of slices + link", linked, truth, average_precision)
-        _say(name, "components in 3-D", ndimage.label(mask)[0], truth, average_precision)
+        _say(name, "components of slices + link", linked, truth)
+        _say(name, "components in 3-D", ndimage.label(mask)[0], truth)
 
 
-def _say(name: str, way: str, got: Any, truth: Any, measure: Any) -> None:
-    scores = measure(truth, got.astype(np.int32))
+def bench_scale(names: list[str]) -> None:
+    """Scores of two slices of each volume on canvases of several sizes."""
+    from litesam.evaluation import average_precision
+    from litesam.preprocess import to_rgb
+    from litesam.types import NormalizeConfig
+    from litesam.volume.canvas import off_canvas, on_canvas
+
+    predictor = litesam.load_predictor("lite_sam")
+    print("volume            canvas px  AP50   mSA")
+    for name in names:
+        image = tifffile.imread(DATA / f"{name}_image.tif")
+        truth = tifffile.imread(DATA / f"{name}_labels.tif")
+        limits = tuple(np.percentile(image, (0.1, 99.9)))
+        for side in (0, 128, 192, 256, 384, 512, 768):
+            scores = []
+            for z in (len(image) // 3, len(image) * 2 // 3):
+                plane = to_rgb(image[z], NormalizeConfig(limits=limits))
+                canvas = on_canvas(plane, side).rgb
+                labels, _ = litesam.segment_everything(
+                    canvas, predictor, axes="YXC", tiling=TilingConfig(512, 64, 1024)
+                )
+                found = off_canvas(labels, plane.shape_yx)
+                true = np.unique(truth[z], return_inverse=True)[1].reshape(plane.shape_yx)
+                scores.append(average_precision(true.astype(np.int32), found))
+            if side == 0 or side > max(plane.shape_yx):
+                mean = np.mean(scores, axis=0)
+                print(f"{name:17s} {side or 'none':>9} {mean[0]:6.3f} {mean.mean():5.3f}")
+
+
+def _say(name: str, way: str, got: Any, truth: Any) -> None:
+    from litesam.evaluation import average_precision
+
+    scores = average_precision(truth, got.astype(np.int32))
     count = len(np.unique(got)) - 1
     print(f"{name:17s} {way:32s} {count:7d} {scores[0]:5.3f} {np.mean(scores):5.3f}", flush=True)
 
@@ -189,12 +233,13 @@ def _say(name: str, way: str, got: Any, truth: Any, measure: Any) -> None:
 def main() -> None:
     """Run the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="+", choices=("passes", "model", "memory", "scores"))
+    parser.add_argument("parts", nargs="+", choices=PARTS)
     parser.add_argument("--planes", type=int, default=16)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--px", type=int, default=20_000)
     parser.add_argument("--volumes", nargs="+", default=["embryo16", "synthetic_nuclei", "fib25"])
     parser.add_argument("--min-extent", type=int, default=3)
+    parser.add_argument("--diameter", type=float, default=13.5)
     parser.add_argument("--waist", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "1")))
     args = parser.parse_args()
@@ -210,9 +255,11 @@ def main() -> None:
                 bench_model(folder, args.planes, args.workers)
             elif part == "memory":
                 bench_memory(folder, args.px)
+            elif part == "scale":
+                bench_scale(args.volumes)
             else:
                 config = LinkConfig(min_extent=args.min_extent, waist=args.waist)
-                bench_scores(folder, args.volumes, config)
+                bench_scores(folder, args.volumes, config, args.diameter)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import tifffile
 
 from engine.threshold_predictor import same_objects
 from engine.volume_scenes import ExactPredictor, read_labels, small_volume
-from litesam.cli import main
+from litesam.cli import build_parser, main
+from litesam.cli.volume import _scale
 from litesam.errors import ConfigError
 from litesam.io import read_image
 from litesam.volume import parse_length, tiling_for
@@ -27,6 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     metadata = {"axes": "ZYX", "spacing": 2.0, "unit": "um"}
     image, _ = small_volume()
     tifffile.imwrite("volume.tif", image, imagej=True, resolution=(4, 4), metadata=metadata)
+    monkeypatch.setattr("litesam.cli.volume._scale", lambda args: {"canvas_px": 0})
     for room in ("litesam.predictors", "litesam.predictors.base"):
         monkeypatch.setattr(f"{room}.load_predictor", lambda *args, **options: ExactPredictor())
     return tmp_path
@@ -96,6 +98,10 @@ def test_large_images_are_jobs_without_being_asked(
 
 
 def test_a_diameter_in_physical_units_sets_the_tiles(place: Path) -> None:
+    argv = ["label", "volume.tif", "-o", "l.zarr", "--object-diameter", "3um"]
+    scale = _scale(build_parser().parse_args(argv))  # pixels of 0.25 µm
+    assert scale["tiling"] == tiling_for(12)
+    assert scale["canvas_px"] == scale["tiling"].tile_px == 192
     assert tiling_for(32).tile_px == 512
     assert tiling_for(8).tile_px == 128
     assert tiling_for(100).tile_px == 1600

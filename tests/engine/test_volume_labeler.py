@@ -22,9 +22,11 @@ from litesam.errors import (
     WriteError,
 )
 from litesam.io import read_image
+from litesam.preprocess import to_rgb
 from litesam.samples import sample_path
 from litesam.types import LinkConfig, Progress
 from litesam.volume import InlineExecutor, ThreadExecutor, VolumeResult
+from litesam.volume.canvas import off_canvas, on_canvas
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -277,3 +279,25 @@ def _write_ome_zarr(
         group.attrs["multiscales"] = multiscales
     else:
         group.attrs["ome"] = {"version": "0.5", "multiscales": multiscales}
+
+
+def test_small_planes_are_not_enlarged_for_the_network(tmp_path: Path) -> None:
+    """Small nuclei in small planes: found on a canvas, and only what lies in the plane is kept."""
+    volume = read_image(sample_path("embryo")).array[20:21]
+    small, wide = (
+        litesam.label_volume(volume, tmp_path / f"{side}.zarr", axes="ZYX", canvas_px=side)
+        for side in (0, 192)
+    )
+    assert small.shape == wide.shape == (1, 120, 122)
+    got = read_labels(wide.path)
+    assert set(np.unique(got)) == set(range(wide.objects + 1))
+    plane = to_rgb(volume[0])
+    larger = on_canvas(plane, 192)
+    assert larger.shape_yx == (192, 192)
+    np.testing.assert_array_equal(larger.rgb[:120, :122], plane.rgb)
+    assert (larger.rgb[150, 150] == np.median(plane.rgb)).all()
+    assert on_canvas(plane, 122) is plane
+    labels = np.array([[0, 3, 3], [5, 5, 1], [1, 1, 1]], dtype=np.int32)
+    np.testing.assert_array_equal(off_canvas(labels, (2, 2)), [[0, 1], [2, 2]])
+    np.testing.assert_array_equal(off_canvas(labels + 1, (1, 2)), [[1, 2]])
+    assert off_canvas(labels, (3, 3)) is labels

@@ -35,6 +35,7 @@ OPTIONS: dict[str, Any] = {
     "normalize": NORMALIZE,
     "tiling": TILING,
     "proposals": "auto_ppn",
+    "canvas_px": 0,
 }
 
 

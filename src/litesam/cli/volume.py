@@ -89,7 +89,7 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
         "--object-diameter",
         metavar="LENGTH",
         help="usual diameter of an object, such as 30 (pixels) or 12um: sets the size of the tiles "
-        "that the network sees",
+        "that the network sees, and is worth giving where objects are far from 32 px",
     )
     group.add_argument(
         "--block-px", type=int, metavar="N", help="side of the blocks of large planes (4096)"
@@ -239,7 +239,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "proposer": args.proposer,
         "config": config_from(args, EverythingConfig),
         "normalize": NormalizeConfig(limits=limits),
-        "tiling": _tiling(args),
+        **_scale(args),
         "link": config_from(args, LinkConfig) if args.link else None,
         "time_axis": args.time or "volumes",
         "block_px": args.block_px or BLOCK_PX,
@@ -248,17 +248,18 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _tiling(args: argparse.Namespace) -> Any:
-    """Tiles for the objects' diameter, if it was given."""
+def _scale(args: argparse.Namespace) -> dict[str, Any]:
+    """Tiles and canvas for the objects' diameter, if it was given."""
     if args.object_diameter is None:
-        return None
+        return {}
     from litesam.volume import parse_length, tiling_for
     from litesam.volume.source import SourceConfig, VolumeSource
 
     where = SourceConfig(args.axes, args.channel, args.level or 0)
     source = VolumeSource(args.images[0], where)
     scale = None if source.scale is None else source.scale[-1]
-    return tiling_for(parse_length(args.object_diameter, scale, source.image.unit))
+    tiling = tiling_for(parse_length(args.object_diameter, scale, source.image.unit))
+    return {"tiling": tiling, "canvas_px": tiling.tile_px}
 
 
 def _executor(args: argparse.Namespace) -> Executor | None:

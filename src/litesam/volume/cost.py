@@ -163,10 +163,7 @@ def probe_image(
     ReadError
         If they cannot be read.
     """
-    from litesam.embedder import Embedder
-    from litesam.everything import label_plane
-    from litesam.preprocess import to_rgb
-    from litesam.volume.no_store import NoStore
+    from litesam.volume.stages import label_region
 
     height, width = plan.plane_shape
     tile = min(make_tiles((height, width), plan.tiling), key=lambda t: _off_centre(t.core, plan))
@@ -177,26 +174,16 @@ def probe_image(
         start = time.perf_counter()
         raw = source.read(plane, box)
         read = time.perf_counter()
-        pixels = to_rgb(raw, plan.normalize)
-        labels, records = label_plane(
-            predictor,
-            Embedder(predictor, NoStore()),
-            pixels,
-            make_tiles(pixels.shape_yx, plan.tiling),
-            plan.proposals,
-            plan.config,
-            proposer=proposer,
-        )
-        seconds.append(time.perf_counter() - read)
+        labels, inside = label_region(raw, plan, predictor, proposer, colour=source.colour)
+        seconds.append((time.perf_counter() - read) / inside)
         reading.append((read - start) / raw.size)
         sizes.append(_compressed_bytes(labels) / labels.size)
-        counts.append(len(records))
-    inside = len(make_tiles(box.size_yx, plan.tiling))
+        counts.append(labels.max(initial=0) / inside)
     return Probe(
-        float(np.median(seconds[1:])) / inside,
+        float(np.median(seconds[1:])),
         float(np.median(reading[1:])),
         max(float(np.mean(sizes)), 1e-4),
-        float(np.mean(counts)) / inside,
+        float(np.mean(counts)),
     )
 
 

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: Side of a block: with its halo and all that is computed from it, it takes about 0.5 GB.
 BLOCK_PX = 4096
+#: Planes of fewer pixels along both sides are put on a canvas of that size.
+CANVAS_PX = 256
 #: How far a block looks beyond its core.
 HALO_PX = 128
 _ENDINGS = (".zarr", ".tif", ".tiff")
@@ -94,6 +96,7 @@ def make_plan(
     time_axis: str = "volumes",
     block_px: int = BLOCK_PX,
     halo_px: int | None = None,
+    canvas_px: int = CANVAS_PX,
     weights: str | os.PathLike[str] | None = None,
     hq: HqMode = False,
 ) -> Plan:
@@ -132,6 +135,7 @@ def make_plan(
         time=time_axis,
         block_px=block_px,
         halo_px=min(HALO_PX, block_px // 4) if halo_px is None else halo_px,
+        canvas_px=canvas_px,
     )
     _ = plan.blocks  # block_px and halo_px are checked
     return plan
@@ -165,6 +169,7 @@ def label_volume(
     time_axis: str = "volumes",
     block_px: int = BLOCK_PX,
     halo_px: int | None = None,
+    canvas_px: int = CANVAS_PX,
     device: str = "auto",
     weights: str | os.PathLike[str] | None = None,
     hq: HqMode = False,
@@ -212,6 +217,10 @@ def label_volume(
         Side of the blocks of large planes, a multiple of 32, and how far they look beyond it (None:
         128, at most a quarter of a block). An object larger than the halo is found whole all the
         same.
+    canvas_px
+        Planes whose sides are all shorter are put on a canvas of that size, so that the network
+        does not see their objects enlarged; 0: never. See `litesam.volume.tiling_for` for tiles and
+        canvas that fit the size of the objects.
     device, weights, hq
         For a model given by name, see `litesam.load_predictor`.
     overwrite
@@ -259,6 +268,7 @@ def label_volume(
         time_axis=time_axis,
         block_px=block_px,
         halo_px=halo_px,
+        canvas_px=canvas_px,
         weights=weights,
         hq=hq,
     )

@@ -54,6 +54,8 @@ class Plan:
         Whether T are tracks to be linked, or independent volumes.
     block_px, halo_px
         How planes are cut into blocks.
+    canvas_px
+        Side of the canvas that smaller planes are put on.
     """
 
     source: SourceConfig
@@ -75,6 +77,7 @@ class Plan:
     time: str
     block_px: int
     halo_px: int
+    canvas_px: int
 
     @property
     def plane_shape(self) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from litesam.errors import JobError
 from litesam.predictors import Predictor
 from litesam.types import Box
 from litesam.volume.arrays import level_count, read_region, write_region
+from litesam.volume.canvas import off_canvas, on_canvas
 from litesam.volume.folder import JobFolder
 from litesam.volume.no_store import NoStore
 from litesam.volume.seams import Seams, block_table, compose, find_seams
@@ -28,7 +29,7 @@ from litesam.volume.source import VolumeSource
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from litesam.types import LabelArray
+    from litesam.types import AnyArray, IsCancelled, LabelArray
     from litesam.volume.plan import Plan
 
     Outcome = dict[str, Any]
@@ -150,8 +151,22 @@ class Job:
 # ------------------------------------------------------------------------------------------ stages
 
 
-def label_block(job: Job, number: int) -> Outcome:
-    """Find the objects of one block: read, encode, decode, paint."""
+def label_region(
+    raw: AnyArray,
+    plan: Plan,
+    predictor: Predictor,
+    proposer: Predictor | None,
+    *,
+    colour: bool = False,
+    stopped: IsCancelled | None = None,
+) -> tuple[LabelArray, int]:
+    """Find the objects of a region: contrast, canvas, encode, decode, paint.
+
+    Returns
+    -------
+    tuple
+        (h, w) labels 1 … N, and how many tiles the network has seen.
+    """
     from dataclasses import replace
 
     from litesam.embedder import Embedder
@@ -159,28 +174,38 @@ def label_block(job: Job, number: int) -> Outcome:
     from litesam.preprocess import to_rgb
     from litesam.tiling import make_tiles
 
+    normalize = plan.normalize
+    if normalize.limits is None and not colour:  # a constant image
+        normalize = replace(normalize, limits=_flat_limits(raw))
+    plane = to_rgb(raw, normalize)
+    shape = plane.shape_yx
+    plane = on_canvas(plane, plan.canvas_px)
+    tiles = make_tiles(plane.shape_yx, plan.tiling)
+    labels, _ = label_plane(
+        predictor,
+        Embedder(predictor, NoStore()),
+        plane,
+        tiles,
+        plan.proposals,
+        plan.config,
+        proposer=proposer,
+        cancelled=stopped,
+    )
+    return off_canvas(labels, shape), len(tiles)
+
+
+def label_block(job: Job, number: int) -> Outcome:
+    """Find the objects of one block, and write them down."""
     plan = job.plan
     plane, tile = plan.block(number)
     predictor, proposer = job.model()
     start = time.perf_counter()
     raw = job.source.read(plane, tile.padded)
     reading = time.perf_counter() - start
-    normalize = plan.normalize
-    if normalize.limits is None and not job.source.colour:  # a constant image
-        normalize = replace(normalize, limits=_flat_limits(raw))
-    pixels = to_rgb(raw, normalize)
-    del raw
-    tiles = make_tiles(pixels.shape_yx, plan.tiling)
-    labels, records = label_plane(
-        predictor,
-        Embedder(predictor, NoStore()),
-        pixels,
-        tiles,
-        plan.proposals,
-        plan.config,
-        proposer=proposer,
-        cancelled=job.folder.stop_asked,
+    labels, tiles = label_region(
+        raw, plan, predictor, proposer, colour=job.source.colour, stopped=job.folder.stop_asked
     )
+    del raw
     done = time.perf_counter()
     folder = job.folder.path
     if len(plan.blocks) == 1:
@@ -191,8 +216,8 @@ def label_block(job: Job, number: int) -> Outcome:
         whole = Box(0, 0, *labels.shape)
         write_region(folder / "blocks.zarr", (number,), whole, labels)
     return {
-        "objects": len(records),
-        "tiles": len(tiles),
+        "objects": int(labels.max(initial=0)),
+        "tiles": tiles,
         "read_s": round(reading, 4),
         "model_s": round(done - start - reading, 4),
         "write_s": round(time.perf_counter() - done, 4),
