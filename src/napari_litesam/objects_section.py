@@ -33,12 +33,11 @@ if TYPE_CHECKING:
     from litesam.objects import ObjectRow
     from napari_litesam.intents import Intents
 
-_HEADS = ("id", "area", "IoU", "stab.", "model")
+_HEADS = ("id", "area", "IoU", "model")
 _TIPS = (
     "Value in the Labels layer.",
     "Pixels, or square units where the layer has a scale.",
     "What the model thought of the mask: predicted IoU.",
-    "Stability score: how little the mask changes with the threshold.",
     "The model that made it; * with the HQ decoder.",
 )
 #: What each button does: name, text, what for.
@@ -117,6 +116,7 @@ class ObjectsSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         header.setMinimumSectionSize(34)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(len(_HEADS) - 1, QHeaderView.ResizeMode.Stretch)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setMinimumHeight(110)
         self.table.setMaximumHeight(180)
         self.table.setToolTip(
@@ -259,6 +259,8 @@ class _Rows(QAbstractTableModel):  # type: ignore[misc]  # qtpy is untyped
             return -1.0 if value is None else value
         if role == Qt.ItemDataRole.DisplayRole:
             return _shown(value)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return _about(row)
         if role == Qt.ItemDataRole.TextAlignmentRole and not isinstance(value, str):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         return None
@@ -269,7 +271,27 @@ def _values(row: ObjectRow) -> tuple[Any, ...]:
     details = row.details
     area: float = row.area_px if row.area is None else row.area
     model = (details.model or "") + ("*" if details.hq else "")
-    return (row.id, area, details.predicted_iou, details.stability, model)
+    return (row.id, area, details.predicted_iou, model)
+
+
+def _about(row: ObjectRow) -> str:
+    """All that is known of an object, for a tooltip."""
+    details = row.details
+    parts = [f"Object {row.id}: {row.area_px:,} px"]
+    if row.area is not None and row.area != row.area_px:
+        parts.append(f"area {row.area:,.2f}")
+    if row.volume is not None:
+        parts.append(f"volume {row.volume:,.2f}")
+    if row.planes and row.planes[0]:
+        first, last = (":".join(map(str, plane)) for plane in (row.planes[0], row.planes[-1]))
+        parts.append(f"plane {first}" if first == last else f"planes {first} to {last}")
+    if details.predicted_iou is not None:
+        parts.append(f"predicted IoU {details.predicted_iou:.3f}")
+    if details.stability is not None:
+        parts.append(f"stability {details.stability:.3f}")
+    if details.model:
+        parts.append(f"by {details.model}{' (HQ)' if details.hq else ''}")
+    return ", ".join(parts) + "."
 
 
 def _shown(value: Any) -> str:

@@ -17,7 +17,7 @@ import napari
 import numpy as np
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QScrollArea, QWidget
 from skimage.measure import regionprops
 from tifffile import imread
 
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--everything", action="store_true", help="press Everything at the end")
     parser.add_argument("--review", action="store_true", help="press Everything, do not accept")
     parser.add_argument("--keys", action="store_true", help="unfold the map of keys")
+    parser.add_argument("--table", action="store_true", help="unfold the table of objects")
     parser.add_argument("--options", action="store_true", help="unfold the options of everything")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     parser.add_argument("--width", type=int, help="width of the panel, px")
@@ -91,6 +92,15 @@ def main() -> None:
         print(f"click at ({y:.0f}, {x:.0f}):", widget.status.text())
     if options.keys:
         widget.findChild(QWidget, "keys").expand(animate=False)
+    if options.table:
+        wait(1.0)
+        widget.objects.expand(animate=False)
+        widget.state.select([2])
+        widget.controller.fly_to(2)
+        wait(0.3)
+        wait(1.0)
+        scroll = widget.findChild(QScrollArea)
+        scroll.ensureWidgetVisible(widget.session)
     if options.options:
         widget.findChild(QWidget, "everything_options").expand(animate=False)
     wait(0.5)
