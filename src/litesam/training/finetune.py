@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from litesam.io import LabelledImage
     from litesam.types import IsCancelled, OnProgress
 
-#: Steps that adapt the decoders to a few images, 4.6 minutes of one core for 8 images.
+#: Steps that adapt the decoders to a few images. 200 took 4.6 minutes of one core.
 DEFAULT_STEPS = 300
 #: Fewer labelled objects than this teach nothing that holds for other images.
 MIN_OBJECTS = 5
