@@ -182,7 +182,8 @@ class CurrentObject:
             return
         self._best = best
         result = best if self._wanted is None else best.with_candidate(self._wanted)
-        area = int(result.mask.sum())
+        record = result.record
+        area = int(result.mask.sum()) if record is None else record.area
         if area == 0:
             self.give_up()
             self._state.report(
@@ -192,7 +193,7 @@ class CurrentObject:
                 else "The model found nothing that could be compared with the words.",
             )
             return
-        self._layers.show_preview(image, result.mask)
+        self._layers.show_preview(image, result.mask, None if record is None else record.box)
         self._set_shown(Shown(request, result))
         if self._awaits_commit:
             self._awaits_commit = False

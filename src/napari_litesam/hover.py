@@ -138,7 +138,8 @@ class Hover:
         if image is None or not self._wanted():
             return
         if reply is not None:
-            self._layers.show_preview(image, reply.mask)
+            box = None if reply.record is None else reply.record.box
+            self._layers.show_preview(image, reply.mask, box)
             self._shown = True
         if position != self._position and not self._timer.isActive():
             self._timer.start()

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import colorsys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
+from litesam.preprocess.large import LARGE_FROM_PX
 from napari_litesam.candidates import COLOURS, REJECTED
 from napari_litesam.prompt_layers import placement
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari.layers import Image
 
-    from litesam.types import BoolArray
+    from litesam.types import BoolArray, Box
 
 PREVIEW_NAME = "Lite-SAM preview"
 CANDIDATES_NAME = "Lite-SAM candidates"
@@ -24,13 +27,16 @@ OBJECTS_NAME = "Lite-SAM objects"
 #: The current object is yellow, as its box is; it stands out on grey and on stains.
 _PREVIEW_COLOUR = "#ffd92e"
 _GOLDEN = 0.618034
+#: Longest side of the coarsest level of a large plane.
+_COARSEST_PX = 2048
+#: Metadata of a preview of a large plane: the part that is not empty.
+_SHOWN = "litesam_shown"
 
 
 def new_preview(image: Image) -> Labels:
     """Return an empty preview layer over the planes of an image."""
-    height, width = image_shape(image)[-2:]
     return Labels(
-        np.zeros((height, width), dtype=np.uint8),
+        **_empty(image_shape(image)[-2:], np.uint8),
         name=PREVIEW_NAME,
         opacity=0.55,
         colormap=DirectLabelColormap(color_dict={None: "transparent", 1: _PREVIEW_COLOUR}),
@@ -40,14 +46,13 @@ def new_preview(image: Image) -> Labels:
 
 def new_candidates(image: Image) -> Labels:
     """Return an empty layer for candidates of everything mode, see `candidates.picture`."""
-    height, width = image_shape(image)[-2:]
     # Neighbours in score get hues that lie far apart.
     colours: dict[int | None, tuple[float, ...]] = {None: (0.0, 0.0, 0.0, 0.0)}
     for number in range(COLOURS):
         colours[number + 1] = (*colorsys.hls_to_rgb(number * _GOLDEN % 1.0, 0.55, 0.75), 1.0)
     colours[REJECTED] = (0.6, 0.6, 0.6, 0.6)
     return Labels(
-        np.zeros((height, width), dtype=np.uint8),
+        **_empty(image_shape(image)[-2:], np.uint8),
         name=CANDIDATES_NAME,
         opacity=0.5,
         colormap=DirectLabelColormap(color_dict=colours),
@@ -59,19 +64,32 @@ def show_picture(layer: Labels, picture: npt.NDArray[np.uint8] | None) -> None:
     """Show a (H, W) picture of candidates; None empties the layer."""
     if picture is None:
         if layer.visible:
-            layer.data[...] = 0
+            array_of(layer)[...] = 0
             layer.visible = False
         return
     # In place: a slider asks for this many times a second, and only pixels differ.
-    np.copyto(layer.data, picture)
+    np.copyto(array_of(layer), picture)
     if layer.visible:
         layer.refresh(thumbnail=False, highlight=False, extent=False)
     else:
         layer.visible = True
 
 
-def show_preview(layer: Labels, mask: BoolArray | None) -> None:
-    """Show a (H, W) mask in the preview layer; None empties it."""
+def show_preview(layer: Labels, mask: BoolArray | None, box: Box | None = None) -> None:
+    """Show a (H, W) mask in the preview layer; None empties it.
+
+    ``box``: nothing of the mask lies outside; saves time in a large plane.
+    """
+    if layer.multiscale:
+        shown = layer.metadata.pop(_SHOWN, None)
+        if shown is not None:
+            array_of(layer)[shown] = 0
+        if mask is not None:
+            where = (slice(None), slice(None)) if box is None else box.slices
+            array_of(layer)[where] = mask[where]
+            layer.metadata[_SHOWN] = where
+        layer.refresh(thumbnail=False, highlight=False, extent=False)
+        return
     if mask is None:
         data = np.asarray(layer.data)
         if data.any():
@@ -88,11 +106,28 @@ def new_objects_layer(image: Image, plane_axes: tuple[int, ...]) -> Labels:
     shape = image_shape(image)
     axes = (*plane_axes, image.ndim - 2, image.ndim - 1)
     return Labels(
-        np.zeros([shape[axis] for axis in axes], dtype=np.int32),
+        **_empty([shape[axis] for axis in axes], np.int32),
         name=OBJECTS_NAME,
         opacity=0.6,
         **placement(image, len(axes)),
     )
+
+
+def array_of(layer: Labels) -> Any:
+    """Return the array with all pixels of a Labels layer; level 0 if it is a pyramid."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def _empty(shape: Sequence[int], dtype: npt.DTypeLike) -> dict[str, Any]:
+    """Layer arguments for zeros. A large plane is a pyramid of views of the same array: napari
+    draws a few megabytes of it and not all, and what is written is seen in all levels.
+    """
+    array = np.zeros(tuple(shape), dtype=dtype)
+    levels = [array]
+    if shape[-2] * shape[-1] > LARGE_FROM_PX:
+        while max(levels[-1].shape[-2:]) > _COARSEST_PX:
+            levels.append(levels[-1][..., ::4, ::4])
+    return {"data": levels if len(levels) > 1 else array, "multiscale": len(levels) > 1}
 
 
 def image_shape(image: Image) -> tuple[int, ...]:
@@ -102,9 +137,14 @@ def image_shape(image: Image) -> tuple[int, ...]:
 
 
 def fits(layer: Labels, image: Image, plane_axes: tuple[int, ...]) -> bool:
-    """Whether a Labels layer can take the objects of an image: same size along each axis, no
-    pyramid.
+    """Whether a Labels layer can take the objects of an image: same size along each axis, and no
+    pyramid other than of views of one array, as `new_objects_layer` makes them.
     """
     shape = image_shape(image)
     wanted = tuple(shape[axis] for axis in (*plane_axes, image.ndim - 2, image.ndim - 1))
-    return not layer.multiscale and tuple(layer.data.shape) == wanted
+    array = array_of(layer)
+    views = not layer.multiscale or (
+        isinstance(array, np.ndarray)
+        and all(np.may_share_memory(array, level) for level in layer.data)
+    )
+    return views and tuple(array.shape) == wanted

@@ -13,6 +13,7 @@ from litesam.merge import records_from_labels
 from litesam.session import Draft, ObjectEdit
 from napari_litesam.committer import Outcome
 from napari_litesam.history import Reopened
+from napari_litesam.label_layer import array_of
 from napari_litesam.requests import current_index
 from napari_litesam.stored_prompts import prompts_from_mask, snapshot_of
 
@@ -70,10 +71,10 @@ class ObjectEditor:
         if target is None:
             return 0
         at = np.round(target.world_to_data(self._viewer.cursor.position)).astype(int)
-        shape = target.data.shape
+        shape = array_of(target).shape
         if not all(0 <= place < size for place, size in zip(at, shape, strict=True)):
             return 0
-        return int(np.asarray(target.data[tuple(at)]))
+        return int(np.asarray(array_of(target)[tuple(at)]))
 
     def select(self, number: int) -> Outcome:
         """Choose an object, or no longer."""
@@ -122,7 +123,9 @@ class ObjectEditor:
         if not ids:
             return Outcome(False, NO_OBJECT)
         edit = ObjectEdit("delete", ids)
-        outcome = self._edit(plane, edit, lambda layer: objects.delete_objects(layer.data, ids))
+        outcome = self._edit(
+            plane, edit, lambda layer: objects.delete_objects(array_of(layer), ids)
+        )
         self._state.select(self._state.selected - set(ids))
         return outcome or Outcome(True, f"Deleted: {_named(ids)}. Undo brings it back.")
 
@@ -140,7 +143,7 @@ class ObjectEditor:
                 False, "Choose at least two objects: E over each of them, or rows of the table."
             )
         edit = ObjectEdit("merge", ids)
-        outcome = self._edit(plane, edit, lambda layer: objects.merge_objects(layer.data, ids))
+        outcome = self._edit(plane, edit, lambda layer: objects.merge_objects(array_of(layer), ids))
         self._state.select({ids[0]})
         return outcome or Outcome(True, f"Merged into object {ids[0]}: {_named(ids[1:])}.")
 
@@ -165,7 +168,7 @@ class ObjectEditor:
             )
         index = plane.index or ()
         first, second = ((point.y, point.x) for point in points)
-        pixels = np.asarray(target.data[index] if index else target.data)
+        pixels = np.asarray(array_of(target)[index] if index else array_of(target))
         number = int(pixels[round(first[0]), round(first[1])])
         if not number:
             return Outcome(False, "The first point is not on an object; move it onto one.")
@@ -173,7 +176,9 @@ class ObjectEditor:
         edit = ObjectEdit("split", (number,), index, (first, second), new)
 
         def cut(layer: Labels) -> Change:
-            return objects.split_object(layer.data, number, (first, second), index, new_number=new)
+            return objects.split_object(
+                array_of(layer), number, (first, second), index, new_number=new
+            )
 
         outcome = self._edit(plane, edit, cut)
         if outcome is None:
@@ -202,7 +207,7 @@ class ObjectEditor:
         if target is None or not numbers:
             return Outcome(False, _NO_LAYER if target is None else NO_OBJECT)
         index = plane.index or ()
-        before = np.array(target.data[index] if index else target.data)
+        before = np.array(array_of(target)[index] if index else array_of(target))
         after = before.copy()
         actions = []
         size = _SMOOTHING_PX if operation == "smooth" else None
@@ -242,7 +247,7 @@ class ObjectEditor:
         return None if stored is None else stored.prompts(index)
 
     def _said_by_mask(self, target: Labels, number: int, index: tuple[int, ...]) -> Prompts | None:
-        pixels = np.asarray(target.data[index] if index else target.data)
+        pixels = np.asarray(array_of(target)[index] if index else array_of(target))
         found = records_from_labels((pixels == number).astype(np.uint8))
         return prompts_from_mask(found[0]) if found else None
 

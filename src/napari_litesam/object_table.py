@@ -20,6 +20,7 @@ from litesam.objects import (
 )
 from litesam.session import object_details
 from napari_litesam.jobs import JobContext, Lane
+from napari_litesam.label_layer import array_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,7 +81,7 @@ class ObjectTable:
         """
         about = _About(target)
         self.exports.submit(
-            partial(_export, target.data, about, path, self._details(target)),
+            partial(_export, array_of(target), about, path, self._details(target)),
             self.exported.emit,
             self.failed.emit,
         )
@@ -102,7 +103,7 @@ class ObjectTable:
             self._state.list_objects(())
             return
         self.lane.submit(
-            partial(_measure, target.data, _About(target), self._details(target)),
+            partial(_measure, array_of(target), _About(target), self._details(target)),
             self._on_measured,
             self.failed.emit,
         )

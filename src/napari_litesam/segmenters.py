@@ -301,7 +301,7 @@ def peek(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -> R
         reply = _segment(pool, request, JobContext(lambda _progress: None, context.cancelled))
     except PromptError:
         return None
-    return reply if reply.mask.any() else None
+    return reply if reply.record is not None and reply.record.area else None
 
 
 def _segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -> Reply:

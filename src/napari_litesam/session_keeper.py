@@ -32,6 +32,7 @@ from litesam.session import (
     sessions_dir,
 )
 from napari_litesam import __version__
+from napari_litesam.label_layer import array_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -250,9 +251,9 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
 
     def _add_start(self, kept: _Kept, target: Labels | None, made: Change | None) -> None:
         """Keep what the layer holds already."""
-        if target is None or target.data.nbytes > _LARGEST_START_BYTES:
+        if target is None or array_of(target).nbytes > _LARGEST_START_BYTES:
             return
-        data = np.array(target.data)
+        data = np.array(array_of(target))
         if made is not None:
             revert_change(data, made)
         if not data.any():
@@ -269,7 +270,7 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
 
 
 def _dtype(target: Labels) -> str:
-    name = str(target.data.dtype)
+    name = str(array_of(target).dtype)
     return name if name in LABEL_TYPES else "int64"
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-    from litesam.types import BoolArray, PointLabel
+    from litesam.types import BoolArray, Box, PointLabel
 
 _TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine")
 
@@ -290,12 +290,12 @@ class ViewerLayers:
 
     # ------------------------------------------------------------------------------------- objects
 
-    def show_preview(self, image: Image, mask: BoolArray) -> None:
-        """Show a (H, W) mask over the image."""
+    def show_preview(self, image: Image, mask: BoolArray, box: Box | None = None) -> None:
+        """Show a (H, W) mask over the image; ``box``: nothing of it lies outside."""
         if self.preview is None:
             self.preview = label_layer.new_preview(image)
             self.insert(self.preview)
-        label_layer.show_preview(self.preview, mask)
+        label_layer.show_preview(self.preview, mask, box)
 
     def hide_preview(self) -> None:
         """Empty the preview."""

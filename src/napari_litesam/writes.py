@@ -17,6 +17,7 @@ from napari.layers import Labels
 from litesam import objects
 from litesam.objects import Change, Commit
 from litesam.session import Action
+from napari_litesam.label_layer import array_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,7 +68,7 @@ class LabelWriter:
     def next_id(self, layer: Labels) -> int:
         """Return the smallest id above all that the layer has or had since it was first asked."""
         if layer not in self._largest:
-            self._largest[layer] = objects.next_id(layer.data) - 1
+            self._largest[layer] = objects.next_id(array_of(layer)) - 1
         return self._largest[layer] + 1
 
     def forget(self, layer: Labels) -> None:
@@ -109,7 +110,7 @@ class LabelWriter:
             If the mask does not fit the layer, or its dtype has no further id.
         """
         commit = objects.commit_mask(
-            layer.data,
+            array_of(layer),
             mask,
             index or (),
             number=self.next_id(layer) if number is None else number,
@@ -148,7 +149,7 @@ class LabelWriter:
         start = self.next_id(layer)
         # First who gets pixels, then numbers for them: no id is left out.
         tried = objects.commit_labels(
-            layer.data,
+            array_of(layer),
             found,
             index or (),
             numbers=range(start, start + len(found)),
@@ -161,7 +162,7 @@ class LabelWriter:
             numbers = [next(ids) if number else 0 for number in tried.ids]
             kept = [record for record, number in zip(found, numbers, strict=True) if number]
             commit = objects.commit_labels(
-                layer.data,
+                array_of(layer),
                 kept,
                 index or (),
                 numbers=[number for number in numbers if number],
@@ -201,13 +202,17 @@ class LabelWriter:
             return 0
         wanted = change.changed
         if only is not None:
-            wanted &= np.asarray(layer.data[change.slices]) == only
+            wanted &= np.asarray(array_of(layer)[change.slices]) == only
         inside = np.nonzero(wanted)
         if not inside[0].size:
             return 0
         where = tuple(axis + start for axis, (start, _) in zip(inside, change.region, strict=True))
         with self._own():
-            layer.data_setitem(where, values[inside])
+            if layer.multiscale:  # its levels are views of one array, which napari does not write
+                array_of(layer)[where] = values[inside]
+                layer.refresh()
+            else:
+                layer.data_setitem(where, values[inside])
         return int(inside[0].size)
 
     @contextmanager
@@ -232,11 +237,11 @@ def stroke_of(layer: Labels, atoms: Sequence[Any]) -> Change:
         values) or an object with ``slice_key``, ``mask`` (None: all of it), ``old_values`` and
         ``new_value``.
     """
-    regions = [_region_of(atom, layer.data.shape) for atom in atoms]
+    regions = [_region_of(atom, array_of(layer).shape) for atom in atoms]
     low = np.min([[start for start, _ in region] for region in regions], axis=0)
     high = np.max([[stop for _, stop in region] for region in regions], axis=0)
     before = np.array(
-        layer.data[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))]
+        array_of(layer)[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))]
     )
     edits = list(zip(atoms, regions, strict=True))
     for atom, region in reversed(edits):

@@ -304,6 +304,67 @@ def test_lazy_stacks_read_the_plane_shown_only(
         assert set(read) <= {0, 7, 19, 20}, sorted(set(read))
 
 
+SIDE = 20_000
+
+
+def slide(step: int, read: list[int]) -> da.Array:
+    """A level of a slide with a disc of radius 40 in the middle of each 200 px; notes its reads."""
+
+    def make(block_info: Any = None) -> np.ndarray:
+        read.append(step)
+        places = block_info[None]["array-location"]
+        y, x = ((np.arange(*place) * step % 200 - 100).astype(np.int32) for place in places)
+        inside = y[:, None] ** 2 + x[None] ** 2 <= 40**2
+        return np.where(inside, np.uint8(200), np.uint8(20))
+
+    size = SIDE // step
+    chunks = (*[512] * (size // 512), size % 512)
+    meta = np.zeros((0, 0), np.uint8)
+    return da.map_blocks(make, chunks=(chunks, chunks), dtype=np.uint8, meta=meta)
+
+
+def test_a_slide_of_20000_pixels(predictor, open_panel) -> None:
+    read: list[int] = []
+    hands = open_panel(
+        [slide(step, read) for step in (1, 4, 16)], multiscale=True, contrast_limits=(0, 255)
+    )
+    hands.viewer.scene.camera.center = (10_100, 10_100)
+    hands.viewer.scene.camera.zoom = 1.0
+    hands.qtbot.wait(300)
+    read.clear()
+    # The points' visual has no offset of half a pixel, other than those of images.
+    hands.click((10_099.5, 10_099.5), hands.points)
+    hands.settle()
+    preview = hands.widget.controller.preview
+    assert preview.multiscale, "napari draws what is in sight of it only"
+    yy, xx = np.mgrid[10_000:10_200, 10_000:10_200]
+    disc = (yy - 10_100) ** 2 + (xx - 10_100) ** 2 <= 40**2
+    seen = np.asarray(preview.data[0][10_000:10_200, 10_000:10_200]) > 0
+    assert (seen & disc).sum() / (seen | disc).sum() > 0.85, "as well as 128 px can show it"
+    # One tile is up to four chunks on a side of 512, percentiles are 25 windows: of 1,600 chunks.
+    assert read.count(1) < 100
+    assert predictor.encoded == 1
+    before = read.count(1)
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    layer = hands.objects
+    assert layer.multiscale
+    np.testing.assert_array_equal(layer.data[0][10_000:10_200, 10_000:10_200] == 1, seen)
+    np.testing.assert_array_equal(layer.data[1], layer.data[0][::4, ::4])
+    assert not np.asarray(preview.data[0][10_000:10_200, 10_000:10_200]).any()
+    # The next object in the same tile reads nothing more, and does not touch the first.
+    hands.click((10_099.5, 10_299.5), hands.points)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    assert read.count(1) <= before + 8
+    assert layer.data[0][10_100, 10_300] == 2
+    hands.press("undo")
+    hands.settle()
+    assert layer.data[0][10_100, 10_300] == 0
+    assert layer.data[0][10_100, 10_100] == 1
+
+
 # ------------------------------------------------------------------- several images and viewers
 
 
