@@ -222,7 +222,7 @@ class PropagateConfig:
     """How prompted objects are carried from slice to slice."""
 
     prompt_kind: Literal["box", "both", "mask"] = option(
-        "box",
+        "both",
         "What the decoder is told about the slice before: box: the box of the mask; both: also its "
         "central point; mask: box and the mask itself, for models that take masks",
         choices=("box", "both", "mask"),
@@ -251,6 +251,13 @@ class PropagateConfig:
         "than this share of the difference; 0: never",
         minimum=0.0,
         maximum=1.0,
+    )
+    patience: int = option(
+        1,
+        "Go on behind up to so many slices in a row in which an object seems lost",
+        "slices",
+        minimum=0,
+        maximum=16,
     )
     max_slices: int | None = option(
         None, "Go at most so many slices beyond the last prompted one", "slices", minimum=1

@@ -14,10 +14,11 @@ from scipy import ndimage
 from litesam.errors import Cancelled
 from litesam.merge import bridge, intersection
 from litesam.merge.bridge import signed_distance
+from litesam.predictors.base import check_prompt_kinds
 from litesam.preprocess import AnyPlane, Plane
 from litesam.prompting.from_masks import deepest_pixel
 from litesam.segmenter import Segmenter
-from litesam.tiling import tile_for_prompts
+from litesam.tiling import tile_for_prompts, without_far_background
 from litesam.types import (
     BoolArray,
     Box,
@@ -121,6 +122,42 @@ class Stack:
         """Return the brightness of a part of a slice, as the model sees it."""
         rgb = self.segmenter.plane(self.index(number)).region(*box.slices)
         return np.asarray(rgb.mean(axis=2), dtype=np.float32)
+
+
+def decoded(
+    stack: Stack, number: int, prompts: Prompts, cancelled: IsCancelled | None = None
+) -> MaskRecord:
+    """Return what a person's prompts on one slice mean, with the rules of `Segmenter.segment`.
+
+    Raises
+    ------
+    PromptError
+        If they lie outside the plane or are none that the model takes.
+    Cancelled
+        If ``cancelled`` said so.
+    """
+    segmenter = stack.segmenter
+    tile_for_prompts(segmenter.tiles, prompts)  # refuses what lies outside the plane
+    plane, tiles = stack.shown(number)
+    shifted = _shifted(prompts, stack.rim_px)
+    tile = tile_for_prompts(tiles, shifted)
+    batch = without_far_background(shifted, tile).to_batch()
+    check_prompt_kinds(batch, segmenter.predictor.spec)
+    segmenter.embedder.embed_all(plane, (tile,), cancelled=cancelled)
+    ambiguous = len(prompts.points) == 1 and prompts.box is None
+    masks = segmenter.predictor.decode(
+        segmenter.embedder.embed(plane, tile), batch, multimask=ambiguous
+    )
+    return _record(stack, masks.best(), 0, 0.0)
+
+
+def _shifted(prompts: Prompts, by: tuple[int, int]) -> Prompts:
+    """Prompts in pixels of the plane with its rim; an earlier mask has no place there."""
+    (y, x), box = by, prompts.box
+    return Prompts(
+        tuple(replace(point, y=point.y + y, x=point.x + x) for point in prompts.points),
+        None if box is None else BoxPrompt(box.y0 + y, box.x0 + x, box.y1 + y, box.x1 + x),
+    )
 
 
 def look(
@@ -306,7 +343,8 @@ def overlap(first: MaskRecord, second: MaskRecord) -> float:
 def mixed(parts: Sequence[tuple[MaskRecord, float]], score: float) -> MaskRecord:
     """Return the weighted mean of masks: that of the signed distances to their outlines.
 
-    Empty masks and those of weight 0 do not count; of nothing comes nothing.
+    Empty masks and those of weight 0 do not count. Where the mean is empty, as of masks far apart,
+    it is the mask of most weight.
     """
     counted = [(record, weight) for record, weight in parts if record.area and weight > 0]
     if len(counted) < 2:
@@ -316,6 +354,9 @@ def mixed(parts: Sequence[tuple[MaskRecord, float]], score: float) -> MaskRecord
     total = np.zeros(window.size_yx, dtype=np.float32)
     for record, weight in counted:
         total += np.float32(weight) * signed_distance(_on(record, window))
+    if not (total > 0).any():
+        only = max(counted, key=lambda part: part[1])[0]
+        return replace(only, predicted_iou=score, score=score)
     return trimmed(total > 0, (window.y0, window.x0), score)
 
 

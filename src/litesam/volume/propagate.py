@@ -27,6 +27,7 @@ from litesam.volume.projection import (
     between,
     check,
     contrast,
+    decoded,
     look,
     mixed,
     overlap,
@@ -42,11 +43,15 @@ if TYPE_CHECKING:
 #: Confidence of a slice between prompted ones where the model lost the object: its shape is
 #: interpolated.
 _INTERPOLATED = 0.05
+#: Confidence fades by this factor with every slice, as errors add up. Its rank correlation with the
+#: true IoU is 0.85 on embryo16 and 0.77 on fib25 with it, 0.69 and -0.20 without (one prompted
+#: slice).
+_FADING = 0.95
 #: How much the shape half-way between two prompted slices guides what is asked in between.
 _GUIDE = 0.3
 #: Trust (IoU on the prompted slice) from which on the decoder's masks are taken as they are, and at
 #: which its word is worth least; that least weight.
-_TRUSTED, _DOUBTED, _LEAST = 0.8, 0.3, 0.2
+_TRUSTED, _DOUBTED, _LEAST = 0.7, 0.4, 0.1
 
 
 def propagate(
@@ -95,9 +100,10 @@ def propagate(
     """
     config = config or PropagateConfig()
     stack = _stack(segmenter, axis, index)
-    known = _known_masks(stack, seeds, cancelled)
-    sizes = [max(record.box.size_yx) for record in known.values()]
+    _check_seeds(seeds, stack)
+    sizes = [_size(seed, stack, cancelled) for seed in seeds]
     stack = stack.with_rim_for(float(np.median(sizes)), config.object_share)
+    known = _known_masks(stack, seeds, cancelled)
     return _carried(stack, config, known, {}, {}, on_progress, cancelled)
 
 
@@ -130,6 +136,7 @@ def corrected(
         As for `propagate`.
     """
     state = propagated.state
+    _check_seeds(seeds, state.stack)
     news = _known_masks(state.stack, seeds, cancelled)
     known = {**state.known, **news}
     old = {key: value for key, value in state.references.items() if key not in news}
@@ -171,39 +178,50 @@ def _stack(segmenter: Segmenter, axis: str | None, index: Sequence[int] | None) 
 def _known_masks(
     stack: Stack, seeds: Sequence[Seed], cancelled: IsCancelled | None
 ) -> dict[tuple[int, int], MaskRecord]:
-    """Masks of seeds by object and slice; prompts are decoded as a click in a viewer is."""
+    """Masks of seeds by object and slice."""
+    known: dict[tuple[int, int], MaskRecord] = {}
+    for seed in sorted(seeds, key=lambda seed: (seed.slice, seed.object)):
+        check(cancelled)
+        record = _mask_of(seed, stack, cancelled)
+        if not record.area:
+            raise PromptError(
+                f"The prompt of object {seed.object} on slice {seed.slice} makes no mask; move it, "
+                "or add a box."
+            )
+        known[seed.object, seed.slice] = record
+    return known
+
+
+def _check_seeds(seeds: Sequence[Seed], stack: Stack) -> None:
     if not seeds:
         raise PromptError("No object is prompted; give at least one seed.")
-    by_slice: dict[int, list[Seed]] = defaultdict(list)
+    places = set()
     for seed in seeds:
         if not 0 <= seed.slice < stack.length:
             raise PromptError(
                 f"Object {seed.object} is prompted on slice {seed.slice}, outside 0 … "
                 f"{stack.length - 1}."
             )
-        by_slice[seed.slice].append(seed)
-    known: dict[tuple[int, int], MaskRecord] = {}
-    for number, here in sorted(by_slice.items()):
-        check(cancelled)
-        prompted = [seed for seed in here if seed.prompts is not None]
-        prompts = [seed.prompts for seed in prompted if seed.prompts is not None]
-        records = stack.segmenter.segment_many(prompts, stack.index(number)) if prompts else []
-        decoded = zip(prompted, records, strict=True)
-        painted = [(seed, _painted(seed, stack)) for seed in here if seed.mask is not None]
-        for seed, record in (*decoded, *painted):
-            key = (seed.object, number)
-            if key in known:
-                raise PromptError(
-                    f"Object {seed.object} is prompted twice on slice {number}; put all of its "
-                    "points and its box into one prompt."
-                )
-            if not record.area:
-                raise PromptError(
-                    f"The prompt of object {seed.object} on slice {number} makes no mask; move it, "
-                    "or add a box."
-                )
-            known[key] = record
-    return known
+        if (seed.object, seed.slice) in places:
+            raise PromptError(
+                f"Object {seed.object} is prompted twice on slice {seed.slice}; put all of its "
+                "points and its box into one prompt."
+            )
+        places.add((seed.object, seed.slice))
+
+
+def _size(seed: Seed, stack: Stack, cancelled: IsCancelled | None) -> float:
+    """Longest side of an object on its slice, pixels."""
+    box = None if seed.prompts is None else seed.prompts.box
+    if box is not None:
+        return max(box.y1 - box.y0, box.x1 - box.x0)
+    return float(max(_mask_of(seed, stack, cancelled).box.size_yx))
+
+
+def _mask_of(seed: Seed, stack: Stack, cancelled: IsCancelled | None) -> MaskRecord:
+    if seed.prompts is None:
+        return _painted(seed, stack)
+    return decoded(stack, seed.slice, seed.prompts, cancelled)
 
 
 def _painted(seed: Seed, stack: Stack) -> MaskRecord:
@@ -225,17 +243,24 @@ class _Run:
 
     part: Part
     step: int
+    start: int
     last: int
     reference: Reference
     mask: MaskRecord
     guides: Mapping[int, MaskRecord]
     found: dict[int, MaskRecord] = field(default_factory=dict)
+    pending: dict[int, MaskRecord] = field(default_factory=dict)
     stopped: bool = False
 
     @property
     def bounded(self) -> bool:
         """Whether it leads to another prompted slice, so that it does not stop."""
         return self.part[1] is not None and self.part[2] is not None
+
+    def reaches(self, number: int) -> bool:
+        """Whether its way leads through a slice."""
+        inside = (number - self.start) * self.step > 0 and (self.last - number) * self.step >= 0
+        return inside and not self.stopped
 
 
 def _carried(
@@ -308,10 +333,10 @@ def _runs(
     runs = []
     if low is not None:
         last = min(low + reach, stack.length - 1) if high is None else high - 1
-        runs.append(_Run(part, 1, last, found[name, low], known[name, low], guides))
+        runs.append(_Run(part, 1, low, last, found[name, low], known[name, low], guides))
     if high is not None:
         last = max(high - reach, 0) if low is None else low + 1
-        runs.append(_Run(part, -1, last, found[name, high], known[name, high], guides))
+        runs.append(_Run(part, -1, high, last, found[name, high], known[name, high], guides))
     return runs
 
 
@@ -323,45 +348,22 @@ def _sweep(
     cancelled: IsCancelled | None,
 ) -> None:
     """Go through the slices upwards, then downwards; all objects of a slice at once."""
-    done, total = 0, 0
     plans = []
     for step in (1, -1):
         here = [run for run in runs if run.step == step]
-        starts = {id(run): run.part[1 if step > 0 else 2] for run in here}
-        numbers = sorted(
-            {
-                number
-                for run in here
-                for number in range(_at(starts[id(run)]) + step, run.last + step, step)
-            },
-            reverse=step < 0,
-        )
-        plans.append((step, here, starts, numbers))
-        total += len(numbers)
-    for step, here, starts, numbers in plans:
+        reached = {z for run in here for z in range(run.start + step, run.last + step, step)}
+        plans.append((here, sorted(reached, reverse=step < 0)))
+    done, total = 0, sum(len(numbers) for _, numbers in plans)
+    for here, numbers in plans:
         for number in numbers:
             check(cancelled)
-            active = [
-                run
-                for run in here
-                if not run.stopped
-                and (number - _at(starts[id(run)])) * step > 0
-                and (run.last - number) * step >= 0
-            ]
+            active = [run for run in here if run.reaches(number)]
             if active:
                 _advance(stack, config, number, active, cancelled)
             done += 1
             if on_progress is not None:
-                direction = "upwards" if step > 0 else "downwards"
-                words = f"Slice {number}, {direction}, {len(active)} objects"
+                words = f"Slice {number}: {len(active)} objects on their way"
                 on_progress(Progress(done, total, words))
-
-
-def _at(number: int | None) -> int:
-    """Slice that a way begins at: there is one, by construction."""
-    if number is None:
-        raise AssertionError("a way begins at a prompted slice")
-    return number
 
 
 def _advance(
@@ -372,26 +374,36 @@ def _advance(
     cancelled: IsCancelled | None,
 ) -> None:
     """Take all objects to one more slice."""
-    expected = []
-    for run in runs:
-        guide = run.guides.get(number)
-        if guide is None or not guide.area:
-            expected.append(run.mask)
-        else:
-            expected.append(mixed([(run.mask, 1 - _GUIDE), (guide, _GUIDE)], 0.0))
+    expected = [_expected(run, number) for run in runs]
     thresholds = [run.reference.threshold for run in runs]
     seen = look(stack, number, expected, thresholds, config, cancelled)
     for run, prior, record in zip(runs, expected, seen, strict=True):
         quality = _quality(stack, config, number, run, prior, record)
+        fading = _FADING ** abs(number - run.start)
         if quality is not None:
-            weight = _word(run.reference.trust)
-            run.mask = mixed([(record, weight), (prior, 1 - weight)], quality)
-            run.found[number] = run.mask
+            weight = _word(min(run.reference.trust, record.predicted_iou))
+            run.mask = mixed([(record, weight), (prior, 1 - weight)], quality * fading)
+            run.found |= {**run.pending, number: run.mask}
+            run.pending.clear()
         elif run.bounded:
-            run.mask = replace(prior, score=_INTERPOLATED)
+            run.mask = replace(prior, score=_INTERPOLATED * fading)
             run.found[number] = run.mask
+        elif len(run.pending) < config.patience:
+            run.pending[number] = replace(run.mask, score=_INTERPOLATED * fading)
         else:
             run.stopped = True
+
+
+def _expected(run: _Run, number: int) -> MaskRecord:
+    """What the object should look like: as before, and a little as half-way to its other end; the
+    more so the less the model knows about it.
+    """
+    guide = run.guides.get(number)
+    if guide is None or not guide.area:
+        return run.mask
+    word = _word(min(run.reference.trust, run.reference.predicted_iou))
+    weight = max(_GUIDE, 1 - word)
+    return mixed([(run.mask, 1 - weight), (guide, weight)], 0.0)
 
 
 def _word(trust: float) -> float:
@@ -424,7 +436,7 @@ def _quality(
         left = contrast(stack, number, record)[0] / run.reference.contrast
         if left < config.min_contrast:
             return None
-    return float(np.clip(share, 0.0, 1.0) * np.sqrt(common))
+    return float(np.clip(record.predicted_iou, 0.0, 1.0) * np.sqrt(common))
 
 
 def _joined(runs: Sequence[_Run]) -> dict[int, Kept]:
@@ -435,12 +447,10 @@ def _joined(runs: Sequence[_Run]) -> dict[int, Kept]:
     kept = {}
     for number in sorted(up.found):
         first, second = up.found[number], down.found[number]
-        share = (number - _at(up.part[1])) / (_at(up.part[2]) - _at(up.part[1]))
+        share = (number - up.start) / (down.start - up.start)
         weights = ((1 - share) * first.score, share * second.score)
         agreement = overlap(first, second)
         score = float(np.average((first.score, second.score), weights=weights))
         joint = mixed([(first, weights[0]), (second, weights[1])], score)
-        if not joint.area:
-            joint = first if weights[0] >= weights[1] else second
         kept[number] = Kept.of(joint, score * float(np.sqrt(agreement)))
     return kept
