@@ -114,6 +114,17 @@ class Record:
         with self._lock:
             self._tiles.setdefault(source.key, {}).setdefault(index or (), set()).add(tile)
 
+    def trim(self, most: int) -> None:
+        """Forget the tiles that were noted first, because there is room for so many only."""
+        with self._lock:
+            count = sum(len(t) for planes in self._tiles.values() for t in planes.values())
+            for source in list(self._tiles):
+                planes = self._tiles[source]
+                for index in list(planes):
+                    if count <= most:
+                        return
+                    count -= len(planes.pop(index))
+
     def clear(self) -> None:
         """Forget all, because the embeddings are gone."""
         with self._lock:

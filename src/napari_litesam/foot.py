@@ -86,5 +86,10 @@ def _details(overview: Overview) -> list[str]:
         )
         if cache.folder:
             lines.append(cache.folder)
+        if cache.full:
+            lines.append(
+                "There is no room for more: the oldest ones go."
+                + ("" if cache.folder else " Tick *keep on disk* to keep all of a stack.")
+            )
     lines.append(f"Memory of napari: {size_text(overview.memory_bytes)}")
     return lines

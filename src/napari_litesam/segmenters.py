@@ -41,6 +41,8 @@ _KEPT_PREDICTORS = 2
 #: Candidates of a grid below this predicted IoU or stability are not looked at, if the user's own
 #: thresholds are not lower still: they are thousands, mostly noise, and each costs time.
 _LOWEST_OF_GRID = 0.5
+#: A store is full from this share of its limit on.
+_FULL = 0.9
 #: Of two candidates with a larger IoU one is enough.
 _SAME_IOU = 0.9
 
@@ -267,17 +269,24 @@ class SegmenterPool:
 
 @dataclass(frozen=True, slots=True)
 class CacheSize:
-    """What a store of embeddings holds; ``folder`` is "" in memory."""
+    """What a store of embeddings holds; ``folder`` is "" in memory; ``full``: the oldest ones have
+    to go for new ones.
+    """
 
     entries: int
     size_bytes: int
     folder: str
+    full: bool = False
 
 
 def cache_size(pool: SegmenterPool, _context: JobContext) -> CacheSize:
     """Measure the store of embeddings."""
     store = pool.store()
-    return CacheSize(len(store), store.nbytes, str(getattr(store, "path", "")))
+    entries, size, most = len(store), store.nbytes, store.max_bytes
+    full = most is not None and size > _FULL * most
+    if full:
+        pool.record.trim(entries)
+    return CacheSize(entries, size, str(getattr(store, "path", "")), full)
 
 
 def clear_cache(pool: SegmenterPool, context: JobContext) -> CacheSize:

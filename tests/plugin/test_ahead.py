@@ -215,6 +215,18 @@ def test_embeddings_on_disk_survive_and_can_be_cleared(
     assert predictor.encoded == 2
 
 
+def test_what_memory_had_to_give_up_is_not_counted(predictor, open_panel, stack) -> None:
+    hands = open_stack(open_panel, stack)
+    pool = hands.widget.controller._pool
+    pool.store().max_bytes = 10 * 66_000  # ten tiles of 128 × 128 float32
+    hands.widget.all_planes.setChecked(True)
+    hands.press("embed")
+    hands.settle()
+    hands.widget.controller.ahead.measure()
+    hands.until(lambda: "embedded 10/40 slices" in foot(hands))
+    assert "keep on disk" in hands.widget.foot.toolTip().replace("\n", " ")
+
+
 def test_sizes_for_people() -> None:
     texts = [size_text(size) for size in (0, 999, 1500, 340_400_000, 1_234_000_000, 12_300_000_000)]
     assert texts == ["0 B", "999 B", "1.5 kB", "340 MB", "1.2 GB", "12 GB"]
