@@ -94,6 +94,8 @@ class AxesLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         for axis, chooser in enumerate(self.choosers):
             refill(chooser, tuple(self._meanings(letters[axis])), letters[axis])
             chooser.setToolTip(self._tip(axis, image))
+        # The choosers share the room; without any the letters stay on the left.
+        self._row.setStretch(self._row.count() - 1, 0 if count else 1)
         rest = " ".join(letters[count : count + 2]) or "–"
         self._rest.setText(f"{rest} + colours" if letters[count + 2 :] else rest)
 
