@@ -1,10 +1,11 @@
 """What a volume job takes outside the network, and whether the cost model says so.
 
 Parts: ``passes`` times painting, linking and writing of label volumes without a network; ``model``
-labels a volume with the bundled model and compares the time with the estimate; ``memory`` labels a
-large synthetic plane and prints the peak memory of the process; ``scores`` is the table of 3-D
-scores beside slice-wise connected components; ``scale`` shows how the size of the canvas of small
-planes changes the scores of single slices.
+labels a volume with the bundled model and compares the time with the estimate; ``tiles`` gives the
+time of one tile for planes of 1, 4, 16 and 64 of them; ``memory`` labels a large synthetic plane
+and prints the peak memory of the process; ``scores`` is the table of 3-D scores beside slice-wise
+connected components; ``scale`` shows how the size of the canvas of small planes changes the scores
+of single slices.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ import zarr
 import litesam
 from litesam.types import LinkConfig, TilingConfig
 from litesam.volume import ProcessExecutor, estimate_cost, make_plan, probe_image, tiling_for
+from litesam.volume.cost import tiles_of
 from litesam.volume.source import VolumeSource
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "volumes"
 
 
-PARTS = ("passes", "model", "memory", "scores", "scale")
+PARTS = ("passes", "model", "tiles", "memory", "scores", "scale")
 
 
 class Discs:
@@ -64,18 +66,16 @@ def noisy_discs(shape: tuple[int, ...], path: Path, step: int = 40) -> None:
 
 
 def bench_passes(folder: Path) -> None:
-    """Time what is done to every voxel outside the network."""
-    print("planes  px    voxels  link s  write s  link ns/voxel  write ns/voxel")
+    """Time what is done to every voxel, and to every object, outside the network."""
+    print("planes   px  objects  ns/voxel: compare  write   µs/object: link   s/block: write")
     for planes, px in ((8, 512), (8, 1024), (8, 2048)):
         noisy_discs((planes, px, px), folder / "passes.zarr")
-        marks: dict[str, list[float]] = {}
+        marks: dict[str, float] = {}
 
-        def note(progress: Any, marks: dict[str, list[float]] = marks) -> None:
-            stage = "label" if "labelled" in progress.message else progress.message.split()[-1]
-            stage = {"linked": "link", "written": "write"}.get(stage, "label")
-            marks.setdefault(stage, []).append(time.perf_counter())
+        def note(progress: Any, marks: dict[str, float] = marks) -> None:
+            marks[progress.message.split(",")[0].split()[-1]] = time.perf_counter()
 
-        litesam.label_volume(
+        result = litesam.label_volume(
             folder / "passes.zarr",
             folder / "out.zarr",
             Discs(),
@@ -85,12 +85,13 @@ def bench_passes(folder: Path) -> None:
             on_progress=note,
             overwrite=True,
         )
-        link = marks["link"][-1] - marks["label"][-1]
-        write = marks["write"][-1] - marks["write"][0]
-        voxels = planes * px * px
+        voxels, cross_sections = planes * px * px, planes * result.objects
+        compare = (marks["compared"] - marks["labelled"]) / voxels * 1e9
+        link = (marks["linked"] - marks["compared"]) / cross_sections * 1e6
+        write = marks["written"] - marks["linked"]
         print(
-            f"{planes:6d} {px:4d} {voxels:9d} {link:7.2f} {write:8.2f} "
-            f"{link / voxels * 1e9:14.1f} {write / voxels * 1e9:15.1f}"
+            f"{planes:6d} {px:4d} {cross_sections:8d} {compare:17.1f} "
+            f"{write / voxels * 1e9:6.1f} {link:17.1f} {write / planes:16.3f}"
         )
         shutil.rmtree(folder / "passes.zarr")
 
@@ -136,22 +137,49 @@ def bench_model(folder: Path, planes: int, workers: int) -> None:
         )
 
 
-def bench_memory(folder: Path, px: int) -> None:
-    """Label a large plane; peak memory of this process (the network is replaced by a threshold)."""
+def bench_memory(folder: Path, px: int, model: str) -> None:
+    """Label a large plane; peak memory of this process."""
     noisy_discs((px, px), folder / "plane.zarr", step=100)
     start = time.perf_counter()
     result = litesam.label_volume(
         folder / "plane.zarr",
         folder / "labels.zarr",
-        Discs(),
+        Discs() if model == "threshold" else model,
         proposals="auto_ppn",
         tiling=TilingConfig(512, 64, 512),
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(
-        f"{px} × {px} uint16: {result.objects} objects, {result.blocks} blocks, "
-        f"{time.perf_counter() - start:.0f} s, peak resident {peak / 1e9:.2f} GB"
+        f"{model}, {px} × {px} uint16: {result.objects} objects, {result.blocks} blocks, "
+        f"{time.perf_counter() - start:.0f} s, peak resident {_peak_bytes() / 1e9:.2f} GB"
     )
+
+
+def bench_tiles(folder: Path, model: str) -> None:
+    """Seconds for each tile of planes of 1, 4, 16 and 64 tiles."""
+    predictor = Discs() if model == "threshold" else litesam.load_predictor(model)
+    print("   px  tiles  seconds  s/tile  peak GB")
+    for px in (512, 512, 896, 1664, 3200):  # the first one warms up
+        noisy_discs((px, px), folder / "plane.zarr", step=100)
+        plan = make_plan(folder / "plane.zarr", predictor, tiling=TilingConfig(512, 64, 512))
+        start = time.perf_counter()
+        litesam.label_volume(
+            folder / "plane.zarr",
+            folder / "labels.zarr",
+            predictor,
+            proposals="auto_ppn",
+            tiling=TilingConfig(512, 64, 512),
+            overwrite=True,
+        )
+        seconds, tiles = time.perf_counter() - start, tiles_of(plan)
+        print(
+            f"{px:5d} {tiles:6d} {seconds:8.1f} {seconds / tiles:7.2f} {_peak_bytes() / 1e9:8.2f}",
+            flush=True,
+        )
+        shutil.rmtree(folder / "plane.zarr")
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def bench_scores(folder: Path, names: list[str], link: LinkConfig, diameter: float) -> None:
@@ -237,6 +265,7 @@ def main() -> None:
     parser.add_argument("--planes", type=int, default=16)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--px", type=int, default=20_000)
+    parser.add_argument("--model", default="threshold", help="of memory and tiles")
     parser.add_argument("--volumes", nargs="+", default=["embryo16", "synthetic_nuclei", "fib25"])
     parser.add_argument("--min-extent", type=int, default=3)
     parser.add_argument("--diameter", type=float, default=13.5)
@@ -254,7 +283,9 @@ def main() -> None:
             elif part == "model":
                 bench_model(folder, args.planes, args.workers)
             elif part == "memory":
-                bench_memory(folder, args.px)
+                bench_memory(folder, args.px, args.model)
+            elif part == "tiles":
+                bench_tiles(folder, args.model)
             elif part == "scale":
                 bench_scale(args.volumes)
             else:

@@ -301,3 +301,14 @@ def test_small_planes_are_not_enlarged_for_the_network(tmp_path: Path) -> None:
     np.testing.assert_array_equal(off_canvas(labels, (2, 2)), [[0, 1], [2, 2]])
     np.testing.assert_array_equal(off_canvas(labels + 1, (1, 2)), [[1, 2]])
     assert off_canvas(labels, (3, 3)) is labels
+
+
+def test_objects_that_move_are_linked_by_their_pixels(tmp_path: Path) -> None:
+    """Tracks of a disc that jumps further than its own width."""
+    image = np.full((5, 60, 90), 20, dtype=np.uint8)
+    for t in range(5):
+        image[t, 20:28, 5 + 16 * t : 13 + 16 * t] = 200
+    options = {"axes": "TYX", "time_axis": "tracks"}
+    still = label(image, tmp_path / "still.zarr", **options)
+    moving = label(image, tmp_path / "moving.zarr", link=LinkConfig(max_shift_px=20), **options)
+    assert (still.objects, moving.objects) == (5, 1)

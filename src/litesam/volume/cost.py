@@ -2,13 +2,13 @@
 
 The model of the time, for one worker::
 
-    T = tiles · t_tile  +  voxels · (t_read + t_pass)  +  blocks · t_block
+    T = tiles · t_tile + voxels · (t_read + t_pass) + blocks · t_block + cross-sections · t_link
 
-``t_tile`` (encode, propose, decode, filter one tile) is measured on the image itself, with the
-model, on this machine. ``t_pass`` is all that is done to a voxel outside the network: painting,
-linking, relabelling, writing twice. ``t_block`` is what flushing files to the disk takes. Blocks
-are shared out evenly; linking alone goes through one process, plane by plane:
-``T(N) = (T - L) / N + L`` with ``L = voxels · t_link`` where planes are linked.
+``t_tile`` (encode, propose, decode, filter one tile) and ``t_read`` are measured on the image
+itself, with the model, on this machine. ``t_pass`` is all that is done to a voxel outside the
+network: painting, comparing planes, relabelling, writing twice. ``t_block`` is what flushing files
+to the disk takes. All of this is shared out among N workers; only the last term, linking the
+objects of planes by their tables, is done by one process.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from litesam.volume.source import VolumeSource
 
 #: Seconds per voxel that one worker needs outside the network, measured by
-#: tests/benchmarks/bench_volume.py on one core of 2.6 GHz with a local disk.
-PASS_S = 60e-9
-#: The part of it that the linking pass takes, which goes through one process.
-LINK_S = 15e-9
+#: tests/benchmarks/bench_volume.py on one busy core of a server with a local disk.
+PASS_S = 100e-9
+#: Seconds per cross-section of an object for linking.
+LINK_S = 10e-6
 #: Seconds per block for flushing files and looking after marks.
-BLOCK_S = 0.08
+BLOCK_S = 0.1
 #: Memory of a process before it does anything: interpreter, torch and a light model.
 _BASE_BYTES = 700e6
 #: Bytes for each pixel of a block: raw, RGB, labels, and what painting and seams need.
 _BYTES_PER_PIXEL = 24
-#: Bytes for each pixel of a plane in the linking pass, for each plane that it keeps.
+#: Bytes for each pixel of a plane whose objects move: linking keeps some of them as they are.
 _LINK_BYTES_PER_PIXEL = 12
 
 
@@ -124,19 +124,18 @@ def estimate_cost(plan: Plan, probe: Probe, workers: int = 1) -> Cost:
     tiles = tiles_of(plan)
     seen = [math.prod(block.padded.size_yx) for block in plan.blocks]
     halo = sum(seen) / (height * width)
-    link = voxels * LINK_S if plan.series > 1 else 0.0
+    link = tiles * probe.objects_per_tile * LINK_S if plan.series > 1 else 0.0
     shared = (
         tiles * probe.tile_s
         + voxels * (probe.read_s * halo + PASS_S * (1.0 if len(plan.blocks) == 1 else 1.5))
-        - link
         + blocks * BLOCK_S
     )
     rounds = -(-blocks // workers) / max(blocks / workers, 1e-9)  # the last round may be half empty
     largest = max(seen)
-    kept = (plan.link.max_gap + 2) if plan.link is not None and plan.series > 1 else 1
-    memory = _BASE_BYTES + max(
-        largest * _BYTES_PER_PIXEL, height * width * _LINK_BYTES_PER_PIXEL * kept
-    )
+    memory = _BASE_BYTES + largest * _BYTES_PER_PIXEL
+    if plan.link is not None and plan.series > 1 and not plan.counts_overlaps:
+        kept = plan.link.max_gap + 2
+        memory += height * width * _LINK_BYTES_PER_PIXEL * kept
     labels = voxels * probe.bytes_per_voxel
     result = labels * (4 / 3)
     way = labels * (1.0 if len(plan.blocks) == 1 else 1.0 + halo)

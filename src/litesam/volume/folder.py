@@ -8,6 +8,7 @@ disk.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -106,7 +107,7 @@ class JobFolder:
     # --------------------------------------------------------------------------------------- arrays
 
     def save(self, name: str, **arrays: AnyArray) -> None:
-        """Keep arrays; workers read them with `load`."""
+        """Keep large arrays; workers read parts of them with `load`."""
         for key, array in arrays.items():
             target = self.path / name / f"{key}.npy"
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +123,17 @@ class JobFolder:
         """Return an array; only what is used of it is read."""
         found: AnyArray = np.load(self.path / name / f"{key}.npy", mmap_mode="r")
         return found
+
+    def save_table(self, name: str, **arrays: AnyArray) -> None:
+        """Keep small arrays that belong together, in one file: one flush to the disk."""
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **arrays)
+        write_durably(self.path / f"{name}.npz", content.getvalue())
+
+    def load_table(self, name: str) -> dict[str, AnyArray]:
+        """Return arrays that `save_table` has kept."""
+        with np.load(self.path / f"{name}.npz") as found:
+            return {key: found[key] for key in found.files}
 
     # --------------------------------------------------------------------------------------- cancel
 

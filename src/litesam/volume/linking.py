@@ -129,15 +129,13 @@ def _link_series(
 
 def _add_counted(job: Job, linker: SliceLinker, plane: int) -> IntArray:
     """Link a plane by its table; returns the boxes of its objects."""
-    name = f"overlaps/{plane:07d}"
-    areas = job.folder.load(name, "areas")
+    table = job.folder.load_table(f"overlaps/{plane:07d}")
     lags = min(len(linker), linker.config.max_gap + 1)
     overlaps = [
-        Overlaps(*(np.asarray(job.folder.load(name, f"{key}{lag}")) for key in Overlaps._fields))
-        for lag in range(1, lags + 1)
+        Overlaps(*(table[f"{key}{lag}"] for key in Overlaps._fields)) for lag in range(1, lags + 1)
     ]
-    linker.add_counted(np.asarray(areas), overlaps)
-    return np.asarray(job.folder.load(name, "boxes"))
+    linker.add_counted(table["areas"], overlaps)
+    return table["boxes"]
 
 
 def count_plane(job: Job, plane: int) -> int:
@@ -165,7 +163,7 @@ def count_plane(job: Job, plane: int) -> int:
             (job.plane_region(plane - lag, box), job.plane_region(plane, box)) for box in rows
         )
         about |= {f"{key}{lag}": value for key, value in overlaps._asdict().items()}
-    job.folder.save(f"overlaps/{plane:07d}", **about)
+    job.folder.save_table(f"overlaps/{plane:07d}", **about)
     return len(areas) - 1
 
 
@@ -196,33 +194,27 @@ def _union(first: IntArray, second: IntArray, y0: int) -> IntArray:
 
 
 def _save_state(folder: JobFolder, linker: SliceLinker, boxes: list[IntArray], first: int) -> None:
-    """Write down how far a series is; two places in turn, the number of planes last."""
-    name = f"linker/{(len(linker) // _PLANES_PER_CHECKPOINT) % 2}"
-    (folder.path / name / "about.npy").unlink(missing_ok=True)
-    folder.save(
-        name, boxes=np.concatenate(boxes), lengths_of_boxes=np.array([len(b) for b in boxes])
+    """Write down how far a series is."""
+    folder.save_table(
+        "linker",
+        first=np.array([first]),
+        boxes=np.concatenate(boxes),
+        lengths_of_boxes=np.array([len(b) for b in boxes]),
+        **linker.state(),
     )
-    folder.save(name, **linker.state())
-    folder.save(name, about=np.array([first, len(linker)]))
 
 
 def _resume(
     folder: JobFolder, config: LinkConfig, first: int
 ) -> tuple[SliceLinker, list[IntArray]]:
     """The linker of a series as it was written down last, or a new one."""
-    best: tuple[int, str] | None = None
-    for name in ("linker/0", "linker/1"):
-        if (folder.path / name / "about.npy").exists():
-            series, planes = (int(n) for n in folder.load(name, "about"))
-            if series == first and (best is None or planes > best[0]):
-                best = (planes, name)
-    if best is None:
+    if not (folder.path / "linker.npz").exists():
         return SliceLinker(config), []
-    keys = SliceLinker(config).state()
-    linker = SliceLinker.from_state(config, {key: folder.load(best[1], key) for key in keys})
-    ends = np.cumsum(folder.load(best[1], "lengths_of_boxes"))[:-1]
-    boxes = [np.array(part) for part in np.split(folder.load(best[1], "boxes"), ends)]
-    return linker, boxes
+    state = folder.load_table("linker")
+    if int(state["first"][0]) != first:
+        return SliceLinker(config), []
+    ends = np.cumsum(state["lengths_of_boxes"])[:-1]
+    return SliceLinker.from_state(config, state), np.split(state["boxes"], ends)
 
 
 # -------------------------------------------------------------------------------------------- gaps

@@ -212,7 +212,7 @@ def label_block(job: Job, number: int) -> Outcome:
         write_region(folder / "planes.zarr", (plane,), tile.core, labels)
     else:
         table = block_table(labels, tile, plan.plane_shape)
-        job.folder.save(f"tables/{plane:07d}", **{f"{tile.index:05d}": table})
+        job.folder.save_table(f"tables/{plane:07d}/{tile.index:05d}", table=table)
         whole = Box(0, 0, *labels.shape)
         write_region(folder / "blocks.zarr", (number,), whole, labels)
     return {
@@ -235,10 +235,10 @@ def seam_plane(job: Job, plane: int) -> Outcome:
     """Decide which objects of the blocks of one plane are one."""
     tiles = job.plan.blocks
     tables = [
-        np.array(job.folder.load(f"tables/{plane:07d}", f"{tile.index:05d}")) for tile in tiles
+        job.folder.load_table(f"tables/{plane:07d}/{tile.index:05d}")["table"] for tile in tiles
     ]
     seams = find_seams(tiles, tables, lambda i, box: job.region_of_block(plane, i, box))
-    job.folder.save(
+    job.folder.save_table(
         f"seams/{plane:07d}",
         ids=seams.ids,
         offsets=seams.offsets,
@@ -251,8 +251,7 @@ def seam_plane(job: Job, plane: int) -> Outcome:
 def compose_block(job: Job, number: int) -> Outcome:
     """Write the labels of one block's core with the numbers of the plane."""
     plane, tile = job.plan.block(number)
-    name = f"seams/{plane:07d}"
-    parts = {key: job.folder.load(name, key) for key in ("ids", "offsets", "cut", "count")}
+    parts = job.folder.load_table(f"seams/{plane:07d}")
     seams = Seams(parts["ids"], parts["offsets"], parts["cut"], int(parts["count"][0]))
     labels = compose(
         tile.index, job.plan.blocks, seams, lambda i, box: job.region_of_block(plane, i, box)
