@@ -13,7 +13,13 @@ import numpy as np
 
 from litesam.merge import records_from_labels
 from litesam.objects import Change
-from litesam.session import HandEdit, record_change, record_mask, record_object
+from litesam.session import (
+    HandEdit,
+    record_batch,
+    record_change,
+    record_mask,
+    record_object,
+)
 from napari_litesam.prompt_layers import PromptSnapshot
 from napari_litesam.requests import current_index
 from napari_litesam.writes import LabelWriter, Written, stroke_of
@@ -72,6 +78,8 @@ class Committer:
         LiteSamError
             If the Labels layer cannot take it.
         """
+        if shown.reply.each:
+            return self._commit_each(shown)
         plane, policy = shown.request.plane, self._state.settings.policy
         reopened = self._history.now.reopened
         number = reopened.id if reopened is not None and reopened.index == plane.index else None
@@ -85,6 +93,38 @@ class Committer:
         action = self._recorded(target, shown, commit.ids[0], reopened=number is not None)
         self._keep(Written(target, commit.change, (action,)))
         text = f"Object {commit.ids[0]} committed: {commit.pixels:,} px."
+        text += self._about_others(commit)
+        self._clear_plane(plane)
+        return Outcome(True, text)
+
+    def _commit_each(self, shown: Shown) -> Outcome:
+        """Write the objects of several prompts, as one step."""
+        plane, policy = shown.request.plane, self._state.settings.policy
+        target, found = self._target(plane), shown.reply.each
+        commit = self.writer.commit_all(
+            target, found, plane.index, policy=policy, min_free_share=0.0
+        )
+        if not commit.objects:
+            return Outcome(
+                False,
+                "All pixels of these objects belong to other objects already; nothing was written.",
+            )
+        index, model = plane.index or (), self._keeper.model_beside(target, plane.source)
+        actions: tuple[Action, ...]
+        if self._keeper.decodable(target, self._state.settings.image, plane.source):
+            said = shown.request.each
+            batch = record_batch(commit.ids, index, said, found, model=model, policy=policy)
+            actions = (batch,)
+        else:
+            actions = tuple(
+                record_mask(number, index, record, source="prompts", model=model, policy=policy)
+                for number, record in zip(commit.ids, found, strict=True)
+                if number
+            )
+        self._keep(Written(target, commit.change, actions, commit.objects))
+        ids = [number for number in commit.ids if number]
+        text = f"{len(ids)} objects committed: {', '.join(map(str, ids[:8]))}"
+        text += " …." if len(ids) > 8 else "."
         text += self._about_others(commit)
         self._clear_plane(plane)
         return Outcome(True, text)

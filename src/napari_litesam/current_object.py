@@ -199,6 +199,12 @@ class CurrentObject:
             self._awaits_commit = False
             self.awaited.emit()
             return
+        if result.each:
+            found = sum(bool(record.area) for record in result.each)
+            self._state.report(
+                Level.READY, f"{found} objects, {area:,} px in all. Commit them (C), or add more."
+            )
+            return
         if result.record is None:
             return
         if request.prompts is None:

@@ -12,7 +12,14 @@ import numpy as np
 from napari.components import Dims
 
 from litesam.models.registry import get_spec
-from litesam.types import BoxPrompt, EverythingConfig, NormalizeConfig, Prompts
+from litesam.types import (
+    BoxPrompt,
+    EverythingConfig,
+    NormalizeConfig,
+    PointLabel,
+    PointPrompt,
+    Prompts,
+)
 from napari_litesam.contrast import normalize_for
 from napari_litesam.image_axes import axes_letters, channel_axis, pixels, plane_axes
 from napari_litesam.prompt_layers import PromptLayers
@@ -20,7 +27,7 @@ from napari_litesam.state import Where, Words
 from napari_litesam.variants import why_not
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from napari.layers import Image
 
@@ -104,17 +111,23 @@ class PlaneRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentRequest:
-    """One object of a plane: that of the prompts, or, if there are none, that fits the words."""
+    """One object of a plane: that of the prompts, or, if there are none, that fits the words.
+
+    ``each``: what is said about several objects, if every prompt is one of its own.
+    """
 
     plane: PlaneRequest
     prompts: Prompts | None
     words: Words | None = None
+    each: tuple[Prompts, ...] = ()
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for the same question."""
         if self.prompts is None:
             return (self.plane.key, self.words)
+        if self.each:
+            return (self.plane.key, tuple((one.points, one.box) for one in self.each))
         return (self.plane.key, self.prompts.points, self.prompts.box)
 
 
@@ -258,8 +271,57 @@ def resolve(settings: Settings, scene: Scene) -> SegmentRequest | NotReady:
     inside = _inside(prompts, plane.source.shape_yx)
     if isinstance(inside, NotReady):
         return inside
-    refusal = why_not(get_spec(settings.model), inside)
-    return SegmentRequest(plane, inside) if refusal is None else NotReady(refusal, warns=True)
+    each: tuple[Prompts, ...] = ()
+    if settings.each:
+        index = current_index(settings, plane)
+        drawn = scene.prompts.boxes_on_plane(settings.image, index)
+        each = one_each(inside, [box for one in drawn if (box := _cut(one, plane.source.shape_yx))])
+    for said in each or (inside,):
+        refusal = why_not(get_spec(settings.model), said)
+        if refusal is not None:
+            return NotReady(refusal, warns=True)
+    return SegmentRequest(plane, inside, each=each)
+
+
+def one_each(prompts: Prompts, boxes: Sequence[BoxPrompt]) -> tuple[Prompts, ...]:
+    """Return what is said about each of several objects; empty if it is one object.
+
+    Every box is an object, with the positive points inside it; so is every other positive point. A
+    negative point belongs to the object that is nearest.
+
+    Parameters
+    ----------
+    prompts
+        All points of the plane.
+    boxes
+        All boxes of the plane.
+    """
+    own: list[list[PointPrompt]] = [[] for _ in boxes]
+    middles = [((box.y0 + box.y1) / 2, (box.x0 + box.x1) / 2) for box in boxes]
+    frames: list[BoxPrompt | None] = list(boxes)
+    for point in prompts.points:
+        if point.label != PointLabel.FOREGROUND:
+            continue
+        inside = [
+            number
+            for number, box in enumerate(boxes)
+            if box.y0 <= point.y < box.y1 and box.x0 <= point.x < box.x1
+        ]
+        if inside:
+            own[inside[-1]].append(point)
+            continue
+        own.append([point])
+        frames.append(None)
+        middles.append((point.y, point.x))
+    if len(own) < 2:
+        return ()
+    for point in prompts.points:
+        if point.label == PointLabel.BACKGROUND:
+            far = [(y - point.y) ** 2 + (x - point.x) ** 2 for y, x in middles]
+            own[int(np.argmin(far))].append(point)
+    return tuple(
+        Prompts(points=tuple(points), box=box) for points, box in zip(own, frames, strict=True)
+    )
 
 
 def takes_words(model: str) -> bool:

@@ -23,6 +23,8 @@ from napari_litesam.jobs import JobContext
 from napari_litesam.levels import Scaling, level_index, scaling_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from litesam.merge import TextScorer
     from litesam.predictors import Predictor
     from litesam.segmenter import Segmenter, SegmentResult
@@ -62,6 +64,8 @@ class Reply:
         The same with its scores; None if there is no object.
     result
         The engine's ``SegmentResult`` with all candidates; None if words were asked.
+    each
+        The objects, if every prompt is one of its own; ``mask`` is where one of them is.
     scaling
         From its level to level 0; None: it is of level 0.
     """
@@ -70,6 +74,7 @@ class Reply:
     record: MaskRecord | None
     result: Any = None  # the class is the engine's, which loads torch: only in the worker
     scaling: Scaling | None = None
+    each: tuple[MaskRecord, ...] = ()
 
     @property
     def candidates(self) -> int:
@@ -94,6 +99,15 @@ def reply_of(result: SegmentResult, scaling: Scaling | None = None) -> Reply:
         return Reply(result.mask, result.record, result)
     record = scaling.record(result.record)
     return Reply(record.mask(scaling.full_yx), record, result, scaling)
+
+
+def reply_of_each(records: Sequence[MaskRecord], scaling: Scaling) -> Reply:
+    """Return the reply of several objects."""
+    found = tuple(records if scaling.identity else map(scaling.record, records))
+    mask = np.zeros(scaling.full_yx, dtype=np.bool_)
+    for record in found:
+        mask[record.box.slices] |= record.crop
+    return Reply(mask, None, scaling=scaling, each=found)
 
 
 class SegmenterPool:
@@ -323,6 +337,9 @@ def _segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) 
             context.on_progress(Progress(0, 0, "Embedding around the prompts"))
         if context.cancelled():
             raise Cancelled("Cancelled before the prompts were decoded.")
+        if request.each:
+            said = [scaling.prompts(one) for one in request.each]
+            return reply_of_each(segmenter.segment_many(said, index), scaling)
         result = segmenter.segment(prompts, index)
         pool.record.add(source, request.plane.index, result.tile.index)
         return reply_of(result, scaling)

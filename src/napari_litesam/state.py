@@ -120,6 +120,8 @@ class Settings:
         Keep embeddings in the user's cache folder and not in memory.
     all_planes
         *Embed* works on all planes of a stack and not only on the current one.
+    each
+        Every point and every box is an object of its own.
     at_once
         *Everything* writes into the Labels layer at once, without a review of the candidates.
     where
@@ -146,6 +148,7 @@ class Settings:
     disk: bool = False
     all_planes: bool = False
     at_once: bool = False
+    each: bool = False
     where: Where = Where.PLANE
     proposals: str | None = None
     everything: EverythingConfig = field(default_factory=EverythingConfig)

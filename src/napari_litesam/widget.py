@@ -211,7 +211,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         )
         for button in (self.positive, self.negative, self.box):
             button.setCheckable(True)
-        self.hover = QCheckBox("preview under the pointer", self)
+        self.hover = QCheckBox("hover preview", self)
         self._name(
             "hover",
             self.hover,
@@ -219,6 +219,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             "prompted or written by it.",
         )
         self.hover.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.each = QCheckBox("each its own", self)
+        self._name("each", self.each, "Every point and every box is an object of its own.")
+        self.each.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.search = WordsRow(self)
         self._name(
             "words", self.search.words, "What to look for in the plane shown. (Enter: find it)"
@@ -250,7 +253,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         )
         rows = QVBoxLayout()
         rows.addLayout(side_by_side(self.positive, self.negative, self.box))
-        rows.addWidget(self.hover)
+        rows.addLayout(side_by_side(self.hover, self.each))
         rows.addWidget(self.search)
         rows.addLayout(side_by_side(self.undo, self.redo, self.clear))
         form = make_form()
@@ -319,6 +322,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.embedding.follow(self.state, controller)
         controller.ahead.changed.connect(self.foot.show_overview)
         self.hover.toggled.connect(lambda on: self.state.update(hover=on))
+        self.each.toggled.connect(lambda on: self.state.update(each=on))
         self.options.changed.connect(lambda config: self.state.update(everything=config))
         self.cancel.clicked.connect(lambda: controller.cancel())
         self.positive.clicked.connect(lambda: controller.choose_sign(PointLabel.FOREGROUND))
@@ -390,6 +394,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.at_once.setChecked(settings.at_once)
         self.policy.setCurrentIndex(self.policy.findData(settings.policy))
         self.hover.setChecked(settings.hover)
+        self.each.setChecked(settings.each)
         if changed & {"model", "proposals"}:
             self._show_model()
         if "device" in changed:
