@@ -8,6 +8,7 @@ from skimage.measure import regionprops
 
 from litesam.io import read_image
 from litesam.samples import SAMPLES, sample_path
+from napari_litesam.requests import resolve_plane
 from plugin.heartbeat import LONGEST_PAUSE_S, Heartbeat, shortest_pause
 
 #: Clicks in the middle of well visible nuclei; the mean leaves room for one miss.
@@ -48,6 +49,36 @@ def test_window_lives_while_the_encoder_works(open_panel) -> None:
         hands.until(lambda: not hands.widget.controller.busy)
         pause = beat.stop()
         assert "mbedded" in hands.status
+        hands.viewer.close()
+        return pause
+
+    assert shortest_pause(trial) < LONGEST_PAUSE_S
+
+
+def test_window_lives_while_it_embeds_ahead_and_a_click_comes_first(open_panel) -> None:
+    def trial() -> float:
+        hands = open_panel()
+        hands.viewer.open_sample("napari-litesam", "embryo")
+        hands.settle()
+        hands.viewer.dims.set_current_step(0, 25)
+        hands.viewer.reset_view()
+        hands.qtbot.wait(100)
+        hands.widget.embedding.ahead.click()
+        record = hands.widget.controller._pool.record
+        plane = resolve_plane(hands.widget.state.settings, hands.widget.controller._scene())
+        hands.until(lambda: record.of(plane.source, plane.index)[0] >= 2, timeout=60_000)
+        beat = Heartbeat()
+        hands.qtbot.wait(1500)
+        pause = beat.stop()
+        # A click on a plane far away is answered while the rest is still being embedded.
+        hands.viewer.dims.set_current_step(0, 45)
+        hands.qtbot.wait(50)
+        hands.click((60, 60))
+        hands.until(lambda: record.of(plane.source, (45,))[1] == 1, timeout=20_000)
+        assert hands.widget.controller.ahead.lane.busy
+        hands.widget.embedding.ahead.click()
+        hands.until(lambda: hands.widget.controller.ahead.lane.idle, timeout=1000)
+        hands.settle()
         hands.viewer.close()
         return pause
 
