@@ -245,8 +245,9 @@ class PromptLayers:
         with self._silence():
             self.points.selected_data = set()
             self.points.data = np.array(snapshot.points).reshape(-1, self.points.ndim)
-            # A hidden layer keeps the indices of points that are gone, and its colours then fail.
-            self.points.refresh(force=True)
+            if not self.points.visible:
+                # A hidden layer keeps the indices of points that are gone; its colours then fail.
+                self.points.set_view_slice()
             self._write_signs(snapshot.signs)
             self.boxes.selected_data = set()
             self.boxes.data = []
