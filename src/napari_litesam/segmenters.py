@@ -332,15 +332,15 @@ def _segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) 
     segmenter, scaling = pool.get(source, context), scaling_of(source)
     index = level_index(source, request.plane.index)
     if request.prompts is not None:
-        prompts = scaling.prompts(request.prompts)
-        if not segmenter.is_ready(prompts, index):
+        # Several objects may lie in tiles of their own.
+        said = [scaling.prompts(one) for one in request.each or (request.prompts,)]
+        if not all(segmenter.is_ready(one, index) for one in said):
             context.on_progress(Progress(0, 0, "Embedding around the prompts"))
         if context.cancelled():
             raise Cancelled("Cancelled before the prompts were decoded.")
         if request.each:
-            said = [scaling.prompts(one) for one in request.each]
             return reply_of_each(segmenter.segment_many(said, index), scaling)
-        result = segmenter.segment(prompts, index)
+        result = segmenter.segment(said[0], index)
         pool.record.add(source, request.plane.index, result.tile.index)
         return reply_of(result, scaling)
     if request.words is None or pool.scorer is None:

@@ -223,6 +223,21 @@ def test_an_anisotropic_stack_that_is_rotated(predictor, open_panel, cells) -> N
     np.testing.assert_array_equal(hands.preview, np.roll(labels, 6, axis=1) == 1)
 
 
+def test_several_objects_in_tiles_of_their_own(predictor, open_panel) -> None:
+    places = [(60, 60), (60, 1400)]
+    image, labels = discs((128, 1500), places, radius=30)
+    hands = open_panel(image)
+    hands.tick("each")
+    for place in places:
+        hands.click(place)
+        hands.settle()
+    found = [hands.preview[labels == number].mean() for number in (1, 2)]
+    assert min(found) > 0.8, hands.status
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    assert {int(hands.objects.data[place]) for place in places} == {1, 2}
+
+
 # ------------------------------------------------------------------------- pyramids and lazy arrays
 
 
