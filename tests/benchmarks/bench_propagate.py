@@ -108,19 +108,22 @@ def carried(
     """Result, and the objects whose box makes no mask on any slice."""
     from litesam.errors import PromptError
 
-    seeds, failed = [], set()
-    for name in objects:
-        mask = truth == name
-        for number in prompted_slices(mask, count):
-            seed = seed_of(name, number, mask[number], kind)
-            try:
-                if kind == "box" and not segmenter.segment(seed.prompts, number).mask.any():
-                    continue
-            except PromptError:
-                continue
-            seeds.append(seed)
-    failed = set(objects) - {seed.object for seed in seeds}
-    return propagate(segmenter, seeds, config=config), failed
+    seeds = [
+        seed_of(name, number, truth[number] == name, kind)
+        for name in objects
+        for number in prompted_slices(truth == name, count)
+    ]
+    usable = seeds
+    while True:
+        try:
+            failed = set(objects) - {seed.object for seed in usable}
+            return propagate(segmenter, usable, config=config), failed
+        except PromptError as error:  # nothing at the size at which all are shown
+            usable = [
+                seed
+                for seed in usable
+                if f"object {seed.object} on slice {seed.slice} " not in str(error)
+            ]
 
 
 def report(

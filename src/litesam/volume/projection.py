@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _MASK_LOGIT = 4.0
 #: The threshold that gives the object its known size on the prompted slice is looked for in this
 #: range of logits.
-_THRESHOLDS = 3.0
+_THRESHOLDS = 1.0
 #: Width of the ring around an object that its brightness is compared with, and its distance.
 _RING_PX, _RING_GAP_PX = 3, 1
 #: Difference of an object from its surroundings, in standard deviations, from which on it is clear.
