@@ -158,7 +158,7 @@ class Ahead:
         if "disk" in changed:
             self._pool.use_disk(self._state.settings.disk)
             self.measure()
-        if "ahead" in changed or "disk" in changed:
+        if changed & {"ahead", "disk", "image"}:
             self._begun = None
             self.lane.cancel()
 

@@ -144,6 +144,20 @@ def test_ahead_embeds_what_is_shown_without_a_button(predictor, open_panel, stac
     assert not hands.widget.state.settings.ahead
 
 
+def test_ahead_ends_with_the_image(predictor, open_panel, stack, order) -> None:
+    hands = open_stack(open_panel, stack)
+    hands.keep_visuals()
+    predictor.gate.clear()
+    hands.widget.embedding.ahead.click()
+    hands.until(predictor.waiting.is_set)
+    hands.viewer.layers.remove(hands.image)
+    assert not hands.widget.controller.ahead.lane.busy
+    predictor.gate.set()
+    hands.until(lambda: hands.widget.controller.ahead.lane.idle)
+    hands.settle()
+    assert len(order) <= 1
+
+
 def test_tiles_in_sight_come_first() -> None:
     focus, same = Focus(), Scaling((300, 300), (300, 300))
     boxes = [Box(y, x, y + 100, x + 100) for y in (0, 100, 200) for x in (0, 100, 200)]
