@@ -34,6 +34,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody pulls the plug here: files need not be flushed."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+
+
 def run_json(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
     assert main(["label", *argv, "--limits", "0", "255", "--json", "-q"]) == 0
     return json.loads(capsys.readouterr().out)

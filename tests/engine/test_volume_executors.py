@@ -124,23 +124,32 @@ def test_a_worker_of_a_cluster_that_dies_is_replaced(
     assert result_of(image) == expected
 
 
-def test_a_worker_that_joins_late_takes_part(image: Path, expected: dict[str, bytes]) -> None:
-    from distributed import LocalCluster
+def test_a_worker_that_joins_late_takes_part(
+    image: Path, expected: dict[str, bytes], cluster: Any
+) -> None:
+    from distributed import Client
 
     taking_part: set[str] = set()
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as growing:
 
-        def grow(progress: Progress) -> None:
-            if progress.message.startswith("2 of"):
-                growing.scale(2)
-                deadline = time.monotonic() + 30
-                while len(growing.scheduler.workers) < 2 and time.monotonic() < deadline:
-                    time.sleep(0.05)
-            taking_part.update(workers_of(image))
+    def grow(progress: Progress) -> None:
+        if progress.message.startswith("2 of"):
+            cluster.scale(3)
+            deadline = time.monotonic() + 60
+            while sum(client.run(knows_a_job).values()) < 3 and time.monotonic() < deadline:
+                time.sleep(0.05)
+        taking_part.update(workers_of(image))
 
-        label(image, DaskExecutor(growing.scheduler_address), on_progress=grow)
-    assert len(taking_part) == 2
+    with Client(cluster, set_as_default=False) as client:
+        label(image, DaskExecutor(cluster.scheduler_address), on_progress=grow)
+    assert len(taking_part) == 3
     assert result_of(image) == expected
+
+
+def knows_a_job() -> bool:
+    """Whether this worker was told about a job."""
+    from litesam.volume import stages
+
+    return bool(stages._jobs)
 
 
 def test_a_cluster_stops_when_cancelled(image: Path, cluster: Any) -> None:

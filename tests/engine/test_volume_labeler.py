@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody pulls the plug here: files need not be flushed."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+
+
 def label(source: Any, target: Path, **options: Any) -> VolumeResult:
     return litesam.label_volume(source, target, predictor(), **{**OPTIONS, **options})
 

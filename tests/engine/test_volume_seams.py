@@ -68,6 +68,12 @@ def test_blocks_that_cannot_be_are_refused() -> None:
 # ------------------------------------------------------------------------------- blocks = in memory
 
 
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody pulls the plug here: files need not be flushed."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+
+
 def in_blocks(mask: Mask, block: int = 64) -> LabelArray:
     """Connected parts found block by block and put together."""
     tiles = make_blocks(mask.shape, block, HALO)  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ def make_result(path: Path, plan: Plan, name: str, largest: int) -> None:
         "image-label": {},
     }
     zarr.open_group(path, mode="a").attrs["ome"] = ome
-    sync_file(path / "zarr.json")
+    sync_file(path / "zarr.json", path.parent)
 
 
 def _axis(letter: str, unit: str | None) -> dict[str, str]:
@@ -133,7 +133,7 @@ def _create(
     zarr.create_array(
         path, shape=shape, chunks=(*leading, *chunk), shards=shards, dtype=dtype, **options
     )
-    sync_file(path / "zarr.json")
+    sync_file(path / "zarr.json", path.parent)
 
 
 def _inner(step: int) -> int:
@@ -171,7 +171,7 @@ def write_region(path: Path, index: tuple[int, ...], box: Box, labels: AnyArray)
     columns = range(box.x0 // steps[1], -(-box.x1 // steps[1]))
     for row in rows:
         for column in columns:
-            sync_file(path.joinpath("c", *map(str, (*index, row, column))))
+            sync_file(path.joinpath("c", *map(str, (*index, row, column))), path)
 
 
 def read_region(path: Path, index: tuple[int, ...], box: Box) -> LabelArray:

@@ -2,7 +2,7 @@
 
 What is in it may be trusted after a kill or a power cut: files are written under another name,
 flushed to the disk and renamed, and a block is marked as finished only when its labels are on the
-disk.
+disk. The mark itself is not flushed: one that is lost, or empty, costs doing a block again.
 """
 
 from __future__ import annotations
@@ -84,12 +84,20 @@ class JobFolder:
             int(entry.name[:-5])
             for group in (os.scandir(folder) if folder.is_dir() else ())
             for entry in os.scandir(group.path)
-            if entry.name.endswith(".json")
+            if entry.name.endswith(".json") and entry.stat().st_size
         }
 
     def mark(self, stage: str, number: int, about: Mapping[str, Any]) -> None:
-        """Say that a block is finished."""
-        write_durably(self._mark_path(stage, number), json.dumps(dict(about)).encode())
+        """Say that a block is finished; what it wrote has to be on the disk."""
+        path = self._mark_path(stage, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = _part_of(path)
+        try:
+            part.write_text(json.dumps(dict(about)), encoding="utf-8")
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
     def unmark(self, stage: str, number: int) -> None:
         """Say that a block has to be done again."""
@@ -228,10 +236,19 @@ def write_durably(path: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+    _sync(path.parent.parent)
 
 
-def sync_file(path: Path) -> None:
-    """Flush a file that somebody else wrote, and its name; nothing if it is not there."""
+def sync_file(path: Path, root: Path) -> None:
+    """Flush a file that somebody else wrote, and its name; nothing if it is not there.
+
+    Parameters
+    ----------
+    path
+        The file.
+    root
+        A folder above it, which was there before: so far up names are flushed.
+    """
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -240,7 +257,10 @@ def sync_file(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-    _sync(path.parent)
+    for folder in path.parents:
+        _sync(folder)
+        if folder == root:
+            return
 
 
 def _sync(folder: Path) -> None:
