@@ -15,6 +15,7 @@ from litesam.cli import build_parser, main
 from litesam.cli.volume import _scale
 from litesam.errors import ConfigError
 from litesam.io import read_image
+from litesam.samples import sample_path
 from litesam.volume import parse_length, tiling_for
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def test_a_diameter_in_physical_units_sets_the_tiles(place: Path) -> None:
     scale = _scale(build_parser().parse_args(argv))  # pixels of 0.25 µm
     assert scale["tiling"] == tiling_for(12)
     assert scale["canvas_px"] == scale["tiling"].tile_px == 192
+    assert parse_length("12 px", None, None) == 12.0
     assert tiling_for(32).tile_px == 512
     assert tiling_for(8).tile_px == 128
     assert tiling_for(100).tile_px == 1600
@@ -122,6 +124,17 @@ def test_a_diameter_in_physical_units_sets_the_tiles(place: Path) -> None:
         parse_length("a lot", 1.0, "micrometer")
     with pytest.raises(ConfigError, match="1 to 4096"):
         tiling_for(0.1)
+
+
+def test_a_diameter_is_estimated_by_the_bundled_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nuclei of 13 px in planes of 120 px, which the model sees too large at first."""
+    monkeypatch.undo()
+    argv = ["label", str(sample_path("embryo")), "-o", "l.zarr", "--object-diameter", "auto"]
+    scale = _scale(build_parser().parse_args(argv))
+    assert 192 <= scale["canvas_px"] <= 288
+    assert "px in diameter" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -318,3 +318,19 @@ def test_objects_that_move_are_linked_by_their_pixels(tmp_path: Path) -> None:
     still = label(image, tmp_path / "still.zarr", **options)
     moving = label(image, tmp_path / "moving.zarr", link=LinkConfig(max_shift_px=20), **options)
     assert (still.objects, moving.objects) == (5, 1)
+
+
+def test_others_read_what_is_written(tmp_path: Path) -> None:
+    """The reader of ome-zarr finds levels, scale and translation."""
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    image, _ = balls((2, 1100, 1040), [(0, 50, 60), (1, 1000, 900)], radius=9)
+    _write_ome_zarr(tmp_path / "image.zarr", image, "zyx", (2.0, 0.5, 0.5), 3)
+    label(tmp_path / "image.zarr", tmp_path / "labels.ome.zarr", ranges={"Z": (1, 2)})
+    (node, *_) = list(Reader(parse_url(tmp_path / "labels.ome.zarr"))())
+    assert [level.shape for level in node.data] == [(1, 1100, 1040), (1, 550, 520)]
+    assert [axis["unit"] for axis in node.metadata["axes"]] == ["micrometer"] * 3
+    scale, translation = node.metadata["coordinateTransformations"][1]
+    assert scale["scale"] == [2.0, 1.0, 1.0]
+    assert translation["translation"] == [2.0, 0.0, 0.0]

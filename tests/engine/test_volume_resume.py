@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -209,6 +210,30 @@ def test_a_kill_after_the_last_step_leaves_nothing_behind(tmp_path: Path, image:
     again = litesam.label_volume(image, target, predictor(), axes="ZYX", **OPTIONS)
     assert (again.objects, again.shape) == (result.objects, result.shape)
     assert not job.exists()
+
+
+def test_a_result_that_was_taken_away_is_written_again(tmp_path: Path, image: Path) -> None:
+    """Killed after the result was in its place; then somebody deleted it."""
+    target, job = tmp_path / "labels.zarr", tmp_path / "labels.zarr.job"
+    options: dict[str, Any] = {**OPTIONS, "axes": "ZYX"}
+
+    def keep(progress: Any) -> None:
+        if progress.done == progress.total:
+            shutil.copytree(job, tmp_path / "kept")
+
+    litesam.label_volume(image, target, predictor(), on_progress=keep, **options)
+    expected = read_labels(target)
+    shutil.rmtree(target)
+    (tmp_path / "kept").rename(job)
+    shutil.rmtree(job / "result.zarr")
+    litesam.label_volume(image, target, predictor(), **options)
+    assert expected.any()
+    np.testing.assert_array_equal(read_labels(target), expected)
+
+
+def test_the_image_is_never_the_output(tmp_path: Path, image: Path) -> None:
+    with pytest.raises(WriteError, match="is the image itself"):
+        litesam.label_volume(image, image, predictor(), axes="ZYX", overwrite=True, **OPTIONS)
 
 
 def test_a_folder_that_cannot_be_written_is_said_so(tmp_path: Path, image: Path) -> None:

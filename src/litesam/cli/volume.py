@@ -89,7 +89,8 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
         "--object-diameter",
         metavar="LENGTH",
         help="usual diameter of an object, such as 30 (pixels) or 12um: sets the size of the tiles "
-        "that the network sees, and is worth giving where objects are far from 32 px",
+        "that the network sees, and is worth giving where objects are far from 32 px; auto: "
+        "estimated from the middle of three planes",
     )
     group.add_argument(
         "--block-px", type=int, metavar="N", help="side of the blocks of large planes (4096)"
@@ -229,6 +230,17 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     """Parameters of `make_plan`."""
     from litesam.volume import BLOCK_PX
 
+    return {
+        **_source_options(args),
+        **_scale(args),
+        "link": config_from(args, LinkConfig) if args.link else None,
+        "time_axis": args.time or "volumes",
+        "block_px": args.block_px or BLOCK_PX,
+    }
+
+
+def _source_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What is labelled, and by which model."""
     limits = None if args.limits is None else (args.limits[0], args.limits[1])
     return {
         "axes": args.axes,
@@ -239,10 +251,6 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "proposer": args.proposer,
         "config": config_from(args, EverythingConfig),
         "normalize": NormalizeConfig(limits=limits),
-        **_scale(args),
-        "link": config_from(args, LinkConfig) if args.link else None,
-        "time_axis": args.time or "volumes",
-        "block_px": args.block_px or BLOCK_PX,
         "weights": args.weights,
         "hq": args.hq,
     }
@@ -252,13 +260,19 @@ def _scale(args: argparse.Namespace) -> dict[str, Any]:
     """Tiles and canvas for the objects' diameter, if it was given."""
     if args.object_diameter is None:
         return {}
-    from litesam.volume import parse_length, tiling_for
-    from litesam.volume.source import SourceConfig, VolumeSource
+    from litesam.cli.options import load_model
+    from litesam.volume import estimate_diameter, make_plan, parse_length, tiling_for
+    from litesam.volume.source import VolumeSource
 
-    where = SourceConfig(args.axes, args.channel, args.level or 0)
-    source = VolumeSource(args.images[0], where)
-    scale = None if source.scale is None else source.scale[-1]
-    tiling = tiling_for(parse_length(args.object_diameter, scale, source.image.unit))
+    plan = make_plan(args.images[0], args.model, **_source_options(args))
+    source = VolumeSource(args.images[0], plan.source)
+    if args.object_diameter == "auto":
+        diameter = estimate_diameter(source, plan, load_model(args))
+        complain(f"The objects are about {diameter:.1f} px in diameter.")
+    else:
+        scale = None if source.scale is None else source.scale[-1]
+        diameter = parse_length(args.object_diameter, scale, source.image.unit)
+    tiling = tiling_for(diameter)
     return {"tiling": tiling, "canvas_px": tiling.tile_px}
 
 

@@ -17,7 +17,7 @@ from litesam.volume.labeler import (
 )
 from litesam.volume.plan import Plan
 from litesam.volume.run import duration_text
-from litesam.volume.scale import parse_length, tiling_for
+from litesam.volume.scale import estimate_diameter, parse_length, tiling_for
 
 __all__ = [
     "BLOCK_PX",
@@ -32,6 +32,7 @@ __all__ = [
     "VolumeResult",
     "duration_text",
     "estimate_cost",
+    "estimate_diameter",
     "label_volume",
     "make_plan",
     "parse_length",

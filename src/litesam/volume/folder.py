@@ -103,6 +103,11 @@ class JobFolder:
         """Say that a block has to be done again."""
         self._mark_path(stage, number).unlink(missing_ok=True)
 
+    def forget(self, *stages: str) -> None:
+        """Say that stages have to be done again: what they wrote is not there any more."""
+        for stage in stages:
+            shutil.rmtree(self.path / "done" / stage, ignore_errors=True)
+
     def about(self, stage: str, number: int) -> dict[str, Any]:
         """Return what was said about a finished block."""
         found: dict[str, Any] = json.loads(self._mark_path(stage, number).read_bytes())
@@ -125,7 +130,7 @@ class JobFolder:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(target)
-            _sync(target.parent)
+            sync_names(target.parent)
 
     def load(self, name: str, key: str) -> AnyArray:
         """Return an array; only what is used of it is read."""
@@ -235,8 +240,8 @@ def write_durably(path: Path, content: bytes) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
-    _sync(path.parent.parent)
+    sync_names(path.parent)
+    sync_names(path.parent.parent)
 
 
 def sync_file(path: Path, root: Path) -> None:
@@ -258,12 +263,12 @@ def sync_file(path: Path, root: Path) -> None:
     finally:
         os.close(handle)
     for folder in path.parents:
-        _sync(folder)
+        sync_names(folder)
         if folder == root:
             return
 
 
-def _sync(folder: Path) -> None:
+def sync_names(folder: Path) -> None:
     """Flush the names in a folder, where the system can."""
     if not hasattr(os, "O_DIRECTORY"):
         return

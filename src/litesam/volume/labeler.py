@@ -25,7 +25,13 @@ from litesam.types import (
 )
 from litesam.volume.arrays import make_blocks_array, make_planes, read_plane
 from litesam.volume.executors import InlineExecutor
-from litesam.volume.folder import JobFolder, LockedFolder, job_path, write_durably
+from litesam.volume.folder import (
+    JobFolder,
+    LockedFolder,
+    job_path,
+    sync_names,
+    write_durably,
+)
 from litesam.volume.plan import Plan
 from litesam.volume.run import Run
 from litesam.volume.source import SourceConfig, VolumeSource, resolve_ranges
@@ -249,6 +255,8 @@ def label_volume(
     """
     start = time.perf_counter()
     out = _checked_target(Path(target), overwrite=overwrite)
+    if _is_path(source) and Path(source).absolute() == out.absolute():
+        raise WriteError(f"{out} is the image itself; choose another name for the labels.")
     if result := _left_behind(out):
         return result
     image = Path(source).absolute() if _is_path(source) else source
@@ -339,6 +347,8 @@ def _begin(folder: JobFolder, plan: Plan) -> None:
                 f"({'; '.join(differences[:4])}); run it with the same parameters and image, or "
                 "begin anew (restart=True, --restart), or choose another output."
             )
+        if not (folder.path / "planes.zarr").exists():
+            folder.forget("label", "compose")
         make_planes(folder.path / "planes.zarr", plan)
         if len(plan.blocks) > 1:
             make_blocks_array(folder.path / "blocks.zarr", plan)
@@ -376,6 +386,7 @@ def _finish(folder: JobFolder, plan: Plan, target: Path, objects: int) -> None:
             shutil.rmtree(old, ignore_errors=True)
             target.rename(old)
         part.rename(target)
+        sync_names(target.parent)
     except OSError as error:
         if isinstance(error, LiteSamError):
             raise

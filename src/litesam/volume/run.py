@@ -71,6 +71,8 @@ class Run:
                     self._do(session, stage)
             objects = link_planes(self.job, self._note_linked, self._check_cancelled)
             name = stem(folder.path.name.removesuffix(".job"))
+            if not (folder.path / "result.zarr").exists():  # of an earlier run, taken away
+                folder.forget("write")
             make_result(folder.path / "result.zarr", plan, name, objects)
             self._do(session, "write")
         return objects

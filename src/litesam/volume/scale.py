@@ -7,9 +7,19 @@ enlarge small nuclei of a slide, large tiles show all of a large cell. So the ti
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from litesam.errors import ConfigError
-from litesam.types import TilingConfig
+import numpy as np
+
+from litesam.errors import ConfigError, ImageError
+from litesam.types import Box, TilingConfig
+
+if TYPE_CHECKING:
+    from litesam.predictors import Predictor
+    from litesam.types import AnyArray
+    from litesam.volume.plan import Plan
+    from litesam.volume.source import VolumeSource
 
 #: Objects of this diameter are seen best in the default tile of 512 px: nuclei of 13 px in two
 #: volumes gave the best scores at 192–256 px (tests/benchmarks/bench_volume.py scale).
@@ -73,3 +83,67 @@ def parse_length(text: str, scale: float | None, unit: str | None) -> float:
             "converted; give the diameter in pixels."
         )
     return number * _METRES[symbol] / (scale * _UNITS[unit])
+
+
+#: How often a diameter is estimated anew, with tiles of the one before.
+_LOOKS = 3
+#: A tile that differs by less than this share from the one that was looked at is good enough.
+_CLOSE = 0.2
+
+
+def estimate_diameter(source: VolumeSource, plan: Plan, predictor: Predictor) -> float:
+    """Estimate the usual diameter of the objects by a look at the middle of three planes.
+
+    What is found at one scale gives a diameter, the diameter another scale, at which is looked
+    again, until they agree. Objects that a network takes apart at the first scale (large cells with
+    a structure of their own) are underestimated: then give their diameter instead.
+
+    Parameters
+    ----------
+    source, plan
+        The image and a job with it; its tiles are where the search begins.
+    predictor
+        The model.
+
+    Returns
+    -------
+    float
+        Median diameter of a circle of the objects' area, pixels.
+
+    Raises
+    ------
+    ImageError
+        If nothing is found.
+    """
+    side, diameter = plan.tiling.tile_px, None
+    for _ in range(_LOOKS):
+        found = _diameters(source, plan, predictor, side)
+        if len(found) == 0:
+            break
+        diameter = float(np.median(found))
+        tiling = tiling_for(max(diameter, 1.0))
+        if abs(tiling.tile_px - plan.canvas_px) <= _CLOSE * tiling.tile_px:
+            break
+        plan = replace(plan, tiling=tiling, canvas_px=tiling.tile_px)
+        side = tiling.tile_px
+    if diameter is None:
+        raise ImageError(
+            "No objects were found in the middle of the image, so their diameter cannot be "
+            "estimated; give it in pixels."
+        )
+    return diameter
+
+
+def _diameters(source: VolumeSource, plan: Plan, predictor: Predictor, side: int) -> AnyArray:
+    """Diameters of what is found in a square in the middle of three planes."""
+    from litesam.volume.stages import label_region
+
+    height, width = (min(side, length) for length in source.plane_shape)
+    y, x = (source.plane_shape[0] - height) // 2, (source.plane_shape[1] - width) // 2
+    box = Box(y, x, y + height, x + width)
+    areas = []
+    for plane in sorted({source.planes // 4, source.planes // 2, source.planes * 3 // 4}):
+        raw = source.read(plane, box)
+        labels, _ = label_region(raw, plan, predictor, None, colour=source.colour)
+        areas.append(np.bincount(labels.ravel())[1:])
+    return np.sqrt(np.concatenate(areas) * 4 / np.pi)
