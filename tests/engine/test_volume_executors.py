@@ -186,6 +186,15 @@ def test_what_goes_wrong_in_a_worker_is_explained(image: Path, cluster: Any) -> 
         label(image, DaskExecutor(cluster.scheduler_address))
 
 
+def test_threads_of_processes_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [ProcessExecutor(n).threads for n in (1, 3, 16)] == [8, 2, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert ProcessExecutor(1).threads == 1
+    assert ProcessExecutor(1, threads=4).threads == 4
+
+
 def test_executors_that_cannot_be_are_refused(image: Path) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         ProcessExecutor(0)

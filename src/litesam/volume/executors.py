@@ -140,14 +140,17 @@ class ProcessExecutor:
     workers
         Number of processes.
     threads
-        Threads of the network in each; None: the processors, shared out.
+        Threads of the network in each; None: what ``OMP_NUM_THREADS`` says, or the processors,
+        shared out.
     """
 
     in_process = False
 
     def __init__(self, workers: int = 2, threads: int | None = None) -> None:
         self.workers = checked_workers(workers)
-        self.threads = threads or max(1, (os.cpu_count() or 1) // self.workers)
+        said = os.environ.get("OMP_NUM_THREADS", "")
+        shared = max(1, (os.cpu_count() or 1) // self.workers)
+        self.threads = threads or (int(said) if said.isdigit() and int(said) else shared)
 
     @contextmanager
     def open(self, work: Work) -> Iterator[Session]:
