@@ -18,6 +18,7 @@ from napari_litesam.ahead import Ahead
 from napari_litesam.committer import Committer, Outcome
 from napari_litesam.contrast_watch import ContrastWatch
 from napari_litesam.current_object import CurrentObject
+from napari_litesam.drawn_shapes import MODES
 from napari_litesam.history import Choice, History
 from napari_litesam.hover import Hover
 from napari_litesam.image_axes import axes_letters, name_axis
@@ -41,6 +42,7 @@ from napari_litesam.session_desk import SessionDesk
 from napari_litesam.session_keeper import SessionKeeper
 from napari_litesam.state import Level, PluginState, Tool, Words
 from napari_litesam.viewer_layers import ViewerLayers
+from napari_litesam.volume_jobs import VolumeJobs
 from napari_litesam.word_search import WordSearch
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ class Intents:
         Embeds in the background, and tells what is embedded.
     hover
         The preview under the pointer.
+    volume
+        Whole stacks, labelled on the disk.
     state
         Settings and status of this viewer.
     """
@@ -106,6 +110,7 @@ class Intents:
         )
         self.table = ObjectTable(state, self.keeper)
         self.desk = SessionDesk(self.viewer, state, self._layers, self.keeper)
+        self.volume = VolumeJobs(state, self._pool, self._layers, self._reporter)
         self._note = ""
         self._contrast = ContrastWatch(state)
         self.ahead = Ahead(state, self._pool, self._scene)
@@ -148,7 +153,8 @@ class Intents:
     def busy(self) -> bool:
         """Whether a worker is doing something that is still wanted."""
         lanes = (self._current.lane, self._planes.lane, self.words.lane, self.desk.lane)
-        return any(lane.busy for lane in lanes) or self.table.exports.busy
+        others = (self.table.exports, self.volume.lane)
+        return any(lane.busy for lane in (*lanes, *others))
 
     # -------------------------------------------------------------------------------------- intents
 
@@ -203,6 +209,7 @@ class Intents:
         """Stop all that runs; what was embedded stays."""
         if not self.busy:
             return
+        self.volume.lane.cancel()
         self._current.cancel()
         self._planes.lane.cancel()
         self.words.lane.cancel()
@@ -212,6 +219,19 @@ class Intents:
             Level.WARNING,
             "Cancelled; what was embedded is kept. The prompts stay: change one to go on.",
         )
+
+    def label_volume(self) -> None:
+        """Label every slice of the stack and link the objects, in the worker, on the disk."""
+        self.volume.start(resolve_plane(self.state.settings, self._scene()))
+
+    def pause_volume(self) -> None:
+        """Stop labelling the stack; what is labelled is kept."""
+        self._note = self.volume.pause()
+        self._schedule()
+
+    def copy_volume(self) -> None:
+        """Bring the labels of the stack into memory, to correct them."""
+        self.volume.copy()
 
     def find(self, text: str, place: str | None = None, *, download: bool = False) -> None:
         """Show the object of the plane that fits words best; it takes the place of prompts.
@@ -231,15 +251,27 @@ class Intents:
         self._activate(Tool.POINT)
 
     def toggle_sign(self) -> None:
-        """Toggle the sign of the selected points (select mode), else of the next points."""
-        if self.prompts is not None and self.prompts.toggle_selected():
+        """Toggle the sign of the selected points or scribbles (select mode), else of the next."""
+        tool, sign = self.state.settings.tool, self.state.settings.sign
+        if self.prompts is not None and self.prompts.toggle_selected(shapes=tool in MODES):
             return
-        negative = self.state.settings.sign == PointLabel.BACKGROUND
-        self.choose_sign(PointLabel.FOREGROUND if negative else PointLabel.BACKGROUND)
+        other = {PointLabel.BACKGROUND: PointLabel.FOREGROUND}.get(sign, PointLabel.BACKGROUND)
+        if tool in MODES:
+            self.state.update(sign=other)
+        else:
+            self.choose_sign(other)
 
     def draw_box(self) -> None:
         """Draw a box with the next drag."""
         self._activate(Tool.BOX)
+
+    def draw_lasso(self) -> None:
+        """Draw an outline with the next drag."""
+        self._activate(Tool.LASSO)
+
+    def scribble(self) -> None:
+        """Make a stroke of the chosen sign with the next drag."""
+        self._activate(Tool.SCRIBBLE)
 
     def undo(self) -> None:
         """Take back the last change of the prompts, choice, commit or everything."""
@@ -357,6 +389,9 @@ class Intents:
         except LiteSamError as error:
             self._reporter.tell(error)
         else:
+            target = self.state.settings.target
+            if target is not None:
+                self.keeper.saved(target)
             self.state.report(Level.READY, f"The session was saved: {written}.")
 
     def open_session(self, path: str) -> None:

@@ -54,6 +54,12 @@ class _Kept:
 
     session: Session
     journal: Future[SessionJournal]
+    saved: tuple[Any, ...] = ()
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is work that is in no file of the user's."""
+        return bool(self.session.drafts) or self.session.actions != self.saved
 
 
 class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
@@ -200,16 +206,21 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         """The layer is gone, or got other pixels from elsewhere: its session stays on the disk."""
         kept = self._kept.pop(target, None)
         if kept is not None:
-            self._write(kept, SessionJournal.close)
+            self._write(kept, partial(SessionJournal.close, delete=not kept.needed))
+
+    def saved(self, target: Labels) -> None:
+        """All that was done to a layer is in a file of the user's now."""
+        kept = self._kept.get(target)
+        if kept is not None:
+            kept.saved = kept.session.actions
 
     def close(self) -> None:
-        """Let go of all journals. What was done is kept; sessions in which nothing was done go."""
+        """Let go of all journals. What is in no file of the user's is kept."""
         if self._closed:
             return
         self._closed = True
         for kept in list(self._kept.values()):
-            empty = not kept.session.actions and not kept.session.drafts
-            self._write(kept, partial(SessionJournal.close, delete=empty))
+            self._write(kept, partial(SessionJournal.close, delete=not kept.needed))
         self._kept.clear()
         self._writer.shutdown(wait=False)
 
