@@ -90,6 +90,7 @@ class Controller(Intents):
         self.words.close()
         self.desk.lane.close()
         self.table.close()
+        self.volume.close()
         self.keeper.close()
         self._contrast.close()
         self.ahead.close()
@@ -111,7 +112,7 @@ class Controller(Intents):
         for name in _DIMS:
             yield getattr(dims.events, name), self._schedule
         lanes = (self._current.lane, self._planes.lane, self.words.lane, self.desk.lane)
-        for lane in (*lanes, self.table.lane, self.table.exports):
+        for lane in (*lanes, self.table.lane, self.table.exports, self.volume.lane):
             yield lane.changed, self._on_lane
             yield lane.progressed, self._on_progress
             yield lane.broken, self._on_bug
@@ -132,6 +133,8 @@ class Controller(Intents):
         yield self._layers.picked, self._on_picked
         yield self.table.exported, self._on_exported
         yield self.table.failed, self._reporter.tell
+        yield self.volume.done, self._on_volume
+        yield self.volume.failed, self._reporter.tell
         yield self.desk.opened, self._on_opened
         yield self.desk.failed, self._reporter.tell
         yield self.keeper.failed, self._on_not_kept
@@ -161,6 +164,7 @@ class Controller(Intents):
         if isinstance(layer, Labels):
             self._history.void(layer)
         self.keeper.let_go(layer)
+        self.volume.note_removed(layer)
         if layer is settings.target:
             self.state.update(target=None)
         if layer is settings.image:
@@ -252,6 +256,10 @@ class Controller(Intents):
     def _on_exported(self, text: str) -> None:
         self.state.report(Level.READY, text)
 
+    def _on_volume(self, text: str) -> None:
+        self._note = text
+        self._schedule()
+
     def _on_opened(self, opened: Opened) -> None:
         """Bring the prompts of an opened session back."""
         self._refresh()
@@ -305,7 +313,7 @@ class Controller(Intents):
         request = resolve(settings, self._scene())
         if isinstance(request, NotReady):
             self._current.drop()
-            if not self._planes.lane.busy:
+            if not self._planes.lane.busy and not self.volume.lane.busy:
                 reason = request.reason
                 if settings.image is not None and self._layers.removed_by_user:
                     reason = _RECREATE
@@ -337,24 +345,27 @@ class Controller(Intents):
     def _update_disabled(self) -> None:
         """Tell the widget which controls cannot be used now and why."""
         settings = self.state.settings
-        self.state.disable(
-            disabled_reasons(
-                settings,
-                Situation(
-                    plane=resolve_plane(settings, self._scene()),
-                    specs=self.models.specs,
-                    computing=self._planes.lane.busy,
-                    decoding=self._current.lane.busy,
-                    shown=self._current.shown is not None,
-                    asked=self._current.asked,
-                    can_undo=self._history.can_undo,
-                    can_redo=self._history.can_redo,
-                    candidates=self._candidates(),
-                    has_prompts=not self._history.now.prompts.empty or settings.words is not None,
-                    comparing=self.words.lane.busy,
-                ),
-            )
-        )
+        plane = resolve_plane(settings, self._scene())
+        self.volume.look(plane)
+        reasons = disabled_reasons(
+            settings,
+            Situation(
+                plane=plane,
+                specs=self.models.specs,
+                computing=self._planes.lane.busy,
+                decoding=self._current.lane.busy,
+                shown=self._current.shown is not None,
+                asked=self._current.asked,
+                can_undo=self._history.can_undo,
+                can_redo=self._history.can_redo,
+                candidates=self._candidates(),
+                has_prompts=not self._history.now.prompts.empty or settings.words is not None,
+                comparing=self.words.lane.busy,
+            ),
+        ) | self.volume.reasons(plane)
+        if self.volume.lane.busy:
+            reasons.pop("cancel", None)
+        self.state.disable(reasons)
 
     # -------------------------------------------------------------------------------------- replies
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ _PREVIEW_COLOUR = "#ffd92e"
 _GOLDEN = 0.618034
 #: Longest side of the coarsest level of a large plane.
 _COARSEST_PX = 2048
+#: Metadata of a layer that shows labels on the disk, which the panel does not write to.
+ON_DISK = "litesam_on_disk"
 #: Metadata of a preview of a large plane: the part that is not empty.
 _SHOWN = "litesam_shown"
 
@@ -113,6 +116,41 @@ def new_objects_layer(image: Image, plane_axes: tuple[int, ...]) -> Labels:
     )
 
 
+def new_disk_layer(
+    image: Image,
+    plane_axes: tuple[int, ...],
+    levels: Sequence[Any],
+    origin: Sequence[int],
+    path: str,
+) -> Labels:
+    """Return a layer that shows labels on the disk, and is not written to.
+
+    Parameters
+    ----------
+    image, plane_axes
+        The image, and its axes that choose a plane.
+    levels
+        Arrays (plane axes, Y, X), the finest first.
+    origin
+        Position of their first pixel in the image, along each of these axes.
+    path
+        Where they are.
+    """
+    ndim = len(plane_axes) + 2
+    labels = Labels(
+        list(levels) if len(levels) > 1 else levels[0],
+        multiscale=len(levels) > 1,
+        name=Path(path).name,
+        opacity=0.6,
+        metadata={ON_DISK: path},
+        **placement(image, ndim),
+    )
+    shift = np.subtract(labels.data_to_world(tuple(origin)), labels.data_to_world((0,) * ndim))
+    labels.translate = np.asarray(labels.translate) + shift
+    labels.editable = False
+    return labels
+
+
 def array_of(layer: Labels) -> Any:
     """Return the array with all pixels of a Labels layer; level 0 if it is a pyramid."""
     return layer.data[0] if layer.multiscale else layer.data
@@ -140,6 +178,8 @@ def fits(layer: Labels, image: Image, plane_axes: tuple[int, ...]) -> bool:
     """Whether a Labels layer can take the objects of an image: same size along each axis, and no
     pyramid other than of views of one array, as `new_objects_layer` makes them.
     """
+    if ON_DISK in layer.metadata:
+        return False
     shape = image_shape(image)
     wanted = tuple(shape[axis] for axis in (*plane_axes, image.ndim - 2, image.ndim - 1))
     array = array_of(layer)

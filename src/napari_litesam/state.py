@@ -81,6 +81,36 @@ class Words:
     index: tuple[int, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class VolumeChoice:
+    """How a whole stack is labelled.
+
+    Attributes
+    ----------
+    first, last
+        Slices, both of them part of it; ``last`` None: the last one there is.
+    diameter_px
+        Usual diameter of the objects, which chooses the size of the tiles; 0: tiles as they are.
+    min_extent, max_gap
+        See `litesam.types.LinkConfig`.
+    output
+        Folder of the labels, ``….zarr``; "": one in the user's data folder.
+    scheduler
+        Address of a dask scheduler; "": this computer.
+    anew
+        Forget what an interrupted run has done, and replace labels that are there.
+    """
+
+    first: int = 0
+    last: int | None = None
+    diameter_px: int = 0
+    min_extent: int = 1
+    max_gap: int = 1
+    output: str = ""
+    scheduler: str = ""
+    anew: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Settings:
     """Everything that the user chose.
@@ -128,6 +158,8 @@ class Settings:
         The part of the plane in which *Everything* looks.
     proposals, everything
         Parameters of everything mode; ``proposals`` None is the model's own first choice.
+    volume
+        How a whole stack is labelled.
     """
 
     image: Image | None = None
@@ -152,6 +184,7 @@ class Settings:
     where: Where = Where.PLANE
     proposals: str | None = None
     everything: EverythingConfig = field(default_factory=EverythingConfig)
+    volume: VolumeChoice = field(default_factory=VolumeChoice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
     def show_status(self, status: Status) -> None:
         """Show what is going on."""
         text = status.text
-        if status.level is Level.BUSY:
+        if status.level is Level.BUSY and " of " not in text:  # some count for themselves
             text += f" ({status.done} of {status.total})" if status.total > 1 else " …"
         self.text.setToolTip(text)
         if len(text) > _LENGTH:

@@ -39,6 +39,7 @@ from napari_litesam.session_section import SessionRow, UnsavedRow
 from napari_litesam.state import Candidate, PluginState, Tool
 from napari_litesam.status_line import StatusLine
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
+from napari_litesam.volume_section import VolumeSection
 from napari_litesam.weights_offer import WeightsOffer
 from napari_litesam.words_row import WordsRow
 
@@ -128,6 +129,8 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         for name, button in self.objects.buttons.items():
             self._name(name, button, button.toolTip())
         rows.addWidget(self.objects)
+        self.volume = VolumeSection(self._name, self)
+        rows.addWidget(self.volume)
         self.session = SessionRow(self)
         rows.addWidget(self.session)
         rows.addWidget(KeyboardMap(self))
@@ -308,6 +311,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             combo.activated.connect(lambda _, c=combo, s=setting: self._choose(c, s))
         self.objects.follow(controller)
         self.session.follow(controller)
+        self.volume.follow(controller)
         self.unsaved.follow(controller.desk)
         self.axes.named.connect(lambda axis, letter: controller.name_axis(axis, letter))
         self.model.chosen.connect(lambda name: controller.models.choose(model=name))

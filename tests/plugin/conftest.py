@@ -159,6 +159,7 @@ class Hands:
                 and controller.models.idle
                 and controller.desk.lane.idle
                 and controller.table.idle
+                and controller.volume.lane.idle
             ),
             timeout=60_000,  # a cold disk takes its time over importing torch
         )

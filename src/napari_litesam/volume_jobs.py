@@ -1,0 +1,417 @@
+"""A whole stack at once, in a worker: every slice labelled, and their objects linked, on the disk.
+
+What is done, and how it survives, is the engine's (`litesam.volume`); here it meets the viewer: the
+labels on the disk are a layer, which fills while they are made.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+
+from litesam.session import sessions_dir
+from litesam.types import EverythingConfig, LinkConfig, Progress
+from napari_litesam.image_axes import plane_axes
+from napari_litesam.jobs import JobContext, Lane
+from napari_litesam.label_layer import (
+    ON_DISK,
+    array_of,
+    image_shape,
+    new_disk_layer,
+    new_objects_layer,
+)
+from napari_litesam.requests import ImageSource, NotReady, PlaneRequest
+from napari_litesam.state import Level, VolumeChoice
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+    from litesam.errors import LiteSamError
+    from litesam.volume import VolumeResult
+    from napari_litesam.reports import Reporter
+    from napari_litesam.segmenters import SegmenterPool
+    from napari_litesam.state import PluginState
+    from napari_litesam.viewer_layers import ViewerLayers
+
+#: The layer is drawn again after so many seconds at the earliest.
+_REDRAW_S = 0.5
+#: Labels of up to this size can be copied into memory.
+_LARGEST_COPY_BYTES = 4_000_000_000
+_RUNNING = "A volume is being labelled; pause it first."
+_NO_STACK = "The image has one plane; open a stack."
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeStatus:
+    """What the panel shows of whole stacks.
+
+    Attributes
+    ----------
+    letter, length
+        Axis that is gone through and its number of slices; 0: there is no stack.
+    output
+        Where the labels go.
+    begun
+        An earlier run began there and was interrupted.
+    """
+
+    letter: str = "Z"
+    length: int = 0
+    output: str = ""
+    begun: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VolumeRequest:
+    """A whole stack.
+
+    Attributes
+    ----------
+    source
+        Image and model.
+    axes, planes
+        Letters and lengths of the axes that choose a plane.
+    choice
+        How, with all of it resolved.
+    file
+        File of the image, if that is all of it.
+    proposals, config
+        Everything mode.
+    overwrite
+        Labels that are there are replaced.
+    """
+
+    source: ImageSource
+    axes: str
+    planes: tuple[int, ...]
+    choice: VolumeChoice
+    file: str | None
+    proposals: str | None
+    config: EverythingConfig
+    overwrite: bool
+
+    @property
+    def origin(self) -> tuple[int, ...]:
+        """Position of the labels' first pixel in the image, without channels."""
+        return (*(0,) * (len(self.planes) - 1), self.choice.first, 0, 0)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all slices are wanted."""
+        return self.choice.first == 0 and self.choice.last == self.planes[-1] - 1
+
+
+class VolumeJobs:
+    """Labels whole stacks, and shows the labels on the disk.
+
+    Attributes
+    ----------
+    lane
+        The worker.
+    changed
+        A `VolumeStatus`.
+    done
+        A sentence about labels that are complete.
+    failed
+        A `LiteSamError`.
+    """
+
+    changed = Signal(VolumeStatus)
+    done = Signal(str)
+    failed = Signal(object)
+
+    def __init__(
+        self, state: PluginState, pool: SegmenterPool, layers: ViewerLayers, reporter: Reporter
+    ) -> None:
+        self._state = state
+        self._pool = pool
+        self._layers = layers
+        self._reporter = reporter
+        self.lane = Lane("volume")
+        self.lane.progressed.connect(self._on_progress)
+        self.status = VolumeStatus()
+        self._request: VolumeRequest | None = None
+        self._image: Image | None = None
+        self._layer: Labels | None = None
+        self._finished = False
+        self._replaced: set[str] = set()
+        self._drawn = 0.0
+
+    # -------------------------------------------------------------------------------------- intents
+
+    def start(self, plane: PlaneRequest | NotReady) -> None:
+        """Label the stack; what an interrupted run has done at the same place is not done again."""
+        reason = self.reasons(plane).get("volume_start")
+        settings = self._state.settings
+        if reason is not None or isinstance(plane, NotReady) or settings.image is None:
+            self._reporter.refuse(reason or _NO_STACK)
+            return
+        source, image = plane.source, settings.image
+        length = source.planes[-1]
+        choice = settings.volume
+        last = length - 1 if choice.last is None else min(choice.last, length - 1)
+        output = choice.output or self.status.output
+        choice = replace(choice, first=min(choice.first, last), last=last, output=output)
+        if choice.anew:
+            self._replaced.add(output)
+            # Once: a pause and a second start go on with it.
+            self._state.update(volume=replace(settings.volume, anew=False))
+        self._request = VolumeRequest(
+            source,
+            _stack_letters(source),
+            tuple(source.planes),
+            choice,
+            _file_of(image),
+            settings.proposals,
+            settings.everything,
+            output in self._replaced,
+        )
+        if self._layer is not None and self._layer.metadata.get(ON_DISK) != output:
+            self._layer = None
+        self._image, self._finished = image, False
+        self._state.report(Level.BUSY, f"Labelling {last - choice.first + 1} slices")
+        self.lane.submit(
+            partial(label_stack, self._pool, self._request), self._on_done, self._on_error
+        )
+        self.look(plane)
+
+    def pause(self) -> str:
+        """Stop after the slice that is being labelled; return a sentence about it."""
+        if not self.lane.busy or self._request is None:
+            return "No volume is being labelled."
+        self.lane.cancel()
+        name = Path(self._request.choice.output).name
+        return f"Paused. The slices that are labelled are kept beside {name}; Continue goes on."
+
+    def copy(self) -> None:
+        """Bring the labels on the disk into memory, where they can be corrected."""
+        layer, request, image = self._layer, self._request, self._image
+        if layer is None or request is None or image is None or not self._finished:
+            self._reporter.refuse(self._copy_reason() or "")
+            return
+        target = new_objects_layer(image, plane_axes(image))
+        target.name = f"{Path(request.choice.output).name} (copy)"
+        labels = np.asarray(array_of(layer))
+        where = tuple(
+            slice(at, at + size) for at, size in zip(request.origin, labels.shape, strict=True)
+        )
+        array_of(target)[where] = labels
+        layer.visible = False
+        self._layers.insert(target)
+        self._state.update(target=target)
+        text = f"{target.name!r} is in memory: correct it as any other objects."
+        self.done.emit(text)
+
+    # -------------------------------------------------------------------------------------- showing
+
+    def look(self, plane: PlaneRequest | NotReady) -> None:
+        """Bring the status up to date."""
+        status = VolumeStatus()
+        if not isinstance(plane, NotReady) and plane.source.planes:
+            image = self._state.settings.image
+            output = self._state.settings.volume.output
+            if not output:
+                running = self.lane.busy and self._request is not None
+                output = (
+                    self._request.choice.output
+                    if running and self._request is not None
+                    else _default_output("stack" if image is None else image.name)
+                )
+            letter = _stack_letters(plane.source)[-1]
+            begun = Path(f"{output}.job").is_dir() and not self.lane.busy
+            status = VolumeStatus(letter, plane.source.planes[-1], output, begun)
+        if status != self.status:
+            self.status = status
+            self.changed.emit(status)
+
+    def reasons(self, plane: PlaneRequest | NotReady) -> dict[str, str]:
+        """Return the reason by name of each control that cannot be used now."""
+        found: dict[str, str] = {}
+        if isinstance(plane, NotReady):
+            found["volume_start"] = plane.reason
+        elif not plane.source.planes:
+            found["volume_start"] = _NO_STACK
+        elif set(_stack_letters(plane.source)) - set("TZ"):
+            found["volume_start"] = (
+                f"The axes are {plane.source.axes}; say in the image section which are slices (Z) "
+                "and which are time (T)."
+            )
+        elif self.lane.busy:
+            found["volume_start"] = _RUNNING
+        if not self.lane.busy:
+            found["volume_pause"] = "No volume is being labelled."
+        reason = self._copy_reason()
+        if reason is not None:
+            found["volume_copy"] = reason
+        return found
+
+    def _copy_reason(self) -> str | None:
+        layer = self._layer
+        if layer is None or self._image is None or not self._finished:
+            return "There are no complete labels of a volume yet."
+        shape = image_shape(self._image)
+        if 4 * np.prod([shape[axis] for axis in plane_axes(self._image)]) * shape[-1] * shape[
+            -2
+        ] > (_LARGEST_COPY_BYTES):
+            return "The volume is too large for the memory."
+        return None
+
+    def note_removed(self, layer: Any) -> None:
+        """A layer left the viewer; its labels stay on the disk."""
+        if layer is self._layer:
+            self._layer = None
+
+    def close(self) -> None:
+        """Stop; what is finished is kept, and the next start at the same place goes on."""
+        self.lane.close()
+
+    # -------------------------------------------------------------------------------------- replies
+
+    def _on_progress(self, progress: Progress) -> None:
+        """Show what is labelled so far."""
+        request, now = self._request, time.monotonic()
+        if request is None or len(request.planes) != 1 or "labelled" not in progress.message:
+            return
+        if now - self._drawn < _REDRAW_S or progress.message.startswith("0 of"):
+            return
+        self._drawn = now
+        path = Path(f"{request.choice.output}.job") / "planes.zarr"
+        if self._layer is not None:
+            if not self._finished and self._layer.metadata.get("litesam_live"):
+                self._layer.refresh(thumbnail=False, highlight=False, extent=False)
+                return
+            if self._layer.multiscale:
+                return  # of an earlier run; the new labels come when they are complete
+        if (path / "zarr.json").exists():
+            self._show(path, live=True)
+
+    def _on_done(self, result: VolumeResult) -> None:
+        assert self._request is not None
+        self._finished = True
+        self._show(result.path, live=False)
+        parts = f"{result.objects} objects in {result.planes} slices"
+        self.done.emit(f"{parts}, {result.seconds:.0f} s; the labels are {result.path}.")
+
+    def _on_error(self, error: LiteSamError) -> None:
+        self.failed.emit(error)
+
+    def _show(self, path: Path, *, live: bool) -> None:
+        """Show labels on the disk: what there is so far, or all."""
+        from litesam.io.ome_zarr import open_pyramid
+
+        request, image, layer = self._request, self._image, self._layer
+        if request is None or image is None or image not in self._layers.images():
+            return
+        levels = open_pyramid(path).levels
+        if layer is not None and len(levels) == 1 and not layer.multiscale:
+            layer.data = levels[0]
+            layer.translate = self._made(levels).translate
+        else:
+            if layer is not None:
+                layer.visible = False
+            layer = self._layer = self._made(levels)
+            self._layers.insert(layer)
+        layer.metadata["litesam_live"] = live
+
+    def _made(self, levels: Any) -> Labels:
+        assert self._request is not None
+        assert self._image is not None
+        request, image = self._request, self._image
+        return new_disk_layer(
+            image, plane_axes(image), levels, request.origin, request.choice.output
+        )
+
+
+def _stack_letters(source: ImageSource) -> str:
+    """Letters of the axes that choose a plane."""
+    return "".join(letter for letter in source.axes if letter not in "CSYX")
+
+
+def _file_of(image: Image) -> str | None:
+    path = getattr(image.source, "path", None)
+    return None if path is None else str(path)
+
+
+def _default_output(name: str) -> str:
+    """A folder in the user's data folder that holds no labels yet."""
+    plain = re.sub(r"[^\w-]+", "-", name).strip("-")[:40] or "stack"
+    folder = sessions_dir().parent / "volumes"
+    number = 1
+    while (path := folder / f"{plain}-{number}.ome.zarr").exists():
+        number += 1
+    return str(path)
+
+
+def label_stack(pool: SegmenterPool, request: VolumeRequest, context: JobContext) -> VolumeResult:
+    """Label a stack; job of the worker.
+
+    Raises
+    ------
+    LiteSamError
+        See `litesam.label_volume`.
+    """
+    from litesam.volume import DaskExecutor, label_volume, tiling_for
+
+    source, choice = request.source, request.choice
+    assert choice.last is not None
+    array = source.data if source.layer is None else source.layer
+    image: Any = array
+    options: dict[str, Any] = {}
+    if choice.diameter_px:
+        tiling = tiling_for(choice.diameter_px)
+        options |= {"tiling": tiling, "canvas_px": tiling.tile_px}
+    if choice.scheduler:
+        model: Any = source.model
+        options |= {
+            "executor": DaskExecutor(choice.scheduler),
+            "weights": source.weights,
+            "device": source.device,
+        }
+        image = _on_disk(request.file, array)
+    else:
+        model = pool.load(source.model_key, context)
+    target = Path(choice.output).expanduser()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    letter = request.axes[-1]
+    ranges = {} if request.whole else {letter: (choice.first, choice.last + 1)}
+    single = request.axes == "T"
+    return label_volume(
+        image,
+        target,
+        model,
+        axes=source.axes,
+        channel=source.channel,
+        ranges=ranges,
+        proposals=request.proposals,
+        config=request.config,
+        normalize=source.normalize,
+        link=LinkConfig(min_extent=choice.min_extent, max_gap=choice.max_gap),
+        time_axis="tracks" if single else "volumes",
+        overwrite=request.overwrite,
+        restart=choice.anew,
+        on_progress=context.on_progress,
+        cancelled=context.cancelled,
+        **options,
+    )
+
+
+def _on_disk(file: str | None, array: Any) -> Any:
+    """The image's file, which workers open for themselves, if that is what the layer shows."""
+    from litesam.errors import LiteSamError
+    from litesam.io import open_image
+
+    if file is not None:
+        try:
+            found = open_image(file).array
+        except LiteSamError:
+            return array
+        if tuple(found.shape) == tuple(array.shape) and found.dtype == array.dtype:
+            return file
+    return array

@@ -1,0 +1,206 @@
+"""The part of the panel about whole stacks: label every slice and link the objects, on the disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_litesam.rows import make_form, side_by_side
+from napari_litesam.state import PluginState, VolumeChoice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_litesam.intents import Intents
+    from napari_litesam.volume_jobs import VolumeStatus
+
+_TIPS = {
+    "volume_first": "First slice that is labelled, counted from 0.",
+    "volume_last": "Last slice that is labelled; it is part of it.",
+    "volume_diameter": "Usual diameter of the objects in a slice. It chooses how large the tiles "
+    "are in which the model sees them; where objects are much smaller or larger than 32 px it "
+    "matters much.\nas is: tiles of 512 px.",
+    "volume_extent": "Drop objects that were seen in fewer slices than this: the best filter of "
+    "false objects.",
+    "volume_gap": "An object that is missing in up to this many slices goes on behind them.",
+    "volume_output": "The folder that the labels are written to, an OME-Zarr: its name ends with "
+    ".zarr. Empty: a folder in your data folder, as it is shown here.",
+    "volume_browse": "Choose the folder for the labels.",
+    "volume_scheduler": "Address of a dask scheduler, such as tcp://head:8786, whose workers do "
+    "the slices; image and labels lie on a disk that all of them see. Empty: this computer.",
+    "volume_anew": "Forget what an interrupted run has done there, and replace labels that are "
+    "there.",
+    "volume_start": "Label every slice with everything mode and its options, and link the objects "
+    "of the slices into objects of the volume. You can go on with your work meanwhile. What is "
+    "labelled is kept: after a pause, or a crash, it goes on with the next slice.",
+    "volume_pause": "Stop after the slice that is being labelled. What is labelled is kept, and "
+    "Continue goes on.",
+    "volume_copy": "The labels lie on the disk, and are as large as the stack. Copy them into "
+    "memory to correct them as any other objects.",
+}
+_FILTERS = "OME-Zarr labels (*.zarr)"
+
+
+class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
+    """A folding section with the choices for a whole stack.
+
+    Parameters
+    ----------
+    name
+        Tells the panel name, control and tooltip of each control.
+    parent
+        The panel.
+    """
+
+    def __init__(
+        self, name: Callable[[str, QWidget, str], None], parent: QWidget | None = None
+    ) -> None:
+        super().__init__("Volume", parent, "▾", "▸")
+        self.setObjectName("volume_section")
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.content().layout().setContentsMargins(0, 4, 0, 0)
+        self._state = PluginState()
+        self._quiet = False
+        self.first, self.last = QSpinBox(self), QSpinBox(self)
+        self.diameter = QSpinBox(self)
+        self.diameter.setRange(0, 4096)
+        self.diameter.setSuffix(" px")
+        self.diameter.setSpecialValueText("as is")
+        self.extent, self.gap = QSpinBox(self), QSpinBox(self)
+        self.extent.setRange(1, 100_000)
+        self.gap.setRange(0, 64)
+        self.output, self.scheduler = QLineEdit(self), QLineEdit(self)
+        self.scheduler.setPlaceholderText("this computer")
+        self.browse = QToolButton(self)
+        self.browse.setText("…")
+        for line in (self.output, self.scheduler):
+            line.setMinimumWidth(64)
+        self.anew = QCheckBox("anew", self)
+        self.start = self._button("Label volume")
+        self.pause = self._button("Pause")
+        self.copy = self._button("Correct a copy")
+        for control in (self.first, self.last, self.diameter, self.extent, self.gap):
+            control.setKeyboardTracking(False)
+            control.setMinimumWidth(64)
+        for key, tip in _TIPS.items():
+            name(key, getattr(self, key.removeprefix("volume_")), tip)
+        self._lay_out()
+        self._connect()
+
+    def _button(self, text: str) -> QPushButton:
+        button = QPushButton(text, self)
+        # Keys go on to the canvas: after a click on a button, T and C still mean the prompts.
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        return button
+
+    def _lay_out(self) -> None:
+        content = QWidget(self)
+        rows = QVBoxLayout(content)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(6)
+        form = make_form()
+        between = QLabel("to", self)
+        slices = side_by_side(self.first, between, self.last)
+        slices.setStretch(0, 1)
+        slices.setStretch(2, 1)
+        form.addRow("Slices", slices)
+        form.addRow("Diameter", self.diameter)
+        form.addRow("Min. slices", self.extent)
+        form.addRow("Max. gap", self.gap)
+        place = side_by_side(self.output, self.browse)
+        place.setStretch(0, 1)
+        form.addRow("Output", place)
+        form.addRow("Scheduler", self.scheduler)
+        rows.addLayout(form)
+        for line in (side_by_side(self.start, self.pause), side_by_side(self.copy, self.anew)):
+            line.setStretch(0, 1)
+            rows.addLayout(line)
+        self.addWidget(content)
+
+    def _connect(self) -> None:
+        self.first.valueChanged.connect(lambda value: self._choose(first=value))
+        self.last.valueChanged.connect(
+            lambda value: self._choose(last=None if value == self.last.maximum() else value)
+        )
+        self.diameter.valueChanged.connect(lambda value: self._choose(diameter_px=value))
+        self.extent.valueChanged.connect(lambda value: self._choose(min_extent=value))
+        self.gap.valueChanged.connect(lambda value: self._choose(max_gap=value))
+        self.output.editingFinished.connect(lambda: self._choose(output=self.output.text().strip()))
+        self.scheduler.editingFinished.connect(
+            lambda: self._choose(scheduler=self.scheduler.text().strip())
+        )
+        self.anew.toggled.connect(lambda on: self._choose(anew=on))
+        self.browse.clicked.connect(self._browse)
+
+    def follow(self, intents: Intents) -> None:
+        """Do in a panel what the user wants."""
+        self._state = intents.state
+        clicks: tuple[tuple[QPushButton, Callable[[], Any]], ...] = (
+            (self.start, lambda: intents.label_volume()),
+            (self.pause, lambda: intents.pause_volume()),
+            (self.copy, lambda: intents.copy_volume()),
+        )
+        for button, intent in clicks:
+            button.clicked.connect(lambda _=False, do=intent: do())
+        intents.volume.changed.connect(self.show_status)
+        self._state.settings_changed.connect(self._on_settings)
+        self.show_status(intents.volume.status)
+        self.show_choice(self._state.settings.volume)
+
+    def _choose(self, **changes: Any) -> None:
+        if not self._quiet:
+            volume = replace(self._state.settings.volume, **changes)
+            self._state.update(volume=volume)
+
+    def _browse(self) -> None:
+        start = self.output.text() or self.output.placeholderText()
+        path, _ = QFileDialog.getSaveFileName(self, "Folder for the labels", start, _FILTERS)
+        if path:
+            name = path if path.lower().endswith(".zarr") else f"{path}.ome.zarr"
+            self.output.setText(name)
+            self._choose(output=name)
+
+    # -------------------------------------------------------------------------------------- showing
+
+    def _on_settings(self, changed: frozenset[str]) -> None:
+        if "volume" in changed:
+            self.show_choice(self._state.settings.volume)
+
+    def show_choice(self, choice: VolumeChoice) -> None:
+        """Show what was chosen."""
+        self._quiet = True
+        self.first.setValue(choice.first)
+        self.last.setValue(self.last.maximum() if choice.last is None else choice.last)
+        self.diameter.setValue(choice.diameter_px)
+        self.extent.setValue(choice.min_extent)
+        self.gap.setValue(choice.max_gap)
+        if not self.output.hasFocus():
+            self.output.setText(choice.output)
+        if not self.scheduler.hasFocus():
+            self.scheduler.setText(choice.scheduler)
+        self.anew.setChecked(choice.anew)
+        self._quiet = False
+
+    def show_status(self, status: VolumeStatus) -> None:
+        """Show what there is of the stack and its labels."""
+        self._quiet = True
+        for box in (self.first, self.last):
+            box.setMaximum(max(status.length - 1, 0))
+        self._quiet = False
+        self.output.setPlaceholderText(status.output)
+        self.start.setText("Continue" if status.begun else "Label volume")
+        self.show_choice(self._state.settings.volume)

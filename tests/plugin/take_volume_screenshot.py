@@ -1,0 +1,56 @@
+"""By hand: label the sample stack in the Volume section as a user would, and save what is seen.
+
+``python tests/plugin/take_volume_screenshot.py out.png [--width 300] [--propagate]`` with a
+display (``xvfb-run -s "-screen 0 1280x860x24"`` gives one). The model is the real one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import napari
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QDockWidget, QScrollArea
+from take_screenshot import settle, wait
+
+
+def main() -> None:
+    """Do it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output")
+    parser.add_argument("--width", type=int, default=300, help="width of the panel, px")
+    options = parser.parse_args()
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1280, 860)
+    viewer.open_sample("napari-litesam", "embryo")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-litesam", "Lite-SAM")
+    window = viewer.window._qt_window
+    docks = [d for d in window.findChildren(QDockWidget) if d.isAncestorOf(widget)]
+    window.resizeDocks(docks, [options.width], Qt.Orientation.Horizontal)
+    wait(0.5)
+    viewer.dims.set_current_step(0, 22)
+    viewer.reset_view()
+    section = widget.volume
+    section.expand(animate=False)
+    wait(0.5)
+    with tempfile.TemporaryDirectory() as folder:
+        section.output.setText(str(Path(folder) / "labels.ome.zarr"))
+        section.output.editingFinished.emit()
+        for name, value in (("diameter", 13), ("first", 20), ("last", 25), ("extent", 2)):
+            getattr(section, name).setValue(value)
+        wait(0.5)
+        QTest.mouseClick(section.start, Qt.MouseButton.LeftButton)
+        settle(widget)
+        wait(1.0)
+        print(widget.status.text())
+        widget.findChild(QScrollArea).ensureWidgetVisible(section)
+        wait(1.0)
+        viewer.window.screenshot(options.output, canvas_only=False, flash=False)
+        viewer.close()
+
+
+if __name__ == "__main__":
+    main()
