@@ -290,7 +290,8 @@ class Committer:
         index = request.plane.index or ()
         model = self._keeper.model_beside(target, request.plane.source)
         again = self._keeper.decodable(target, self._state.settings.image, request.plane.source)
-        if request.prompts is None or shown.reply.result is None or not again:
+        said = shown.reply.prompts
+        if said is None or shown.reply.result is None or not again:
             record = _record_of(shown)
             words = "prompts" if request.words is None else f"words: {request.words.text}"
             return record_mask(
@@ -299,7 +300,7 @@ class Committer:
         return record_object(
             number,
             index,
-            request.prompts,
+            said,
             shown.reply.result,
             model=model,
             policy=policy,

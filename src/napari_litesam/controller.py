@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from psygnal import Signal
 
+from napari_litesam.drawn_shapes import MODES
 from napari_litesam.history import Reopened
 from napari_litesam.image_axes import pixels
 from napari_litesam.intents import Intents
@@ -182,7 +183,8 @@ class Controller(Intents):
         if event.value is self.prompts.points:
             tool = Tool.POINT
         elif event.value is self.prompts.boxes:
-            tool = Tool.BOX
+            mode = str(self.prompts.boxes.mode)
+            tool = next((one for one, name in MODES.items() if name == mode), Tool.BOX)
         elif event.value is self._layers.candidates:
             tool = Tool.PICK
         self.state.update(tool=tool)

@@ -13,8 +13,8 @@ from psygnal import Signal
 
 from napari_litesam import segmenters
 from napari_litesam.jobs import Lane
+from napari_litesam.replies import Reply
 from napari_litesam.requests import SegmentRequest
-from napari_litesam.segmenters import Reply
 from napari_litesam.state import Candidate, Level
 from napari_litesam.variants import point_count
 
@@ -189,7 +189,7 @@ class CurrentObject:
             self._state.report(
                 Level.WARNING,
                 "The model found no object there. Add a point on the object, or draw a box."
-                if request.prompts is not None
+                if request.prompted
                 else "The model found nothing that could be compared with the words.",
             )
             return
@@ -207,7 +207,7 @@ class CurrentObject:
             return
         if result.record is None:
             return
-        if request.prompts is None:
+        if not request.prompted or result.prompts is None:
             self._state.report(
                 Level.READY,
                 f"Object of {area:,} px; {result.record.score:.0%} of the fit of all objects. "
@@ -217,7 +217,7 @@ class CurrentObject:
         text = f"Object of {area:,} px, predicted IoU {result.record.predicted_iou:.2f}. "
         if result.candidates > 1:
             text += f"Mask {result.candidate + 1} of {result.candidates} (N: next). "
-        if spec.max_points is not None and point_count(request.prompts) >= spec.max_points:
+        if spec.max_points is not None and point_count(result.prompts) >= spec.max_points:
             text += f"{spec.title} takes no more points for it: commit it (C)."
         else:
             text += "Refine it with more points, or commit it (C)."

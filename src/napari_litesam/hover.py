@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from litesam.errors import LiteSamError
+    from napari_litesam.replies import Reply
     from napari_litesam.requests import Scene
-    from napari_litesam.segmenters import Reply, SegmenterPool
+    from napari_litesam.segmenters import SegmenterPool
     from napari_litesam.state import PluginState
     from napari_litesam.viewer_layers import ViewerLayers
 

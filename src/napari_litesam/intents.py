@@ -270,7 +270,14 @@ class Intents:
         self._activate(Tool.LASSO)
 
     def scribble(self) -> None:
-        """Make a stroke of the chosen sign with the next drag."""
+        """Make a stroke with the next drag; asked again: one of the other sign."""
+        prompts = self.prompts
+        if (
+            self.state.settings.tool is Tool.SCRIBBLE
+            and prompts is not None
+            and str(prompts.boxes.mode) in (MODES[Tool.SCRIBBLE], "select", "direct")
+        ):
+            self.toggle_sign()
         self._activate(Tool.SCRIBBLE)
 
     def undo(self) -> None:

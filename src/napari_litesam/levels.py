@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from litesam.types import BoolArray, Box, BoxPrompt, MaskRecord, PointPrompt, Prompts
+from litesam.types import (
+    BoolArray,
+    Box,
+    BoxPrompt,
+    Drawing,
+    MaskRecord,
+    PointPrompt,
+    Polygon,
+    Prompts,
+    Scribble,
+)
 
 if TYPE_CHECKING:
     from napari_litesam.requests import ImageSource
@@ -34,17 +44,33 @@ class Scaling:
         """Return prompts in pixels of the level."""
         if self.identity:
             return prompts
-        fy, fx = self._factors
-        height, width = self.level_yx
-        points = tuple(
-            PointPrompt(
-                float(np.clip((p.y + 0.5) * fy - 0.5, 0, height - 1)),
-                float(np.clip((p.x + 0.5) * fx - 0.5, 0, width - 1)),
-                p.label,
-            )
-            for p in prompts.points
-        )
+        points = tuple(PointPrompt(*self._place(p.y, p.x), p.label) for p in prompts.points)
         return Prompts(points, None if prompts.box is None else self.box(prompts.box))
+
+    def drawing(self, drawing: Drawing) -> Drawing:
+        """Return a drawing without a mask in pixels of the level."""
+        if self.identity:
+            return drawing
+        return Drawing(
+            tuple(PointPrompt(*self._place(p.y, p.x), p.label) for p in drawing.points),
+            None if drawing.box is None else self.box(drawing.box),
+            tuple(
+                Scribble(tuple(self._place(y, x) for y, x in one.path), one.label)
+                for one in drawing.scribbles
+            ),
+            tuple(
+                Polygon(tuple(self._place(y, x, cut=False) for y, x in one.path), one.label)
+                for one in drawing.polygons
+            ),
+        )
+
+    def _place(self, y: float, x: float, *, cut: bool = True) -> tuple[float, float]:
+        """Pixel of the level for one of level 0; ``cut``: on the image."""
+        (fy, fx), (height, width) = self._factors, self.level_yx
+        at = ((y + 0.5) * fy - 0.5, (x + 0.5) * fx - 0.5)
+        if not cut:
+            return at
+        return float(np.clip(at[0], 0, height - 1)), float(np.clip(at[1], 0, width - 1))
 
     def box(self, box: BoxPrompt) -> BoxPrompt:
         """Return a box in pixels of the level."""

@@ -1,8 +1,9 @@
 """Points and Shapes layers ↔ prompts of the engine.
 
 One `PromptLayers` holds the two layers in which the user describes the *current object*: points on
-it (positive) or beside it (negative), and a box around it. Positions go layer data → world → image
-data, so the layers may be scaled and shifted independently of the image. No Qt.
+it (positive) or beside it (negative), a box around it, outlines and scribbles. Positions go layer
+data → world → image data, so the layers may be scaled and shifted independently of the image. No
+Qt.
 """
 
 from __future__ import annotations
@@ -17,24 +18,33 @@ from napari.layers import Points, Shapes
 from psygnal import Signal
 
 from litesam.types import BoxPrompt, PointLabel, PointPrompt, Prompts
+from napari_litesam.drawn_shapes import (
+    BOX_COLOUR,
+    COLOURS,
+    MODES,
+    NAMES,
+    SIGN,
+    DrawnShapes,
+    Stroke,
+    corners_of,
+    lies_on,
+    to_image,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from napari.layers import Image, Layer
 
+    from litesam.types import Polygon, Scribble
+    from napari_litesam.state import Tool
+
 FloatArray = npt.NDArray[np.floating[Any]]
 
 POINTS_NAME = "Lite-SAM points"
 BOXES_NAME = "Lite-SAM boxes"
 
-#: Column of the points' features and its two values.
-SIGN = "label"
-_NAMES = {PointLabel.FOREGROUND: "positive", PointLabel.BACKGROUND: "negative"}
-# Green and vermilion of the Okabe-Ito palette; the symbols tell them apart without colour as well.
-_COLOURS = {PointLabel.FOREGROUND: "#00c98d", PointLabel.BACKGROUND: "#ff5a1f"}
 _SYMBOLS = {PointLabel.FOREGROUND: "disc", PointLabel.BACKGROUND: "x"}
-_BOX_COLOUR = "#ffd92e"
 _NEGATIVE_MODIFIERS = ("Control", "Meta")
 #: A drawn box below this size (image pixels) is a slip of the mouse and not a prompt.
 MIN_BOX_PX = 2.0
@@ -49,17 +59,21 @@ class PromptSnapshot:
     points: tuple[tuple[float, ...], ...] = ()
     signs: tuple[PointLabel, ...] = ()
     boxes: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    strokes: tuple[Stroke, ...] = ()
 
     def joined(self, other: PromptSnapshot) -> PromptSnapshot:
         """Return the prompts of both."""
         return PromptSnapshot(
-            self.points + other.points, self.signs + other.signs, self.boxes + other.boxes
+            self.points + other.points,
+            self.signs + other.signs,
+            self.boxes + other.boxes,
+            self.strokes + other.strokes,
         )
 
     @property
     def empty(self) -> bool:
         """Whether there is no prompt at all."""
-        return not self.points and not self.boxes
+        return not self.points and not self.boxes and not self.strokes
 
 
 def placement(image: Layer, ndim: int | None = None) -> dict[str, Any]:
@@ -126,8 +140,8 @@ class PromptLayers:
             name=POINTS_NAME,
             size=_point_size(image),
             features={SIGN: np.empty(0, dtype=object)},
-            feature_defaults={SIGN: _NAMES[PointLabel.FOREGROUND]},
-            face_color=_COLOURS[PointLabel.FOREGROUND],
+            feature_defaults={SIGN: NAMES[PointLabel.FOREGROUND]},
+            face_color=COLOURS[PointLabel.FOREGROUND],
             border_color="white",
             border_width=0.12,
             **place,
@@ -135,18 +149,21 @@ class PromptLayers:
         self.boxes = Shapes(
             ndim=image.ndim,
             name=BOXES_NAME,
-            edge_color=_BOX_COLOUR,
+            edge_color=BOX_COLOUR,
             face_color="transparent",
             edge_width=_edge_width(image),
             **place,
         )
+        self._drawn = DrawnShapes(self.boxes)
         self._sign = PointLabel.FOREGROUND
         self._once: PointLabel | None = None
         self._quiet = False
-        self.points.mouse_drag_callbacks.append(self._on_press)
+        for layer in (self.points, self.boxes):
+            layer.mouse_drag_callbacks.append(self._on_press)
         self.points.events.data.connect(self._on_points)
         self.points.events.features.connect(self._on_features)
         self.boxes.events.data.connect(self._on_boxes)
+        self.boxes.events.mode.connect(self._on_mode)
         self.set_sign(self._sign)
 
     # -------------------------------------------------------------------------------------- reading
@@ -156,7 +173,8 @@ class PromptLayers:
         return PromptSnapshot(
             tuple(tuple(float(v) for v in row) for row in self.points.data),
             self.signs(),
-            tuple(_corners(shape) for shape in self.boxes.data),
+            tuple(corners_of(shape) for shape in self._drawn.boxes()),
+            self._drawn.strokes(),
         )
 
     def signs(self) -> tuple[PointLabel, ...]:
@@ -164,15 +182,16 @@ class PromptLayers:
         is positive.
         """
         names = self.points.features.get(
-            SIGN, [_NAMES[PointLabel.FOREGROUND]] * len(self.points.data)
+            SIGN, [NAMES[PointLabel.FOREGROUND]] * len(self.points.data)
         )
-        negative = _NAMES[PointLabel.BACKGROUND]
+        negative = NAMES[PointLabel.BACKGROUND]
         return tuple(
             PointLabel.BACKGROUND if name == negative else PointLabel.FOREGROUND for name in names
         )
 
     def on_plane(self, image: Image, index: Mapping[int, int]) -> Prompts | None:
-        """Return the prompts of one plane, in (y, x) pixels of the image; None if there are none.
+        """Return points and box of one plane, in (y, x) pixels of the image; None if there are
+        none.
 
         Parameters
         ----------
@@ -188,8 +207,8 @@ class PromptLayers:
         """
         points = []
         for position, sign in zip(self.points.data, self.signs(), strict=True):
-            at = _to_image(self.points, image, position)
-            if _lies_on(at, index):
+            at = to_image(self.points, image, position)
+            if lies_on(at, index):
                 points.append(PointPrompt(float(at[-2]), float(at[-1]), sign))
         boxes = self.boxes_on_plane(image, index)
         if not points and not boxes:
@@ -199,33 +218,52 @@ class PromptLayers:
     def boxes_on_plane(self, image: Image, index: Mapping[int, int]) -> list[BoxPrompt]:
         """Return all boxes of one plane, the newest last; see `on_plane`."""
         boxes = []
-        for shape in self.boxes.data:
-            corners = np.array([_to_image(self.boxes, image, vertex) for vertex in shape])
-            if _lies_on(corners.mean(axis=0), index):
+        for shape in self._drawn.boxes():
+            corners = np.array([to_image(self.boxes, image, vertex) for vertex in shape])
+            if lies_on(corners.mean(axis=0), index):
                 low, high = corners[:, -2:].min(axis=0), corners[:, -2:].max(axis=0)
                 if (high - low >= MIN_BOX_PX).all():
                     boxes.append(BoxPrompt(*(float(v) + 0.5 for v in (*low, *high))))
         return boxes
 
+    def strokes_on_plane(
+        self, image: Image, index: Mapping[int, int]
+    ) -> tuple[tuple[Scribble, ...], tuple[Polygon, ...]]:
+        """Return the scribbles and the outlines of one plane; see `on_plane`."""
+        return self._drawn.on_plane(image, index)
+
     # ------------------------------------------------------------------------------------- changing
 
+    def draw(self, tool: Tool) -> None:
+        """Let the next drag make a box, an outline or a scribble."""
+        self.boxes.mode = MODES[tool]
+
     def set_sign(self, sign: PointLabel) -> None:
-        """Choose the sign of the next points."""
+        """Choose the sign of the next points and scribbles."""
         self._sign = sign
         with self._silence():
+            self._drawn.set_sign(sign)
             # With points selected napari would also recolour those: only the next point is meant
             # here.
             selected = set(self.points.selected_data)
             if selected:
                 self.points.selected_data = set()
-            self.points.feature_defaults = {SIGN: _NAMES[sign]}
-            self.points.current_face_color = _COLOURS[sign]
+            self.points.feature_defaults = {SIGN: NAMES[sign]}
+            self.points.current_face_color = COLOURS[sign]
             self.points.current_symbol = _SYMBOLS[sign]
             if selected:
                 self._restore_selection(selected)
 
-    def toggle_selected(self) -> bool:
-        """Toggle the sign of the selected points; False if none is selected in select mode."""
+    def toggle_selected(self, *, shapes: bool = False) -> bool:
+        """Toggle the sign of the selected points, or scribbles; False if none is selected in select
+        mode.
+        """
+        if shapes:
+            with self._silence():
+                toggled = self._drawn.toggle_selected()
+            if toggled:
+                self.changed.emit()
+            return toggled
         selected = {i for i in self.points.selected_data if i < len(self.points.data)}
         if not selected or str(self.points.mode) != "select":
             return False
@@ -249,11 +287,7 @@ class PromptLayers:
                 # A hidden layer keeps the indices of points that are gone; its colours then fail.
                 self.points.set_view_slice()
             self._write_signs(snapshot.signs)
-            self.boxes.selected_data = set()
-            self.boxes.data = []
-            for box in snapshot.boxes:
-                self.boxes.add_rectangles(np.array(box))
-            self.boxes.selected_data = set()
+            self._drawn.restore(snapshot.boxes, snapshot.strokes)
         self.set_sign(self._sign)
         self.changed.emit()
 
@@ -269,19 +303,20 @@ class PromptLayers:
             return PromptSnapshot()
         now = self.snapshot()
         keep = [
-            not _lies_on(_to_image(self.points, image, position), index) for position in now.points
+            not lies_on(to_image(self.points, image, position), index) for position in now.points
         ]
         return PromptSnapshot(
             tuple(p for p, stay in zip(now.points, keep, strict=True) if stay),
             tuple(s for s, stay in zip(now.signs, keep, strict=True) if stay),
-            tuple(
-                box
-                for box in now.boxes
-                if not _lies_on(
-                    np.mean([_to_image(self.boxes, image, vertex) for vertex in box], axis=0), index
-                )
-            ),
+            tuple(box for box in now.boxes if not self._covers(image, index, box)),
+            tuple(one for one in now.strokes if not self._covers(image, index, one.vertices)),
         )
+
+    def _covers(
+        self, image: Image, index: Mapping[int, int], vertices: Sequence[Sequence[float]]
+    ) -> bool:
+        """Whether a shape lies on a plane."""
+        return lies_on(np.mean([to_image(self.boxes, image, v) for v in vertices], axis=0), index)
 
     def move_to(self, image: Image) -> None:
         """Empty the layers and put them on another image with the same number of axes."""
@@ -318,13 +353,17 @@ class PromptLayers:
         self.points.events.data.disconnect(self._on_points)
         self.points.events.features.disconnect(self._on_features)
         self.boxes.events.data.disconnect(self._on_boxes)
-        if self._on_press in self.points.mouse_drag_callbacks:
-            self.points.mouse_drag_callbacks.remove(self._on_press)
+        self.boxes.events.mode.disconnect(self._on_mode)
+        for layer in (self.points, self.boxes):
+            if self._on_press in layer.mouse_drag_callbacks:
+                layer.mouse_drag_callbacks.remove(self._on_press)
 
     # --------------------------------------------------------------------------------------- events
 
-    def _on_press(self, _layer: Points, event: Any) -> None:
-        """Control-click (Command on macOS) makes one negative point, whatever the sign is."""
+    def _on_press(self, _layer: Layer, event: Any) -> None:
+        """Control-click (Command on macOS) makes one negative point or scribble, whatever the sign
+        is.
+        """
         negative = any(name in event.modifiers for name in _NEGATIVE_MODIFIERS)
         self._once = PointLabel.BACKGROUND if negative else None
 
@@ -352,12 +391,20 @@ class PromptLayers:
             self.changed.emit()
 
     def _on_boxes(self, event: Any) -> None:
-        if not self._quiet and str(event.action) in ("added", "removed", "changed"):
-            self.changed.emit()
+        if self._quiet or str(event.action) not in ("added", "removed", "changed"):
+            return
+        with self._silence():
+            self._drawn.take_new(self._sign if self._once is None else self._once)
+        self._once = None
+        self.changed.emit()
+
+    def _on_mode(self, _event: Any) -> None:
+        """Show in which colour the next shape is drawn."""
+        self._drawn.set_sign(self._sign)
 
     def _write_signs(self, signs: Sequence[PointLabel]) -> None:
         with self._silence():
-            self.points.features = {SIGN: np.array([_NAMES[s] for s in signs], dtype=object)}
+            self.points.features = {SIGN: np.array([NAMES[s] for s in signs], dtype=object)}
             self._paint()
 
     def _paint(self) -> None:
@@ -365,14 +412,14 @@ class PromptLayers:
         with self._silence():
             signs = self.signs()
             if signs:
-                self.points.face_color = [_COLOURS[s] for s in signs]
+                self.points.face_color = [COLOURS[s] for s in signs]
                 self.points.symbol = [_SYMBOLS[s] for s in signs]
                 self.points.refresh()
 
     def _restore_selection(self, selected: set[int]) -> None:
         """Select points again without letting napari copy their look to the next point."""
         self.points.selected_data = selected
-        self.points.feature_defaults = {SIGN: _NAMES[self._sign]}
+        self.points.feature_defaults = {SIGN: NAMES[self._sign]}
 
     @contextmanager
     def _silence(self) -> Iterator[None]:
@@ -396,19 +443,3 @@ def _edge_width(image: Image) -> float:
 def _extent(image: Image) -> float:
     """Longer side of a plane, image pixels."""
     return float(max(image.extent.data[1][-2:] - image.extent.data[0][-2:]))
-
-
-def _to_image(layer: Layer, image: Image, position: npt.ArrayLike) -> FloatArray:
-    """Map a position in the data of a layer to the data of the image (level 0 of a multiscale
-    one).
-    """
-    return np.asarray(image.world_to_data(layer.data_to_world(np.asarray(position, dtype=float))))
-
-
-def _lies_on(position: FloatArray, index: Mapping[int, int]) -> bool:
-    """Whether the position rounds to the plane."""
-    return all(round(float(position[axis])) == at for axis, at in index.items())
-
-
-def _corners(shape: npt.ArrayLike) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(v) for v in vertex) for vertex in np.asarray(shape))

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from napari_litesam.state import Settings
 
 
+_TOOLS = ("positive", "negative", "box", "lasso", "scribble")
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What the controller knows beside the settings.
@@ -58,7 +61,7 @@ def disabled_reasons(settings: Settings, situation: Situation) -> dict[str, str]
     plane = situation.plane
     reasons: dict[str, str] = {}
     if isinstance(plane, NotReady):
-        for name in ("embed", "everything", "positive", "negative", "box", "words", "find"):
+        for name in ("embed", "everything", *_TOOLS, "words", "find"):
             reasons[name] = plane.reason
     elif situation.computing:
         for name in ("embed", "everything", "clear_cache"):
@@ -94,9 +97,11 @@ def disabled_reasons(settings: Settings, situation: Situation) -> dict[str, str]
         reasons.update(dict.fromkeys(("words", "find"), no_words))
     elif situation.comparing:
         reasons["find"] = "CLIP is being loaded."
-    for kind, names in (("box", ("box",)), ("point", ("positive", "negative"))):
+    for kind, names in (("box", ("box",)), ("point", ("positive", "negative", "scribble"))):
         if kind not in spec.prompts:
             reasons.update(dict.fromkeys(names, f"{spec.title} takes no {kind} prompts."))
+    if not {"mask", "point"} & set(spec.prompts):
+        reasons["lasso"] = f"{spec.title} takes neither masks nor points, which outlines become."
     return reasons
 
 

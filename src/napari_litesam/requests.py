@@ -14,11 +14,13 @@ from napari.components import Dims
 from litesam.models.registry import get_spec
 from litesam.types import (
     BoxPrompt,
+    Drawing,
     EverythingConfig,
     NormalizeConfig,
     PointLabel,
     PointPrompt,
     Prompts,
+    Scribble,
 )
 from napari_litesam.contrast import normalize_for
 from napari_litesam.image_axes import axes_letters, channel_axis, pixels, plane_axes
@@ -113,17 +115,35 @@ class PlaneRequest:
 class SegmentRequest:
     """One object of a plane: that of the prompts, or, if there are none, that fits the words.
 
-    ``each``: what is said about several objects, if every prompt is one of its own.
+    Attributes
+    ----------
+    plane, words
+        Where, and the words.
+    prompts
+        Points and box; None if there are none.
+    each
+        What is said about several objects, if every prompt is one of its own.
+    drawing
+        All that is said, if scribbles or outlines are among it; points and box as well.
     """
 
     plane: PlaneRequest
     prompts: Prompts | None
     words: Words | None = None
     each: tuple[Prompts, ...] = ()
+    drawing: Drawing | None = None
+
+    @property
+    def prompted(self) -> bool:
+        """Whether something was pointed at or drawn; otherwise words are asked."""
+        return self.prompts is not None or self.drawing is not None
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for the same question."""
+        if self.drawing is not None:
+            drawn = self.drawing
+            return (self.plane.key, drawn.points, drawn.box, drawn.scribbles, drawn.polygons)
         if self.prompts is None:
             return (self.plane.key, self.words)
         if self.each:
@@ -262,25 +282,32 @@ def resolve(settings: Settings, scene: Scene) -> SegmentRequest | NotReady:
         return plane
     if scene.prompts is None or settings.image is None:
         return NotReady("Choose a tool: Positive, Negative or Box.")
-    prompts = scene.prompts.on_plane(settings.image, current_index(settings, plane))
-    if prompts is None:
+    index = current_index(settings, plane)
+    prompts = scene.prompts.on_plane(settings.image, index)
+    scribbles, outlines = scene.prompts.strokes_on_plane(settings.image, index)
+    if prompts is None and not scribbles and not outlines:
         words = settings.words
         if words is not None and words.index == plane.index and takes_words(settings.model):
             return SegmentRequest(plane, None, words)
         return NotReady("Ready: click on an object, or draw a box around it.")
-    inside = _inside(prompts, plane.source.shape_yx)
+    inside = None if prompts is None else _inside(prompts, plane.source.shape_yx)
     if isinstance(inside, NotReady):
         return inside
     each: tuple[Prompts, ...] = ()
-    if settings.each:
-        index = current_index(settings, plane)
+    if settings.each and inside is not None:
         drawn = scene.prompts.boxes_on_plane(settings.image, index)
         each = one_each(inside, [box for one in drawn if (box := _cut(one, plane.source.shape_yx))])
     for said in each or (inside,):
-        refusal = why_not(get_spec(settings.model), said)
+        refusal = None if said is None else why_not(get_spec(settings.model), said)
         if refusal is not None:
             return NotReady(refusal, warns=True)
-    return SegmentRequest(plane, inside, each=each)
+    if each or not (scribbles or outlines):
+        return SegmentRequest(plane, inside, each=each)
+    strokes = _strokes_inside(scribbles, plane.source.shape_yx)
+    if isinstance(strokes, NotReady):
+        return strokes
+    points, box = ((), None) if inside is None else (inside.points, inside.box)
+    return SegmentRequest(plane, inside, drawing=Drawing(points, box, strokes, outlines))
 
 
 def one_each(prompts: Prompts, boxes: Sequence[BoxPrompt]) -> tuple[Prompts, ...]:
@@ -391,6 +418,24 @@ def _inside(prompts: Prompts, shape_yx: tuple[int, int]) -> Prompts | NotReady:
         for p in prompts.points
     )
     return Prompts(points=points, box=box)
+
+
+def _strokes_inside(
+    scribbles: Sequence[Scribble], shape_yx: tuple[int, int]
+) -> tuple[Scribble, ...] | NotReady:
+    """Return the vertices of scribbles that lie on the image; refuse scribbles without any."""
+    height, width = shape_yx
+    found = []
+    for scribble in scribbles:
+        path = tuple(
+            (min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0))
+            for y, x in scribble.path
+            if -0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5
+        )
+        if not path:
+            return NotReady("A scribble lies outside the image; move it, delete it or undo it.")
+        found.append(Scribble(path, scribble.label))
+    return tuple(found)
 
 
 def _cut(box: BoxPrompt, shape_yx: tuple[int, int]) -> BoxPrompt | None:

@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from litesam.errors import Cancelled, ConfigError, PromptError, WeightsError
-from litesam.types import BoolArray, MaskRecord, Progress
+from litesam.prompting import prompts_from_drawing
+from litesam.types import MaskRecord, Progress
 from napari_litesam.candidates import Filters, Verdicts, collect, kept, to_objects
 from napari_litesam.embedding import Precedence, Record
 from napari_litesam.jobs import JobContext
 from napari_litesam.levels import Scaling, level_index, scaling_of
+from napari_litesam.replies import Reply, reply_of, reply_of_each
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
     from litesam.merge import TextScorer
     from litesam.predictors import Predictor
-    from litesam.segmenter import Segmenter, SegmentResult
+    from litesam.segmenter import Segmenter
     from litesam.store import MemoryStore, ZarrStore
-    from litesam.types import BoxPrompt, EverythingConfig
+    from litesam.types import BoxPrompt, EverythingConfig, Prompts
     from napari_litesam.candidates import Candidates
     from napari_litesam.requests import (
         EverythingRequest,
@@ -50,64 +51,6 @@ _SAME_IOU = 0.9
 
 #: Name of the model, device, weights file of the user's own.
 ModelKey = tuple[str, str, str | None]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reply:
-    """The object of a request.
-
-    Attributes
-    ----------
-    mask
-        (H, W) bool.
-    record
-        The same with its scores; None if there is no object.
-    result
-        The engine's ``SegmentResult`` with all candidates; None if words were asked.
-    each
-        The objects, if every prompt is one of its own; ``mask`` is where one of them is.
-    scaling
-        From its level to level 0; None: it is of level 0.
-    """
-
-    mask: BoolArray
-    record: MaskRecord | None
-    result: Any = None  # the class is the engine's, which loads torch: only in the worker
-    scaling: Scaling | None = None
-    each: tuple[MaskRecord, ...] = ()
-
-    @property
-    def candidates(self) -> int:
-        """Number of masks to choose from."""
-        return 1 if self.result is None else int(self.result.candidates)
-
-    @property
-    def candidate(self) -> int:
-        """Which of them ``mask`` is."""
-        return 0 if self.result is None else int(self.result.candidate)
-
-    def with_candidate(self, candidate: int) -> Reply:
-        """Return the same with another candidate, counted in a circle."""
-        if self.result is None or candidate % self.candidates == self.candidate:
-            return self
-        return reply_of(self.result.with_candidate(candidate), self.scaling)
-
-
-def reply_of(result: SegmentResult, scaling: Scaling | None = None) -> Reply:
-    """Return the reply of a result."""
-    if scaling is None or scaling.identity:
-        return Reply(result.mask, result.record, result)
-    record = scaling.record(result.record)
-    return Reply(record.mask(scaling.full_yx), record, result, scaling)
-
-
-def reply_of_each(records: Sequence[MaskRecord], scaling: Scaling) -> Reply:
-    """Return the reply of several objects."""
-    found = tuple(records if scaling.identity else map(scaling.record, records))
-    mask = np.zeros(scaling.full_yx, dtype=np.bool_)
-    for record in found:
-        mask[record.box.slices] |= record.crop
-    return Reply(mask, None, scaling=scaling, each=found)
 
 
 class SegmenterPool:
@@ -331,9 +274,9 @@ def _segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) 
     source = request.plane.source
     segmenter, scaling = pool.get(source, context), scaling_of(source)
     index = level_index(source, request.plane.index)
-    if request.prompts is not None:
+    if request.prompted:
         # Several objects may lie in tiles of their own.
-        said = [scaling.prompts(one) for one in request.each or (request.prompts,)]
+        said = _said(request, segmenter, scaling)
         if not all(segmenter.is_ready(one, index) for one in said):
             context.on_progress(Progress(0, 0, "Embedding around the prompts"))
         if context.cancelled():
@@ -342,7 +285,7 @@ def _segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) 
             return reply_of_each(segmenter.segment_many(said, index), scaling)
         result = segmenter.segment(said[0], index)
         pool.record.add(source, request.plane.index, result.tile.index)
-        return reply_of(result, scaling)
+        return reply_of(result, scaling, said[0])
     if request.words is None or pool.scorer is None:
         raise ConfigError("There is nothing to look for; give points, a box or words.")
     context.on_progress(Progress(0, 0, "Comparing all objects with the words"))
@@ -350,6 +293,15 @@ def _segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) 
     record = None if record is None else scaling.record(record)
     shape = scaling.full_yx
     return Reply(np.zeros(shape, np.bool_) if record is None else record.mask(shape), record)
+
+
+def _said(request: SegmentRequest, segmenter: Segmenter, scaling: Scaling) -> list[Prompts]:
+    """Return what the model gets, in pixels of the level."""
+    if request.drawing is not None:
+        drawing, spec = scaling.drawing(request.drawing), segmenter.predictor.spec
+        return [prompts_from_drawing(drawing, spec, segmenter.tiles)]
+    whole = () if request.prompts is None else (request.prompts,)
+    return [scaling.prompts(one) for one in request.each or whole]
 
 
 def load_scorer(

@@ -29,6 +29,8 @@ class Tool(Enum):
 
     POINT = "point"
     BOX = "box"
+    LASSO = "lasso"
+    SCRIBBLE = "scribble"
     PICK = "pick"
     NONE = "none"
 
@@ -132,7 +134,7 @@ class Settings:
         Name of the model, where it runs, and a weights file of the user's own (None: the managed
         file).
     sign
-        Whether the next point is on the object or beside it.
+        Whether the next point or scribble is on the object or beside it.
     tool
         What the next click makes.
     words

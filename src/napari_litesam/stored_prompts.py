@@ -11,7 +11,7 @@ import numpy as np
 
 from litesam.prompting import bounding_box, central_click
 from litesam.session import Draft
-from litesam.types import PointLabel, Prompts
+from litesam.types import BoxPrompt, PointLabel, PointPrompt, Prompts
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.prompt_layers import PromptSnapshot
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from napari.layers import Image, Layer
 
-    from litesam.types import BoolArray, MaskRecord
+    from litesam.types import BoolArray, MaskRecord, Polygon, Scribble
     from napari_litesam.prompt_layers import PromptLayers
 
 Index = tuple[int, ...]
+#: Points that a scribble is kept as.
+_POINTS = 5
 
 
 def planes_with_prompts(prompts: PromptLayers, image: Image, channel: int | None) -> list[Index]:
@@ -45,18 +47,41 @@ def planes_with_prompts(prompts: PromptLayers, image: Image, channel: int | None
 def drafts_of(
     prompts: PromptLayers, image: Image, channel: int | None, refined: tuple[int, Index] | None
 ) -> tuple[Draft, ...]:
-    """Return what the layers say, plane by plane.
+    """Return what the layers say, plane by plane; see `plain` for outlines and scribbles.
 
     ``refined``: id and plane of a committed object that was opened again.
     """
     axes = plane_axes(image)
     drafts = []
     for index in planes_with_prompts(prompts, image, channel):
-        said = prompts.on_plane(image, dict(zip(axes, index, strict=True)))
+        at = dict(zip(axes, index, strict=True))
+        said = plain(prompts.on_plane(image, at), *prompts.strokes_on_plane(image, at))
         if said is not None:
             number = refined[0] if refined is not None and refined[1] == index else None
             drafts.append(Draft(index, said, number))
     return tuple(drafts)
+
+
+def plain(
+    said: Prompts | None, scribbles: Sequence[Scribble], outlines: Sequence[Polygon]
+) -> Prompts | None:
+    """Return points and a box that come close to what was drawn; None if there is nothing.
+
+    A scribble becomes a few of its vertices, outlines become the box around them if there is none.
+    """
+    points, box = ((), None) if said is None else (said.points, said.box)
+    for scribble in scribbles:
+        count = min(len(scribble.path), _POINTS)
+        chosen = np.linspace(0, len(scribble.path) - 1, count).round().astype(int)
+        points += tuple(
+            PointPrompt(scribble.path[i][0], scribble.path[i][1], scribble.label) for i in chosen
+        )
+    if outlines and box is None:
+        corners = np.array([vertex for outline in outlines for vertex in outline.path])
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        if (high > low).all():
+            box = BoxPrompt(*(float(v) + 0.5 for v in (*low, *high)))
+    return Prompts(points, box) if points or box is not None else None
 
 
 def snapshot_of(

@@ -13,6 +13,7 @@ from napari.layers import Image, Labels
 from psygnal import Signal
 
 from napari_litesam import label_layer
+from napari_litesam.drawn_shapes import MODES
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.prompt_layers import PromptLayers, placement
 from napari_litesam.state import Tool
@@ -244,9 +245,9 @@ class ViewerLayers:
             if tool is Tool.PICK and self.candidates is not None:
                 self._viewer.layers.selection.active = self.candidates
                 self.candidates.mode = "pan_zoom"
-            elif tool is Tool.BOX:
+            elif tool in MODES:
                 self._viewer.layers.selection.active = prompts.boxes
-                prompts.boxes.mode = "add_rectangle"
+                prompts.draw(tool)
             else:
                 self._viewer.layers.selection.active = prompts.points
                 prompts.points.mode = "add"

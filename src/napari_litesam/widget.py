@@ -25,7 +25,6 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from litesam.models.registry import list_models
-from litesam.types import PointLabel
 from napari_litesam.controller import Controller
 from napari_litesam.embedding_section import EmbeddingSection
 from napari_litesam.everything_section import EverythingSection
@@ -38,6 +37,7 @@ from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, sid
 from napari_litesam.session_section import SessionRow, UnsavedRow
 from napari_litesam.state import Candidate, PluginState, Tool
 from napari_litesam.status_line import StatusLine
+from napari_litesam.tool_row import ToolRow
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
 from napari_litesam.volume_section import VolumeSection
 from napari_litesam.weights_offer import WeightsOffer
@@ -202,18 +202,11 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         return form
 
     def _build_prompts(self) -> QVBoxLayout:
-        self.positive = self._button("positive", "+ Positive", "Click on the object. (T: toggle)")
-        self.negative = self._button(
-            "negative",
-            "− Negative",
-            "Click beside the object, where the mask is too large. (T: toggle; Ctrl-click: one "
-            "negative point)",
-        )
-        self.box = self._button(
-            "box", "▭ Box", "Draw a box around the object. The newest box of a plane counts."
-        )
-        for button in (self.positive, self.negative, self.box):
-            button.setCheckable(True)
+        self.tools = ToolRow(self)
+        self.positive, self.negative = self.tools.positive, self.tools.negative
+        self.box, self.lasso, self.scribble = self.tools.box, self.tools.lasso, self.tools.scribble
+        for name, tip in self.tools.tips.items():
+            self._name(name, getattr(self.tools, name), tip)
         self.hover = QCheckBox("hover preview", self)
         self._name(
             "hover",
@@ -255,7 +248,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             "commit", "Commit object", "Write the previewed object into the Labels layer. (C)"
         )
         rows = QVBoxLayout()
-        rows.addLayout(side_by_side(self.positive, self.negative, self.box))
+        rows.addWidget(self.tools)
         rows.addLayout(side_by_side(self.hover, self.each))
         rows.addWidget(self.search)
         rows.addLayout(side_by_side(self.undo, self.redo, self.clear))
@@ -329,9 +322,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.each.toggled.connect(lambda on: self.state.update(each=on))
         self.options.changed.connect(lambda config: self.state.update(everything=config))
         self.cancel.clicked.connect(lambda: controller.cancel())
-        self.positive.clicked.connect(lambda: controller.choose_sign(PointLabel.FOREGROUND))
-        self.negative.clicked.connect(lambda: controller.choose_sign(PointLabel.BACKGROUND))
-        self.box.clicked.connect(lambda: controller.draw_box())
+        self.tools.follow(controller)
         self.search.wanted.connect(lambda text: controller.find(text))
         self.search.download_wanted.connect(lambda text: controller.find(text, download=True))
         self.search.folder_chosen.connect(lambda text, place: controller.find(text, place))
@@ -347,8 +338,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.review.accept.clicked.connect(lambda: controller.accept_all())
         self.review.discard.clicked.connect(lambda: controller.discard())
         self.review.pick.clicked.connect(lambda: controller.pick())
-        for button in (self.positive, self.negative, self.box, self.review.pick):
-            button.clicked.connect(self._show_tool)
+        self.review.pick.clicked.connect(self._show_tool)
 
     def _choose(self, combo: QComboBox, setting: str) -> None:
         changes: dict[str, Any] = {setting: combo.currentData()}
@@ -438,10 +428,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
 
     def _show_tool(self) -> None:
         settings = self.state.settings
-        point = settings.tool is Tool.POINT
-        self.positive.setChecked(point and settings.sign == PointLabel.FOREGROUND)
-        self.negative.setChecked(point and settings.sign == PointLabel.BACKGROUND)
-        self.box.setChecked(settings.tool is Tool.BOX)
+        self.tools.show_tool(settings)
         self.review.pick.setChecked(settings.tool is Tool.PICK)
 
     def _show_candidate(self, candidate: Candidate | None) -> None:
