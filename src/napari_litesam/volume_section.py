@@ -9,7 +9,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
-    QLabel,
     QLineEdit,
     QPushButton,
     QSpinBox,
@@ -95,7 +94,6 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.copy = self._button("Correct a copy")
         for control in (self.first, self.last, self.diameter, self.extent, self.gap):
             control.setKeyboardTracking(False)
-            control.setMinimumWidth(64)
         for key, tip in _TIPS.items():
             name(key, getattr(self, key.removeprefix("volume_")), tip)
         self._lay_out()
@@ -113,11 +111,8 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setSpacing(6)
         form = make_form()
-        between = QLabel("to", self)
-        slices = side_by_side(self.first, between, self.last)
-        slices.setStretch(0, 1)
-        slices.setStretch(2, 1)
-        form.addRow("Slices", slices)
+        form.addRow("First slice", self.first)
+        form.addRow("Last slice", self.last)
         form.addRow("Diameter", self.diameter)
         form.addRow("Min. slices", self.extent)
         form.addRow("Max. gap", self.gap)
