@@ -29,6 +29,8 @@ class Key:
 
 
 _PROMPTS = ("points", "boxes")
+#: In the layer of boxes these letters are napari's: rectangle, ellipse and removal of a vertex.
+_POINTED = ("points", "objects")
 KEYS = (
     Key("T", "toggle_sign", "Toggle + and −", ("points",)),
     Key("N", "next_candidate", "Next mask", _PROMPTS),
@@ -37,9 +39,9 @@ KEYS = (
     Key("C", "accept_all", "Review: accept", ("candidates",)),
     Key("Shift-C", "clear_prompts", "Clear prompts", _PROMPTS),
     Key("Shift-C", "discard", "Review: discard", ("candidates",)),
-    Key("R", "reopen_here", "Open object again", (*_PROMPTS, "objects")),
-    Key("E", "select_here", "Choose object", (*_PROMPTS, "objects")),
-    Key("X", "delete_here", "Delete object", (*_PROMPTS, "objects")),
+    Key("R", "reopen_here", "Open object again", _POINTED),
+    Key("E", "select_here", "Choose object", _POINTED),
+    Key("X", "delete_here", "Delete object", _POINTED),
     Key("Control-Z", "undo", "Undo", (*_PROMPTS, "candidates", "objects")),
     Key("Control-Shift-Z", "redo", "Redo", (*_PROMPTS, "candidates", "objects")),
 )
@@ -53,9 +55,9 @@ _OTHERS = (
 )
 _NOTE = (
     "The keys work while one of the panel's layers is chosen in the layer list; R, E and X mean "
-    "the object under the mouse. Who comes from "
-    "micro-sam: T, C and Shift-C do what you know; S (segment) is not needed, because the mask "
-    "follows every click."
+    "the object under the mouse (not in the layer of boxes, where they are napari's). Who comes "
+    "from micro-sam: T, C and Shift-C do what you know; S (segment) is not needed, because the "
+    "mask follows every click."
 )
 
 

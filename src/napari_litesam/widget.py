@@ -115,7 +115,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
     def _build(self) -> None:
         content = QWidget(self)
         rows = QVBoxLayout(content)
-        rows.setContentsMargins(6, 6, 8, 6)
+        rows.setContentsMargins(4, 6, 5, 6)
         rows.setSpacing(6)
         self.unsaved = UnsavedRow(self)
         rows.addWidget(self.unsaved)
