@@ -33,7 +33,10 @@ KEYS = (
     (Qt.Key.Key_Z, CONTROL),
     (Qt.Key.Key_Z, CONTROL | SHIFT),
 )
-BUTTONS = ("positive", "negative", "box", "undo", "redo", "clear", "candidate", "commit", "embed")
+BUTTONS = (
+    *("positive", "negative", "box", "lasso", "scribble"),
+    *("undo", "redo", "clear", "candidate", "commit", "embed"),
+)
 SECTION = ("reopen", "merge_objects", "split_object", "fill_holes", "remove_islands", "smooth")
 
 
