@@ -185,12 +185,17 @@ class Committer:
         return Outcome(True, text)
 
     def edit(
-        self, plane: PlaneRequest, change: Change, actions: tuple[Action, ...], objects: int = 1
+        self,
+        plane: PlaneRequest,
+        change: Change,
+        actions: tuple[Action, ...],
+        objects: int = 1,
+        what: str = "",
     ) -> None:
-        """Write an operation on objects as one step."""
+        """Write an operation on objects as one step; ``what``: see `Written`."""
         target = self._target(plane)
         self.writer.write(target, change)
-        self._keep(Written(target, change, actions, objects))
+        self._keep(Written(target, change, actions, objects, what))
 
     def stroke(self, layer: Labels, atoms: Sequence[Any], plane: PlaneRequest | None) -> None:
         """Take note of what the user painted by hand; it is a step as well.
@@ -341,6 +346,8 @@ def _changes(written: Written) -> list[Change]:
 
 def _words(written: Written) -> str:
     """What a step was, for people."""
+    if written.what:
+        return written.what
     if any(isinstance(action, HandEdit) for action in written.actions):
         return "a stroke"
     return f"{written.objects} object(s)"

@@ -92,6 +92,7 @@ class Controller(Intents):
         self.desk.lane.close()
         self.table.close()
         self.volume.close()
+        self.propagation.close()
         self.keeper.close()
         self._contrast.close()
         self.ahead.close()
@@ -113,7 +114,8 @@ class Controller(Intents):
         for name in _DIMS:
             yield getattr(dims.events, name), self._schedule
         lanes = (self._current.lane, self._planes.lane, self.words.lane, self.desk.lane)
-        for lane in (*lanes, self.table.lane, self.table.exports, self.volume.lane):
+        others = (self.table.lane, self.table.exports, self.volume.lane, self.propagation.lane)
+        for lane in (*lanes, *others):
             yield lane.changed, self._on_lane
             yield lane.progressed, self._on_progress
             yield lane.broken, self._on_bug
@@ -136,12 +138,15 @@ class Controller(Intents):
         yield self.table.failed, self._reporter.tell
         yield self.volume.done, self._on_volume
         yield self.volume.failed, self._reporter.tell
+        yield self.propagation.done, self._on_volume
+        yield self.propagation.failed, self._reporter.tell
         yield self.desk.opened, self._on_opened
         yield self.desk.failed, self._reporter.tell
         yield self.keeper.failed, self._on_not_kept
         yield self.ahead.failed, self._reporter.tell
         yield self._layers.axes_changed, self._on_axes
         yield self._layers.transform_changed, self._schedule
+        yield self.state.selection_changed, self._schedule
         yield self.state.settings_changed, self._on_settings
 
     def _on_inserted(self, event: Any) -> None:
@@ -166,6 +171,7 @@ class Controller(Intents):
             self._history.void(layer)
         self.keeper.let_go(layer)
         self.volume.note_removed(layer)
+        self.propagation.forget(layer)
         if layer is settings.target:
             self.state.update(target=None)
         if layer is settings.image:
@@ -248,6 +254,7 @@ class Controller(Intents):
     def _on_replaced(self, layer: Labels) -> None:
         """A layer with objects got another array: what is known about it is void."""
         self._committer.writer.forget(layer)
+        self.propagation.forget(layer)
         self._history.void(layer)
         self.keeper.let_go(layer)
         if layer is self.state.settings.target:
@@ -315,7 +322,8 @@ class Controller(Intents):
         request = resolve(settings, self._scene())
         if isinstance(request, NotReady):
             self._current.drop()
-            if not self._planes.lane.busy and not self.volume.lane.busy:
+            lanes = (self._planes.lane, self.volume.lane, self.propagation.lane)
+            if not any(lane.busy for lane in lanes):
                 reason = request.reason
                 if settings.image is not None and self._layers.removed_by_user:
                     reason = _RECREATE
@@ -349,6 +357,7 @@ class Controller(Intents):
         settings = self.state.settings
         plane = resolve_plane(settings, self._scene())
         self.volume.look(plane)
+        self.propagation.look(plane)
         reasons = disabled_reasons(
             settings,
             Situation(
@@ -364,8 +373,11 @@ class Controller(Intents):
                 has_prompts=not self._history.now.prompts.empty or settings.words is not None,
                 comparing=self.words.lane.busy,
             ),
-        ) | self.volume.reasons(plane)
-        if self.volume.lane.busy:
+        )
+        reasons |= self.volume.reasons(plane)
+        shown = self._current.ready is not None
+        reasons |= self.propagation.reasons(plane, shown=shown)
+        if self.volume.lane.busy or self.propagation.lane.busy:
             reasons.pop("cancel", None)
         self.state.disable(reasons)
 

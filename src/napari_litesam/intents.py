@@ -29,6 +29,7 @@ from napari_litesam.object_table import ObjectTable
 from napari_litesam.plane_jobs import PlaneJobs
 from napari_litesam.preferences import Preferences
 from napari_litesam.prompt_layers import PromptLayers, PromptSnapshot
+from napari_litesam.propagation import Propagation
 from napari_litesam.reasons import candidate_reason, commit_reason
 from napari_litesam.reports import Reporter
 from napari_litesam.requests import (
@@ -40,6 +41,7 @@ from napari_litesam.reviewer import Reviewer
 from napari_litesam.segmenters import SegmenterPool
 from napari_litesam.session_desk import SessionDesk
 from napari_litesam.session_keeper import SessionKeeper
+from napari_litesam.stack_intents import StackIntents
 from napari_litesam.state import Level, PluginState, Tool, Words
 from napari_litesam.viewer_layers import ViewerLayers
 from napari_litesam.volume_jobs import VolumeJobs
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from napari_litesam.requests import PlaneRequest
 
 
-class Intents:
+class Intents(StackIntents):
     """The parts of one panel and what they can be asked for.
 
     Attributes
@@ -74,8 +76,8 @@ class Intents:
         Embeds in the background, and tells what is embedded.
     hover
         The preview under the pointer.
-    volume
-        Whole stacks, labelled on the disk.
+    volume, propagation
+        Whole stacks, labelled on the disk; objects that are carried through them.
     state
         Settings and status of this viewer.
     """
@@ -111,6 +113,7 @@ class Intents:
         self.table = ObjectTable(state, self.keeper)
         self.desk = SessionDesk(self.viewer, state, self._layers, self.keeper)
         self.volume = VolumeJobs(state, self._pool, self._layers, self._reporter)
+        self.propagation = Propagation(state, self._pool, self._committer, self._reporter)
         self._note = ""
         self._contrast = ContrastWatch(state)
         self.ahead = Ahead(state, self._pool, self._scene)
@@ -153,7 +156,7 @@ class Intents:
     def busy(self) -> bool:
         """Whether a worker is doing something that is still wanted."""
         lanes = (self._current.lane, self._planes.lane, self.words.lane, self.desk.lane)
-        others = (self.table.exports, self.volume.lane)
+        others = (self.table.exports, self.volume.lane, self.propagation.lane)
         return any(lane.busy for lane in (*lanes, *others))
 
     # -------------------------------------------------------------------------------------- intents
@@ -210,6 +213,7 @@ class Intents:
         if not self.busy:
             return
         self.volume.lane.cancel()
+        self.propagation.lane.cancel()
         self._current.cancel()
         self._planes.lane.cancel()
         self.words.lane.cancel()
@@ -219,19 +223,6 @@ class Intents:
             Level.WARNING,
             "Cancelled; what was embedded is kept. The prompts stay: change one to go on.",
         )
-
-    def label_volume(self) -> None:
-        """Label every slice of the stack and link the objects, in the worker, on the disk."""
-        self.volume.start(resolve_plane(self.state.settings, self._scene()))
-
-    def pause_volume(self) -> None:
-        """Stop labelling the stack; what is labelled is kept."""
-        self._note = self.volume.pause()
-        self._schedule()
-
-    def copy_volume(self) -> None:
-        """Bring the labels of the stack into memory, to correct them."""
-        self.volume.copy()
 
     def find(self, text: str, place: str | None = None, *, download: bool = False) -> None:
         """Show the object of the plane that fits words best; it takes the place of prompts.

@@ -18,7 +18,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_litesam.rows import make_form, side_by_side
+from napari_litesam.propagate_page import PropagatePage
+from napari_litesam.rows import Chooser, make_form, side_by_side
 from napari_litesam.state import PluginState, VolumeChoice
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from napari_litesam.volume_jobs import VolumeStatus
 
 _TIPS = {
+    "volume_mode": "Label every slice and link the objects; or carry a few objects through the "
+    "stack from one slice.",
     "volume_first": "First slice that is labelled, counted from 0.",
     "volume_last": "Last slice that is labelled; it is part of it.",
     "volume_diameter": "Usual diameter of the objects in a slice. It chooses how large the tiles "
@@ -74,6 +77,10 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.content().layout().setContentsMargins(0, 4, 0, 0)
         self._state = PluginState()
         self._quiet = False
+        self.mode = Chooser(self)
+        self.mode.addItem("Everything + link", "everything")
+        self.mode.addItem("Propagate", "propagate")
+        self.propagate = PropagatePage(name, self)
         self.first, self.last = QSpinBox(self), QSpinBox(self)
         self.diameter = QSpinBox(self)
         self.diameter.setRange(0, 4096)
@@ -124,9 +131,23 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         for line in (side_by_side(self.start, self.pause), side_by_side(self.copy, self.anew)):
             line.setStretch(0, 1)
             rows.addLayout(line)
-        self.addWidget(content)
+        whole = QWidget(self)
+        pages = QVBoxLayout(whole)
+        pages.setContentsMargins(0, 0, 0, 0)
+        pages.addWidget(self.mode)
+        pages.addWidget(content)
+        pages.addWidget(self.propagate)
+        self.addWidget(whole)
+        self.labelling = content
+        self._show_mode()
+
+    def _show_mode(self) -> None:
+        carries = self.mode.currentData() == "propagate"
+        self.labelling.setVisible(not carries)
+        self.propagate.setVisible(carries)
 
     def _connect(self) -> None:
+        self.mode.currentIndexChanged.connect(self._show_mode)
         self.first.valueChanged.connect(lambda value: self._choose(first=value))
         self.last.valueChanged.connect(
             lambda value: self._choose(last=None if value == self.last.maximum() else value)
@@ -151,6 +172,7 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         )
         for button, intent in clicks:
             button.clicked.connect(lambda _=False, do=intent: do())
+        self.propagate.follow(intents)
         intents.volume.changed.connect(self.show_status)
         self._state.settings_changed.connect(self._on_settings)
         self.show_status(intents.volume.status)

@@ -44,12 +44,15 @@ class Written:
         The same for the session that is written down.
     objects
         Number of objects that it made or changed.
+    what
+        What it was, for people; "": so many objects, or a stroke.
     """
 
     layer: Labels
     change: Change
     actions: tuple[Action, ...] = ()
     objects: int = 1
+    what: str = ""
 
 
 class LabelWriter:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import napari
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDockWidget, QScrollArea
-from take_screenshot import settle, wait
+from take_screenshot import centres_of, click, key, settle, wait
 
 
 def main() -> None:
@@ -22,6 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output")
     parser.add_argument("--width", type=int, default=300, help="width of the panel, px")
+    parser.add_argument("--propagate", action="store_true", help="correct a copy, carry objects")
     options = parser.parse_args()
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1280, 860)
@@ -46,10 +48,37 @@ def main() -> None:
         settle(widget)
         wait(1.0)
         print(widget.status.text())
+        if options.propagate:
+            propagate(viewer, widget)
         widget.findChild(QScrollArea).ensureWidgetVisible(section)
         wait(1.0)
         viewer.window.screenshot(options.output, canvas_only=False, flash=False)
         viewer.close()
+
+
+def propagate(viewer: Any, widget: Any) -> None:
+    """Carry an object that is clicked on, and go to its worst slice."""
+    section = widget.volume
+    for layer in list(viewer.layers):
+        if layer.metadata.get("litesam_on_disk"):
+            layer.visible = False
+    section.mode.setCurrentIndex(1)
+    wait(0.5)
+    image = widget.state.settings.image
+    for y, x in centres_of("embryo", widget)[:3]:
+        click(viewer, image, (y, x))
+        settle(widget)
+        key(viewer, Qt.Key.Key_C)
+        settle(widget)
+    widget.state.select({1, 2, 3})
+    wait(0.5)
+    QTest.mouseClick(section.propagate.carry, Qt.MouseButton.LeftButton)
+    settle(widget)
+    wait(0.5)
+    print(widget.status.text())
+    QTest.mouseClick(section.propagate.worst, Qt.MouseButton.LeftButton)
+    settle(widget)
+    print(widget.status.text())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,207 @@
+"""Objects carried through a stack from the panel: one step, confidence, worst slice, correction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from skimage.measure import regionprops
+
+from engine.threshold_predictor import CENTRES, discs
+from litesam.io import read_image
+from litesam.samples import SAMPLES, sample_path
+from litesam.session import replay
+
+CONTROL = Qt.KeyboardModifier.ControlModifier
+FIRST, SECOND, THIRD = CENTRES
+
+
+@pytest.fixture
+def stack() -> tuple[np.ndarray, np.ndarray]:
+    """(8, 128, 128): three columns; the third one ends after the sixth slice."""
+    image, truth = discs((128, 128), CENTRES)
+    labels = np.stack([truth] * 8)
+    labels[6:][labels[6:] == 3] = 0
+    return np.where(labels > 0, np.stack([image] * 8), 0).astype(image.dtype), labels
+
+
+@pytest.fixture
+def opened(predictor, open_panel, stack):
+    """The stack at its fourth slice, and the section unfolded at its second page."""
+    hands = open_panel(stack[0])
+    hands.viewer.dims.set_current_step(0, 3)
+    unfold(hands)
+    return hands
+
+
+def unfold(hands) -> None:
+    section = hands.widget.volume
+    section.expand(animate=False)
+    section.mode.setCurrentIndex(section.mode.findData("propagate"))
+    hands.qtbot.wait(30)
+    hands.settle()
+
+
+def commit(hands, *centres) -> None:
+    for centre in centres:
+        hands.click(centre)
+        hands.settle()
+        hands.key(Qt.Key.Key_C)
+        hands.settle()
+
+
+def press(hands, name: str) -> None:
+    hands.press(f"volume.propagate.{name}")
+    hands.settle()
+
+
+def same(mask: np.ndarray, truth: np.ndarray) -> None:
+    """The same slices, and nearly the same pixels: propagation looks at a resampled plane."""
+    np.testing.assert_array_equal(mask.any(axis=(1, 2)), truth.any(axis=(1, 2)))
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.9
+
+
+def at(hands) -> int:
+    return int(hands.viewer.dims.current_step[0])
+
+
+def test_prompts_are_committed_and_carried_as_one_step(opened, stack) -> None:
+    hands, truth = opened, stack[1]
+    page = hands.widget.volume.propagate
+    assert not page.carry.isEnabled()
+    assert "click on one" in page.carry.toolTip()
+    hands.click(THIRD)
+    hands.settle()
+    press(hands, "carry")
+    data = hands.objects.data
+    same(data == 1, truth == 3)
+    carried = data.copy()
+    assert "1 object(s) carried through 6 slices" in hands.status
+    assert len(hands.points.data) == 0
+    values = dict(page.plot.confidence.values)
+    assert sorted(values) == [0, 1, 2, 3, 4, 5]
+    assert values[3] == 1.0
+    assert page.plot.confidence.prompted == {3}
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.settle()
+    assert "carried" in hands.status
+    assert not np.delete(data, 3, axis=0).any()  # the commit stays: it is a step of its own
+    np.testing.assert_array_equal(data[3] == 1, truth[3] == 3)
+    hands.key(Qt.Key.Key_Z, CONTROL | Qt.KeyboardModifier.ShiftModifier)
+    hands.settle()
+    np.testing.assert_array_equal(data, carried)
+
+
+def test_chosen_objects_go_under_their_ids_and_past_others(opened, stack) -> None:
+    hands, truth = opened, stack[1]
+    commit(hands, FIRST, SECOND, THIRD)
+    hands.objects.data[5, 30, 30] = 9  # an object of somebody else's
+    hands.widget.state.select({1, 3})
+    hands.settle()
+    press(hands, "carry")
+    data = np.asarray(hands.objects.data)
+    same((data == 1) | (data == 9), truth == 1)
+    same(data == 3, truth == 3)
+    np.testing.assert_array_equal(data[3], truth[3])
+    assert data[5, 30, 30] == 9
+    assert np.unique(data[[0, 1, 2, 4, 5, 6, 7]]).tolist() == [0, 1, 3, 9]
+    # What the session says gives the same again.
+    session = hands.widget.controller.keeper.session(hands.objects)
+    assert session is not None
+    replayed = replay(session, hands.image.data, check_weights=False).labels
+    np.testing.assert_array_equal(replayed, np.where(data == 9, 0, data))
+
+
+def test_a_correction_runs_only_what_depends_on_it(opened, stack, predictor) -> None:
+    hands = opened
+    commit(hands, FIRST)
+    hands.widget.state.select({1})
+    hands.settle()
+    page = hands.widget.volume.propagate
+    assert not page.worst.isEnabled()
+    assert "carried" in page.worst.toolTip()
+    press(hands, "carry")
+    press(hands, "again")
+    assert "Nothing was corrected" in hands.status
+    press(hands, "worst")
+    worst = at(hands)
+    assert worst in (0, 7)
+    assert f"Slice {worst}: object 1" in hands.status
+    # A correction by hand: half of the object is erased.
+    before = hands.objects.data.copy()
+    rows = np.nonzero((before[worst] == 1).any(axis=1))[0]
+    lower = before[worst] == 1
+    lower[: int(rows.mean())] = False
+    hands.objects.data_setitem(np.nonzero(np.where(lower, True, False)[None] * _at(worst)), 0)
+    hands.settle()
+    steps = predictor.decoded.copy()
+    press(hands, "again")
+    data = hands.objects.data
+    assert len(predictor.decoded) > len(steps)
+    np.testing.assert_array_equal(data[worst] == 1, (before[worst] == 1) & ~lower)
+    other = 0 if worst == 7 else 7  # beyond the first prompted slice nothing runs again
+    np.testing.assert_array_equal(data[other], before[other])
+    assert dict(page.plot.confidence.values)[worst] == 1.0
+    assert page.plot.confidence.prompted == {3, worst}
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.settle()
+    assert "carried" in hands.status
+
+
+def _at(number: int) -> np.ndarray:
+    chosen = np.zeros((8, 1, 1), dtype=bool)
+    chosen[number] = True
+    return chosen
+
+
+def test_a_click_on_the_plot_goes_to_the_slice(opened) -> None:
+    hands = opened
+    commit(hands, FIRST)
+    hands.widget.state.select({1})
+    hands.settle()
+    press(hands, "carry")
+    plot = hands.widget.volume.propagate.plot
+    position = QPoint(int(plot.width() * 6.5 / 8), plot.height() // 2)
+    hands.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=position)
+    hands.settle()
+    assert at(hands) == 6
+    assert plot.confidence.shown == 6
+    drawn = plot.grab().toImage()
+    assert drawn.pixelColor(position.x(), 2).name() == "#ffd92e"
+
+
+def test_cancel_leaves_the_layer_as_it_is(opened, predictor) -> None:
+    hands = opened
+    commit(hands, FIRST)
+    hands.widget.state.select({1})
+    hands.settle()
+    before = hands.objects.data.copy()
+    predictor.gate.clear()
+    hands.press("volume.propagate.carry")
+    hands.until(predictor.waiting.is_set)
+    assert not hands.widget.volume.propagate.carry.isEnabled()
+    hands.press("cancel")
+    predictor.gate.set()
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.data, before)
+    assert "ancelled" in hands.status
+
+
+def test_a_nucleus_of_the_sample_with_the_real_model(open_panel) -> None:
+    hands = open_panel()
+    hands.viewer.open_sample("napari-litesam", "embryo")
+    hands.qtbot.wait(100)
+    hands.settle()
+    reference = sample_path("embryo").with_name(SAMPLES["embryo"].labels_file)
+    truth = np.asarray(read_image(reference).array)
+    hands.viewer.dims.set_current_step(0, 22)
+    hands.viewer.reset_view()
+    unfold(hands)
+    nucleus = max(regionprops(truth[22]), key=lambda one: one.area)
+    hands.click(nucleus.centroid)
+    hands.settle()
+    press(hands, "carry")
+    mask, wanted = np.asarray(hands.objects.data) == 1, truth == nucleus.label
+    assert (mask & wanted).sum() / (mask | wanted).sum() > 0.5
+    press(hands, "worst")
+    assert mask[at(hands)].any()
