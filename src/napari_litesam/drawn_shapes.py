@@ -81,6 +81,7 @@ class DrawnShapes:
     def __init__(self, layer: Shapes) -> None:
         self._layer = layer
         self._known = 0
+        self._painted: list[PointLabel] = []
 
     # -------------------------------------------------------------------------------------- reading
 
@@ -175,9 +176,17 @@ class DrawnShapes:
         self._layer.features = {SIGN: np.array([NAMES[sign] for sign in signs], dtype=object)}
         self.paint()
 
+    def edited(self) -> bool:
+        """Follow signs that were edited in the table of features; False if none was."""
+        if self.signs()[: len(self._painted)] == self._painted:
+            return False
+        self.paint()
+        return True
+
     def paint(self) -> None:
         """Make colours follow the signs; boxes and outlines have their own."""
         kinds, signs = self._layer.shape_type, self.signs()
+        self._painted = signs
         if signs:
             self._layer.edge_color = [
                 COLOURS[sign] if kind in _SCRIBBLES else BOX_COLOUR

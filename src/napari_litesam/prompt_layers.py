@@ -163,6 +163,7 @@ class PromptLayers:
         self.points.events.data.connect(self._on_points)
         self.points.events.features.connect(self._on_features)
         self.boxes.events.data.connect(self._on_boxes)
+        self.boxes.events.features.connect(self._on_shape_features)
         self.boxes.events.mode.connect(self._on_mode)
         self.set_sign(self._sign)
 
@@ -353,6 +354,7 @@ class PromptLayers:
         self.points.events.data.disconnect(self._on_points)
         self.points.events.features.disconnect(self._on_features)
         self.boxes.events.data.disconnect(self._on_boxes)
+        self.boxes.events.features.disconnect(self._on_shape_features)
         self.boxes.events.mode.disconnect(self._on_mode)
         for layer in (self.points, self.boxes):
             if self._on_press in layer.mouse_drag_callbacks:
@@ -397,6 +399,15 @@ class PromptLayers:
             self._drawn.take_new(self._sign if self._once is None else self._once)
         self._once = None
         self.changed.emit()
+
+    def _on_shape_features(self, _event: Any) -> None:
+        """Signs of scribbles edited in the features table count as well."""
+        if self._quiet:
+            return
+        with self._silence():
+            edited = self._drawn.edited()
+        if edited:
+            self.changed.emit()
 
     def _on_mode(self, _event: Any) -> None:
         """Show in which colour the next shape is drawn."""

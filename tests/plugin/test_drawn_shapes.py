@@ -196,6 +196,28 @@ def test_strokes_of_other_planes_do_not_count() -> None:
     assert not layers.without_plane(image, {0: 1}).empty
 
 
+def test_signs_are_toggled_and_edited() -> None:
+    image = Image(np.zeros((60, 80)))
+    layers = PromptLayers(image)
+    layers.boxes.add_polygons(np.array([(20, 20), (20, 40), (30, 30)]))
+    layers.boxes.add_paths(np.array([(1, 1), (5, 5), (9, 1)]))
+    layers.boxes.add_lines(np.array([(1, 1), (5, 5)]))
+    told: list[int] = []
+    layers.changed.connect(lambda: told.append(1))
+    layers.boxes.mode = "select"
+    layers.boxes.selected_data = {0, 2}
+    assert layers.toggle_selected(shapes=True)
+    assert [s.label for s in layers.strokes_on_plane(image, {})[0]] == [POSITIVE, NEGATIVE]
+    layers.boxes.features = {"label": ["positive", "negative", "negative"]}
+    assert [s.label for s in layers.strokes_on_plane(image, {})[0]] == [NEGATIVE, NEGATIVE]
+    assert len(told) == 2
+    np.testing.assert_array_equal(layers.boxes.edge_color[1], layers.boxes.edge_color[2])
+    layers.boxes.selected_data = {1}
+    layers.boxes.remove_selected()
+    assert len(layers.snapshot().strokes) == 2
+    assert len(told) == 3
+
+
 def test_drafts_keep_points_and_a_box() -> None:
     image = Image(np.zeros((60, 80)))
     layers = PromptLayers(image)
