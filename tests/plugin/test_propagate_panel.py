@@ -205,3 +205,45 @@ def test_a_nucleus_of_the_sample_with_the_real_model(open_panel) -> None:
     assert (mask & wanted).sum() / (mask | wanted).sum() > 0.5
     press(hands, "worst")
     assert mask[at(hands)].any()
+
+
+def test_a_commit_in_the_worst_slice_corrects_it(opened, stack) -> None:
+    hands, truth = opened, stack[1]
+    commit(hands, FIRST)
+    hands.widget.state.select({1})
+    hands.settle()
+    press(hands, "carry")
+    press(hands, "worst")
+    worst = at(hands)
+    assert not np.array_equal(hands.objects.data[worst] == 1, truth[worst] == 1)
+    hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, FIRST))
+    hands.qtbot.wait(20)
+    hands.key(Qt.Key.Key_R)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.data[worst] == 1, truth[worst] == 1)
+    press(hands, "again")
+    same(hands.objects.data == 1, truth == 1)
+    np.testing.assert_array_equal(hands.objects.data[worst] == 1, truth[worst] == 1)
+    assert dict(hands.widget.volume.propagate.plot.confidence.values)[worst] == 1.0
+
+
+def test_time_series_of_stacks_keep_their_time(predictor, open_panel, stack) -> None:
+    image, truth = stack
+    hands = open_panel(np.stack([image] * 5), axis_labels=("t", "z", "y", "x"))
+    hands.viewer.dims.set_current_step(0, 1)
+    hands.viewer.dims.set_current_step(1, 3)
+    unfold(hands)
+    hands.click(THIRD)
+    hands.settle()
+    press(hands, "carry")
+    data = np.asarray(hands.objects.data)
+    same(data[1] == 1, truth == 3)
+    assert not np.delete(data, 1, axis=0).any()
+    press(hands, "worst")
+    assert hands.viewer.dims.current_step[0] == 1
+    assert hands.viewer.dims.current_step[1] in (0, 5)
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.settle()
+    assert np.unique(np.nonzero(hands.objects.data)[1]).tolist() == [3]

@@ -242,3 +242,21 @@ def test_the_sample_embryo_with_the_real_model(open_panel, tmp_path) -> None:
         iou = (mask & nucleus).sum() / (mask | nucleus).sum() if best else 0.0
         found += iou > 0.5
     assert found >= 5, found
+
+
+def test_time_series_of_stacks(predictor, open_panel, stack, tmp_path) -> None:
+    image, truth = stack
+    hands = open_panel(np.stack([image] * 5), axis_labels=("t", "z", "y", "x"))
+    hands.settle()
+    out = tmp_path / "labels.zarr"
+    section = opened(hands, output=str(out), diameter=EXACT_PX, first=1, last=4)
+    assert section.last.maximum() == 5
+    hands.press("volume.start")
+    hands.settle()
+    labels = np.asarray(layer_of(hands, out).data)
+    assert labels.shape == (5, 4, 128, 128)
+    same_objects(labels[2], truth[1:5])
+    assert not np.intersect1d(labels[0][labels[0] > 0], labels[1]).size
+    hands.press("volume.copy")
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.data[:, 1:5], labels)
