@@ -126,7 +126,7 @@ def test_undo_all_and_redo_all(predictor, open_panel, cells) -> None:
     assert not hands.widget.redo.isEnabled()
 
 
-def test_redo_of_a_commit_leaves_what_was_painted_meanwhile(predictor, open_panel, cells) -> None:
+def test_a_stroke_after_undo_is_a_new_step(predictor, open_panel, cells) -> None:
     hands = open_panel(cells[0])
     hands.click(FIRST)
     hands.settle()
@@ -135,7 +135,11 @@ def test_redo_of_a_commit_leaves_what_was_painted_meanwhile(predictor, open_pane
     hands.press("undo")
     hands.settle()
     hands.objects.data_setitem((np.array([30]), np.array([30])), 9)
+    hands.settle()
+    assert not hands.widget.redo.isEnabled(), "what was undone is void"
+    hands.press("undo")
+    hands.settle()
+    assert not hands.objects.data.any()
     hands.press("redo")
     hands.settle()
     assert hands.objects.data[30, 30] == 9
-    assert (hands.objects.data == 1).sum() == 148

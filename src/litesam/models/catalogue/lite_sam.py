@@ -25,8 +25,8 @@ LITE_SAM = (
         weights=WeightsSpec(
             file="lite_sam.safetensors",
             url=None,
-            sha256="1a30d4b9aebd30d2543a1e934b61792b6dbf071039931da2e447704a321bead8",
-            size_bytes=8_614_312,
+            sha256="d2c98126f08366ed60a832fa2af2f2e5574237b81cc9818c97ed09bccab80b21",
+            size_bytes=8_614_744,
             licence="BSD-3-Clause",
         ),
         parameters=4_276_088,
@@ -35,7 +35,12 @@ LITE_SAM = (
         # Its predicted IoU is lower than SAM's. The grid's thresholds were chosen on training
         # images of nuclei, AutoPPN's on those of four data sets, see docs/model-card-lite-sam.md.
         everything={
-            "auto_ppn": {"predicted_iou_threshold": 0.4, "stability_threshold": 0.0},
+            "auto_ppn": {
+                "predicted_iou_threshold": 0.4,
+                "stability_threshold": 0.0,
+                "prompt_kind": "box",
+                "min_visible": 0.7,
+            },
             "grid": {
                 "predicted_iou_threshold": 0.6,
                 "stability_threshold": 0.6,
