@@ -25,7 +25,6 @@ from napari_litesam.levels import Scaling, level_index, scaling_of
 from napari_litesam.replies import Reply, reply_of, reply_of_each
 
 if TYPE_CHECKING:
-
     from litesam.merge import TextScorer
     from litesam.predictors import Predictor
     from litesam.segmenter import Segmenter
