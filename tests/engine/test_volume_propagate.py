@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,17 @@ import pytest
 import litesam
 from engine.threshold_predictor import NORMALIZE, TILING, ThresholdPredictor
 from litesam.errors import Cancelled, ImageError, PromptError
+from litesam.io import read_image, read_labels
 from litesam.merge import bridge
+from litesam.samples import SAMPLES, sample_path
 from litesam.segmenter import Segmenter
 from litesam.types import BoxPrompt, PointPrompt, Progress, Prompts, PropagateConfig
 from litesam.volume.propagate import Propagated, Seed, corrected, propagate
 from weights import filled_predictor
 
-VOLUMES = Path(__file__).parents[3] / "shared" / "data" / "volumes"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 #: Planes of 128 px without a rim: the predictor of the tests is exact on them.
 EXACT = PropagateConfig(object_share=0.0)
 
@@ -293,11 +297,10 @@ def test_masks_are_prompts_for_models_that_take_them(tmp_path: Path) -> None:
 
 
 def test_nuclei_of_an_embryo_are_followed_better_than_copied() -> None:
-    if not VOLUMES.is_dir():
-        pytest.skip(f"needs {VOLUMES}")
-    tifffile = pytest.importorskip("tifffile")
-    image = tifffile.imread(VOLUMES / "embryo16_image.tif")
-    truth = tifffile.imread(VOLUMES / "embryo16_labels.tif").astype(np.int32)
+    path = sample_path("embryo")
+    image = np.asarray(read_image(path).array)
+    labels = read_labels(path.with_name(SAMPLES["embryo"].labels_file))
+    truth = np.asarray(labels.array).astype(np.int32)
     seeds = []
     for name in (5, 9):
         used = np.flatnonzero((truth == name).any(axis=(1, 2)))
