@@ -19,6 +19,7 @@ matrices.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from typing import Literal
@@ -185,10 +186,17 @@ class Frame:
 
 
 def fit_longest_side(
-    size_yx: tuple[int, int], input_size: int, origin_yx: tuple[int, int] = (0, 0)
+    size_yx: tuple[int, int],
+    input_size: int,
+    origin_yx: tuple[int, int] = (0, 0),
+    max_enlargement: float | None = None,
 ) -> Frame:
-    """Frame of SAM's rule: longest side to ``input_size``, aspect kept, padded right and bottom."""
-    scale = input_size / max(size_yx)
+    """Frame of SAM's rule: longest side to ``input_size``, aspect kept, padded right and bottom.
+
+    A region smaller than ``input_size / max_enlargement`` is enlarged by that factor only, and has
+    more padding.
+    """
+    scale = min(input_size / max(size_yx), max_enlargement or math.inf)
     content = (
         max(1, int(size_yx[0] * scale + 0.5)),
         max(1, int(size_yx[1] * scale + 0.5)),

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from litesam.frames import fit_letterbox
 from litesam.models.folding import fold
 from litesam.predictors.base import (
     RgbArray,
@@ -112,7 +111,7 @@ class FastSamPredictor:
             If ``rgb`` is not a non-empty (H, W, 3) uint8 array.
         """
         rgb = check_rgb(rgb)
-        frame = fit_letterbox((rgb.shape[0], rgb.shape[1]), self.spec.input_px, origin_yx)
+        frame = self.spec.frame((rgb.shape[0], rgb.shape[1]), origin_yx)
         raw = self.look(rgb, frame)
         if raw.prototypes is None:
             raise ValueError("the network has no prototypes")

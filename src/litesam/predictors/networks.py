@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 import torch
 
-from litesam.frames import Frame, fit_longest_side, fit_squash
+from litesam.frames import Frame, fit_longest_side
 from litesam.models.folding import fold
 from litesam.predictors.base import RgbArray, check_rgb
 from litesam.predictors.interrupts import make_interruptible
@@ -98,7 +98,7 @@ class NetworkPredictor(Generic[NetworkT]):
             If ``rgb`` is not a non-empty (H, W, 3) uint8 array.
         """
         rgb = check_rgb(rgb)
-        frame = network_frame(self.spec, (rgb.shape[0], rgb.shape[1]), origin_yx)
+        frame = self.spec.frame((rgb.shape[0], rgb.shape[1]), origin_yx)
         with torch.inference_mode():
             features = self._network.encode(self.preprocess(rgb, frame))
             arrays = {
@@ -152,14 +152,6 @@ class NetworkPredictor(Generic[NetworkT]):
         # Arrays from a store or a caller may be read-only, which torch only accepts as a copy.
         array = array if array.flags.writeable else array.copy()
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
-
-def network_frame(
-    spec: ModelSpec, size_yx: tuple[int, int], origin_yx: tuple[int, int] = (0, 0)
-) -> Frame:
-    """Frame of a region of an image in a network's input."""
-    fit = fit_squash if spec.resize == "squash" else fit_longest_side
-    return fit(size_yx, spec.frame_px, origin_yx)
 
 
 def network_input(

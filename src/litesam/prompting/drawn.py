@@ -13,7 +13,6 @@ import numpy as np
 from scipy import ndimage
 
 from litesam.errors import PromptError
-from litesam.frames import fit_longest_side, fit_squash
 from litesam.prompting.from_masks import deepest_pixel
 from litesam.tiling import tile_for_prompts
 from litesam.types import Box, BoxPrompt, PointLabel, PointPrompt, Prompts
@@ -153,8 +152,7 @@ def _mask_side(spec: ModelSpec) -> int:
 
 def _frame(spec: ModelSpec, tile: Tile) -> Frame:
     """Frame in which the model sees a tile."""
-    fit = fit_squash if spec.resize == "squash" else fit_longest_side
-    return fit(tile.padded.size_yx, spec.frame_px, (tile.padded.y0, tile.padded.x0))
+    return spec.frame(tile.padded.size_yx, (tile.padded.y0, tile.padded.x0))
 
 
 # -------------------------------------------------------------------------------------- outlines

@@ -52,8 +52,8 @@ def tile_key(predictor: EncoderIdentity, plane: PixelPlane, tile: Tile) -> Embed
     """Return the key of the embedding of one tile.
 
     It changes with the encoder, its weights, the way it takes pixels (input size, resize rule,
-    mean, standard deviation), the intensity mapping, the tile's place and its pixels. It does not
-    change with the device, nor with the decoder.
+    largest enlargement, mean, standard deviation), the intensity mapping, the tile's place and its
+    pixels. It does not change with the device, nor with the decoder.
 
     Raises
     ------
@@ -68,7 +68,10 @@ def tile_key(predictor: EncoderIdentity, plane: PixelPlane, tile: Tile) -> Embed
             "this plane."
         )
     spec = predictor.spec
-    taken = (spec.input_px, spec.frame_px, spec.resize, spec.pixel_mean, spec.pixel_std)
+    taken: tuple[object, ...] = (spec.input_px, spec.frame_px, spec.resize)
+    taken += (spec.pixel_mean, spec.pixel_std)
+    if spec.max_enlargement is not None:
+        taken += (spec.max_enlargement,)
     return EmbeddingKey(
         model=spec.encoder_name,
         weights=predictor.encoder_hash,

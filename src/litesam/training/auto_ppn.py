@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from litesam.embedder import Embedder
 from litesam.errors import ConfigError
-from litesam.frames import fit_longest_side, fit_squash
 from litesam.io.atomic import atomic_path
 from litesam.models.auto_ppn import FRAME_PX, AutoPPN
 from litesam.predictors import load_predictor
@@ -230,8 +229,8 @@ def labels_in_frame(labels: LabelArray, spec: ModelSpec) -> LabelArray:
     spec
         The model, for its rule from image to input.
     """
-    fit = fit_squash if spec.resize == "squash" else fit_longest_side
-    height, width = fit((labels.shape[0], labels.shape[1]), FRAME_PX).content_yx
+    content_yx = spec.frame((labels.shape[0], labels.shape[1])).content_yx
+    height, width = (max(1, round(side * FRAME_PX / spec.frame_px)) for side in content_yx)
     _, inverse = np.unique(labels, return_inverse=True)
     own = inverse.reshape(labels.shape).astype(np.int32) + np.int32(labels.min() > 0)
     small = Image.fromarray(own).resize((width, height), Image.Resampling.NEAREST)

@@ -192,7 +192,8 @@ class BatchStream(IterableDataset[Batch]):
         count = self.prompts_per_crop * (3 if cells == grid_side else 1)
         shares = dict(self.shares)
         if step < self.auto_from:
-            shares["both"] += shares.pop("auto")
+            for kind in ("auto", "proposal"):
+                shares["both"] += shares.pop(kind, 0.0)
         prompts = make_prompts(
             objects, cells, self.stride, count, random, shares, self.window_sides
         )

@@ -6,6 +6,7 @@ Images take the same way to RGB as in inference (`litesam.preprocess.to_rgb`).
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ def load_folder(folder: Path, split: str) -> list[RgbImage]:
 class AugmentConfig:
     """Strength of the augmentation."""
 
-    scale_range: tuple[float, float] = (0.45, 2.2)
+    scale_range: tuple[float, float] = (0.4, 2.6)
     invert: float = 0.08
     gamma: float = 0.35
     noise: float = 0.35
@@ -110,8 +111,9 @@ class CropStream(IterableDataset[list[Crop]]):
         Their share and flags, same order.
     crop_px, batch
         Cycle of crop sides and batch sizes: step i uses entry ``i % len``.
-    input_px
-        Side of the model's input; an image is first scaled as inference would scale it.
+    input_px, max_enlargement
+        Side of the model's input, and the largest factor by which it enlarges an image: images are
+        first scaled as inference would scale them.
     seed
         Start of the random stream.
     """
@@ -124,6 +126,7 @@ class CropStream(IterableDataset[list[Crop]]):
         crop_px: Sequence[int] = (256,),
         batch: Sequence[int] = (4,),
         input_px: int = 512,
+        max_enlargement: float | None = None,
         single_up_to_px: int = 768,
         augment: AugmentConfig | None = None,
         seed: int = 0,
@@ -137,6 +140,7 @@ class CropStream(IterableDataset[list[Crop]]):
         self.crop_px = crop_px
         self.batch = batch
         self.input_px = input_px
+        self.max_enlargement = max_enlargement or math.inf
         self.single_up_to_px = single_up_to_px
         self.augment = augment or AugmentConfig()
         self.seed = seed
@@ -159,7 +163,8 @@ class CropStream(IterableDataset[list[Crop]]):
         config = self.configs[which]
         image = self.sets[which][int(random.integers(len(self.sets[which])))]
         longest = max(image.labels.shape)
-        base = self.input_px / longest if longest <= self.single_up_to_px else 1.0
+        filling = self.input_px / longest if longest <= self.single_up_to_px else 1.0
+        base = min(filling, self.max_enlargement)
         low, high = np.log(self.augment.scale_range)
         scale = base * float(np.exp(random.uniform(low, high)))
         rgb, labels = _cut(image, side, scale, random)

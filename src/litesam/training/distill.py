@@ -29,7 +29,7 @@ from litesam.models.weights import (
     resolve_weights,
 )
 from litesam.predictors import load_predictor
-from litesam.predictors.networks import network_frame, network_input
+from litesam.predictors.networks import network_input
 from litesam.store import ZarrStore
 from litesam.tiling import make_tiles
 from litesam.training.hq import check_same_start
@@ -221,7 +221,7 @@ class DistillTrainer(TrainingRun[DistillConfig, DistillBatch, nn.Module]):
             # Encoded again if the store has lost it.
             embedding = self._embedder.embed(plane, tile)
             pixels = np.ascontiguousarray(plane.rgb[tile.padded.slices])
-            frame = network_frame(self.student, (pixels.shape[0], pixels.shape[1]))
+            frame = self.student.frame((pixels.shape[0], pixels.shape[1]))
             inputs.append(network_input(pixels, frame, self.student))
             targets.append(torch.from_numpy(np.array(embedding.features["image"]))[None])
         return DistillBatch(torch.cat(inputs), torch.cat(targets).float())

@@ -157,6 +157,7 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
             crop_px=config.crop_px or family.crop_px,
             batch=config.batch or family.batch,
             input_px=self.spec.frame_px,
+            max_enlargement=self.spec.max_enlargement,
             augment=config.augment,
             seed=config.seed,
         )

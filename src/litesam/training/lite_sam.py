@@ -48,15 +48,15 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 #: The mix that the shipped weights are trained on.
 DEFAULT_SETS = (
-    DataSetConfig("dsb2018_fluo", 0.40),
-    DataSetConfig("dsb2018_stained", 0.19),
-    DataSetConfig("usiigaci_phase", 0.12),
+    DataSetConfig("dsb2018_fluo", 0.38),
+    DataSetConfig("dsb2018_stained", 0.18),
+    DataSetConfig("usiigaci_phase", 0.13),
     DataSetConfig("axons_tem", 0.09),
-    DataSetConfig("fib25_neurites", 0.09),
-    DataSetConfig("nasa_ebc_cracks", 0.04, exhaustive=False),
-    DataSetConfig("pfc_neurons", 0.03, exhaustive=False),
-    DataSetConfig("chase_vessels", 0.04, exhaustive=False, proposals=False),
-    DataSetConfig("synthetic:cells", 0.10),
+    DataSetConfig("fib25_neurites", 0.07),
+    DataSetConfig("nasa_ebc_cracks", 0.05, exhaustive=False),
+    DataSetConfig("pfc_neurons", 0.05, exhaustive=False),
+    DataSetConfig("chase_vessels", 0.05, exhaustive=False, proposals=False),
+    DataSetConfig("synthetic:cells", 0.08),
     DataSetConfig("synthetic:membranes", 0.05),
     DataSetConfig("synthetic:filaments", 0.05),
 )
@@ -93,8 +93,8 @@ class TrainConfig(RunConfig):
     sets: tuple[DataSetConfig, ...] = DEFAULT_SETS
     start_from: str | None = None
     frozen_encoder: bool = False
-    crop_px: tuple[int, ...] = (256, 256, 256, 512)
-    batch: tuple[int, ...] = (8, 8, 8, 2)
+    crop_px: tuple[int, ...] = (256, 256, 512)
+    batch: tuple[int, ...] = (8, 8, 2)
     auto_from: float = 0.12
     prompts_per_crop: int = 4
     correction_share: float = 0.3
@@ -135,6 +135,7 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
             crop_px=config.crop_px,
             batch=config.batch,
             input_px=model.input_px,
+            max_enlargement=get_spec("lite_sam").max_enlargement,
             augment=config.augment,
             seed=config.seed,
         )
@@ -204,13 +205,10 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
             asked.offset_xy,
         )
         points, ones, boxes = asked.points, asked.labels, asked.boxes
-        if group.kind == "auto":
+        if group.kind in ("auto", "proposal"):
             boxes = own_boxes(model, asked, proposals, batch.labels.shape[-1])
-        first = (
-            WindowPrompts(boxes=boxes)
-            if group.kind == "box"
-            else WindowPrompts(points, ones, boxes)
-        )
+        box_alone = group.kind in ("box", "proposal")
+        first = WindowPrompts(boxes=boxes) if box_alone else WindowPrompts(points, ones, boxes)
         logits, iou = model.decode_windows(
             embedding, positions, origins, group.side, first, slice(0, 4), images, offset_xy
         )
@@ -228,12 +226,9 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
             chosen = logits[:, 0].detach()
             more, signs = correction_points(chosen, target[:, 0])
             more = more * 2.0 + 0.5 + (origins.flip(-1) * stride) + origins.new_tensor(offset_xy)
-            both = (
-                more[:, None] if group.kind == "box" else torch.cat((points, more[:, None]), dim=1)
-            )
-            kinds = (
-                signs[:, None] if group.kind == "box" else torch.cat((ones, signs[:, None]), dim=1)
-            )
+            both, kinds = more[:, None], signs[:, None]
+            if not box_alone:
+                both, kinds = torch.cat((points, both), dim=1), torch.cat((ones, kinds), dim=1)
             second_prompts = WindowPrompts(both, kinds, boxes, chosen)
             logits, iou = model.decode_windows(
                 embedding,

@@ -15,9 +15,16 @@ from litesam.training.targets import Objects, jitter_box, sample_point
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PromptKind = Literal["point", "auto", "box", "both"]
-#: Share of each kind: a bare click, a click with AutoPPN's box under it, a box, both.
-KIND_SHARES: dict[PromptKind, float] = {"point": 0.06, "auto": 0.44, "box": 0.2, "both": 0.3}
+PromptKind = Literal["point", "auto", "proposal", "box", "both"]
+#: Share of each kind: a bare click, a click with AutoPPN's box under it, that box alone (everything
+#: mode's prompt), a drawn box, a click with a drawn box.
+KIND_SHARES: dict[PromptKind, float] = {
+    "point": 0.06,
+    "auto": 0.32,
+    "proposal": 0.2,
+    "box": 0.2,
+    "both": 0.22,
+}
 #: Sides of the decoder's windows, embedding cells.
 WINDOW_SIDES = (16, 32, 64)
 

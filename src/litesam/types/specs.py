@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from litesam.frames import Frame, fit_letterbox, fit_longest_side, fit_squash
+
 #: HQ off; SAM's logits and those of the HQ token, added; or those of the HQ token alone.
 HqMode = bool | Literal["only"]
 
@@ -129,6 +131,9 @@ class ModelSpec:
         same. Empty: the name of the model.
     prompt_px
         Side of the frame of prompts and masks, model pixels; None: ``input_px``.
+    max_enlargement
+        Largest factor by which a small region is enlarged to fill the input; None: it always fills
+        it. Objects of a tiny plane would otherwise be seen larger than any that a network knows.
     max_points
         Most points (a box counts as two) of one prompt; None: no limit.
     memory_bytes
@@ -159,6 +164,7 @@ class ModelSpec:
     everything: Mapping[str, Any] = field(default_factory=dict)
     encoder: str = ""
     prompt_px: int | None = None
+    max_enlargement: float | None = None
     max_points: int | None = None
     memory_bytes: int = 500_000_000
     proposer: str | None = "lite_sam"
@@ -178,3 +184,17 @@ class ModelSpec:
     def frame_px(self) -> int:
         """Side of the frame of prompts and masks, model pixels."""
         return self.input_px if self.prompt_px is None else self.prompt_px
+
+    def frame(self, size_yx: tuple[int, int], origin_yx: tuple[int, int] = (0, 0)) -> Frame:
+        """Return the frame in which the model sees a region of an image.
+
+        Parameters
+        ----------
+        size_yx, origin_yx
+            Size and top-left pixel of the region, image pixels.
+        """
+        if self.resize == "letterbox":
+            return fit_letterbox(size_yx, self.frame_px, origin_yx)
+        if self.resize == "squash":
+            return fit_squash(size_yx, self.frame_px, origin_yx)
+        return fit_longest_side(size_yx, self.frame_px, origin_yx, self.max_enlargement)

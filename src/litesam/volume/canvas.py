@@ -1,9 +1,8 @@
 """Small planes on a larger canvas, so that a network does not see their objects enlarged.
 
-A network sees a plane at the size of its input. A plane of 60 px with nuclei of 13 px would meet it
-enlarged seventeen times, each nucleus the size that whole cells have elsewhere, and is not
-recognised: Lite-SAM finds none of the nuclei of such planes, and most of them on a canvas of
-192–256 px.
+A network sees a plane at the size of its input, enlarged by no more than its `ModelSpec` allows.
+Where the size of the objects is known, a canvas shows them at the size that the network knows best,
+in planes smaller than the tile for that size.
 """
 
 from __future__ import annotations

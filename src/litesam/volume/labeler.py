@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 #: Side of a block: with its halo and all that is computed from it, it takes about 0.5 GB.
 BLOCK_PX = 4096
-#: Planes of fewer pixels along both sides are put on a canvas of that size.
-CANVAS_PX = 256
 #: How far a block looks beyond its core.
 HALO_PX = 128
 _ENDINGS = (".zarr", ".tif", ".tiff")
@@ -102,7 +100,7 @@ def make_plan(
     time_axis: str = "volumes",
     block_px: int = BLOCK_PX,
     halo_px: int | None = None,
-    canvas_px: int = CANVAS_PX,
+    canvas_px: int = 0,
     weights: str | os.PathLike[str] | None = None,
     hq: HqMode = False,
 ) -> Plan:
@@ -175,7 +173,7 @@ def label_volume(
     time_axis: str = "volumes",
     block_px: int = BLOCK_PX,
     halo_px: int | None = None,
-    canvas_px: int = CANVAS_PX,
+    canvas_px: int = 0,
     device: str = "auto",
     weights: str | os.PathLike[str] | None = None,
     hq: HqMode = False,
@@ -225,8 +223,8 @@ def label_volume(
         same.
     canvas_px
         Planes whose sides are all shorter are put on a canvas of that size, so that the network
-        does not see their objects enlarged; 0: never. See `litesam.volume.tiling_for` for tiles and
-        canvas that fit the size of the objects.
+        sees their objects less enlarged than it would by itself; 0: never. See
+        `litesam.volume.tiling_for` for tiles and canvas that fit the size of the objects.
     device, weights, hq
         For a model given by name, see `litesam.load_predictor`.
     overwrite

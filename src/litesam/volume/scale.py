@@ -122,7 +122,7 @@ def estimate_diameter(source: VolumeSource, plan: Plan, predictor: Predictor) ->
             break
         diameter = float(np.median(found))
         tiling = tiling_for(max(diameter, 1.0))
-        if abs(tiling.tile_px - plan.canvas_px) <= _CLOSE * tiling.tile_px:
+        if abs(tiling.tile_px - side) <= _CLOSE * tiling.tile_px:
             break
         plan = replace(plan, tiling=tiling, canvas_px=tiling.tile_px)
         side = tiling.tile_px
