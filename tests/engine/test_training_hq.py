@@ -14,9 +14,9 @@ from PIL import Image
 
 import litesam
 from litesam.cli import main
-from litesam.errors import Cancelled, ConfigError
+from litesam.errors import Cancelled, ConfigError, WeightsError
 from litesam.models.registry import get_spec
-from litesam.models.weights import build_network, load_network
+from litesam.models.weights import build_network, load_network, load_state_dict
 from litesam.models.weights_files import find_weights
 from litesam.predictors import load_predictor
 from litesam.training.batches import group_tensors
@@ -112,6 +112,26 @@ def test_result_shares_embeddings_and_loads_as_hq(home: Path) -> None:
     masks = fine.decode(plain.encode(image.rgb), PromptBatch(boxes=[[20, 20, 90, 90]]))
     assert masks.logits.shape[:2] == (1, 1)
     assert masks.logits.max() > 0
+
+
+def test_decoder_alone_works_beside_the_weights_it_was_trained_with(home: Path) -> None:
+    trainer = HqTrainer(_config(home / "run", steps=2))
+    trainer.run()
+    whole, alone = home / "whole.safetensors", home / "alone.safetensors"
+    export_weights(trainer, whole, trainer.base)
+    size = export_weights(trainer, alone, trainer.base, beside=trainer.frozen)
+    assert size < 450_000
+    assert all(name.startswith("hq.") for name in load_state_dict(alone))
+    first, second = (load_predictor("lite_sam", file, "cpu", hq=True) for file in (whole, alone))
+    image = SyntheticSet("filaments", seed=3)[0]
+    prompts = PromptBatch(boxes=[[20, 20, 90, 90]])
+    embedding = first.encode(image.rgb)
+    assert np.array_equal(
+        first.decode(embedding, prompts).logits, second.decode(embedding, prompts).logits
+    )
+    export_weights(trainer, alone, trainer.base, beside="0" * 64)
+    with pytest.raises(WeightsError, match=r"HQ decoder for other weights of 'lite_sam'.*again"):
+        load_predictor("lite_sam", alone, "cpu", hq=True)
 
 
 def test_prompts_of_a_group_stand_where_their_crop_does(home: Path) -> None:

@@ -55,11 +55,19 @@ def add_parser(commands: Any) -> None:
         learning_rate=1e-3,
         start="weights of the model (default: its standard file)",
     )
+    parser.add_argument(
+        "--export-decoder",
+        type=Path,
+        metavar="FILE",
+        help="at the end write the HQ decoder alone, for use beside the very weights that it was "
+        "trained with",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from litesam.training.export import export_weights
     from litesam.training.hq import FINE_SETS, HqConfig, HqTrainer
     from litesam.weights import check_own_name
 
@@ -75,5 +83,7 @@ def run(args: argparse.Namespace) -> int:
     )
     trainer = HqTrainer(config)
     trainer.run()
+    if args.export_decoder is not None:
+        export_weights(trainer, args.export_decoder, trainer.base, beside=trainer.frozen)
     say_run(args, trainer.step, keep_result(args, trainer, trainer.base))
     return 0

@@ -12,6 +12,7 @@ decoder that is a tenth as dear as SAM's (``docs/decisions/0006-hq-for-lite-sam.
 * The HQ token is added to the mask decoder's own token of the mask that is refined, after the
   transformer, instead of going through it: there every token costs 6 % of a decode. So the mask
   before stays exactly what it is without HQ, and the token knows which of three it refines.
+* The mask before is limited before the two are added, see `LiteSAMHQ.join`.
 * The features of the mask decoder are mixed by one small product for each pixel instead of two
   3×3 convolutions, which alone would cost most of a decode.
 """
@@ -31,6 +32,10 @@ from litesam.models.mask_decoder import pixel_products
 if TYPE_CHECKING:
     from litesam.models.prompt_maps import WindowPrompts
     from litesam.types import ModelSpec
+
+
+#: Largest weight, as a logit, that the mask before has in the joined mask.
+PLAIN_LIMIT = 2.0
 
 
 class WindowHQ(nn.Module):
@@ -121,6 +126,15 @@ class LiteSAMHQ(LiteSAM):
         """
         picture = picture.contiguous(memory_format=torch.channels_last)
         return self.hq.details(image, self.image_encoder.early(picture))
+
+    @staticmethod
+    def join(plain: Tensor, refined: Tensor) -> Tensor:
+        """Logits of the mask with HQ, from those of `decode_parts`.
+
+        Where Lite-SAM sees nothing it is far too sure of that for a sum as in HQ-SAM: its logits
+        count as at most ± `PLAIN_LIMIT`.
+        """
+        return refined + plain.clamp(-PLAIN_LIMIT, PLAIN_LIMIT)
 
     def decode_parts(
         self,

@@ -31,6 +31,11 @@ class SamHQ(Sam):
         """Fine features (1, C/8, 4h, 4w) of an image; see `MaskDecoderHQ.details`."""
         return self.mask_decoder.details(image, early)
 
+    @staticmethod
+    def join(plain: Tensor, refined: Tensor) -> Tensor:
+        """Logits of the mask with HQ: the sum (Ke et al. 2023, Sec. 3.2)."""
+        return refined + plain
+
     def decode_hq(
         self,
         image: Tensor,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -28,6 +28,8 @@ from litesam.models.checkpoints import UnsafeFileError, first_sentence, read_mod
 #: Keys under which training programs wrap a state dict; looked for when the spec names none.
 _WRAPPERS = ("model", "state_dict")
 _SAFETENSORS = ".safetensors"
+#: Entry in the metadata of an HQ decoder alone: the SHA-256 of the file it was trained beside.
+BESIDE = "trained_beside_sha256"
 _TORCH_FILES = (".pt", ".pth")
 #: Weights are noise to a packer: at most this factor is believed.
 _MOST_PACKED = 10
@@ -113,6 +115,20 @@ def read_state_dict(
                 "values than the file holds. Get the file again from its source."
             )
     return {_plain_name(name, content): tensor for name, tensor in content.items()}
+
+
+def trained_beside(path: Path) -> str | None:
+    """Return the SHA-256 of the frozen weights beside which an HQ decoder was trained.
+
+    None: the file says nothing of that kind, so it holds a whole model.
+    """
+    if path.suffix.lower() != _SAFETENSORS:
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get(BESIDE)
+    except (OSError, SafetensorError):  # reading its tensors says what is wrong with the file
+        return None
 
 
 def can_be_mapped(path: Path) -> bool:

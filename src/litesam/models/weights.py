@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from litesam.errors import WeightsError
-from litesam.models.state_dicts import can_be_mapped, load_state_dict, read_state_dict
+from litesam.models.registry import get_spec
+from litesam.models.state_dicts import (
+    can_be_mapped,
+    load_state_dict,
+    read_state_dict,
+    trained_beside,
+)
 from litesam.models.weights_files import (
     bundled_dir,
     expected_hash,
@@ -41,6 +47,7 @@ __all__ = [
     "encoder_state",
     "expected_tensors",
     "file_hash",
+    "files_of",
     "holds_model",
     "load_network",
     "load_state_dict",
@@ -86,7 +93,7 @@ def encoder_hash(network: nn.Module) -> str:
 
 
 def load_network(
-    spec: ModelSpec, path: str | Path, encoder_path: str | Path | None = None
+    spec: ModelSpec, path: str | Path, other_path: str | Path | None = None
 ) -> nn.Module:
     """Build a model's network and load a weights file into it, strictly.
 
@@ -96,9 +103,10 @@ def load_network(
         The model.
     path
         Its own file.
-    encoder_path
-        The file of the image encoder for a model with ``spec.encoder_from``: of a whole model with
-        that encoder, or of the encoder alone.
+    other_path
+        The second file of a model that has one, see `files_of`: for a model with
+        ``spec.encoder_from`` that of a whole model with that encoder, or of the encoder alone; for
+        an HQ decoder alone that of the model beside which it was trained.
 
     Raises
     ------
@@ -114,13 +122,18 @@ def load_network(
     path = Path(path)
     network = _empty_network(spec)
     wanted = network.state_dict()
-    own, encoder = _own_part(spec, wanted), _encoder_part(wanted)
-    sources: list[tuple[Path, Callable[[], dict[str, Tensor]], Mapping[str, Tensor]]] = [
-        (path, lambda: own_state(spec, path, mapped=True), own)
-    ]
-    if encoder_path is not None:
-        file = Path(encoder_path)
-        sources.append((file, lambda: encoder_state(file, encoder, mapped=True), encoder))
+    own = dict(_own_part(spec, wanted))
+    sources: list[tuple[Path, Callable[[], dict[str, Tensor]], Mapping[str, Tensor]]] = []
+    if other_path is not None:
+        file = Path(other_path)
+        if spec.encoder_from is not None:
+            encoder = _encoder_part(wanted)
+            sources.append((file, lambda: encoder_state(file, encoder, mapped=True), encoder))
+        else:
+            base = get_spec(spec.rest_from or "")
+            rest = {name: own.pop(name) for name in expected_tensors(base)}
+            sources.append((file, lambda: own_state(base, file, mapped=True), rest))
+    sources.insert(0, (path, lambda: own_state(spec, path, mapped=True), own))
     for file_path, read, part in sources:
         _check_tensors(part, read(), spec, file_path)
     _warn_if_changed(spec, path)
@@ -134,6 +147,39 @@ def load_network(
             del mapped  # pages of a mapping count until it goes
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval()
+
+
+def files_of(
+    spec: ModelSpec, weights: str | Path | None = None, encoder_weights: str | Path | None = None
+) -> list[Path]:
+    """Return the files of a model, as `load_network` takes them.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    weights, encoder_weights
+        Its own file and that of its encoder; None: the standard ones.
+
+    Raises
+    ------
+    WeightsError
+        If one is missing, or holds an HQ decoder that was trained beside other weights than the
+        standard file of ``spec.rest_from``.
+    """
+    paths = [resolve_weights(spec, weights)]
+    if spec.encoder_from is not None:
+        paths.append(resolve_weights(get_spec(spec.encoder_from), encoder_weights))
+    elif spec.rest_from is not None and (trained := trained_beside(paths[0])) is not None:
+        base = resolve_weights(get_spec(spec.rest_from))
+        if file_hash(base) != trained:
+            raise WeightsError(
+                f"{paths[0]} is an HQ decoder for other weights of {spec.rest_from!r} (SHA-256 "
+                f"{trained[:12]}…) than {base} ({file_hash(base)[:12]}…). Train it again, or use "
+                "the model without HQ."
+            )
+        paths.append(base)
+    return paths
 
 
 def check_weights(spec: ModelSpec, path: str | Path) -> None:

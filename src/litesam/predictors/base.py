@@ -379,7 +379,7 @@ def load_predictor(
         If the weights are missing, damaged or of another model.
     """
     from litesam.models.hq import check_hq_trained, hq_spec
-    from litesam.models.weights import encoder_hash, load_network, resolve_weights
+    from litesam.models.weights import encoder_hash, files_of, load_network
     from litesam.models.weights_files import files_hash
 
     spec = hq_spec(get_spec(name), hq)
@@ -387,9 +387,7 @@ def load_predictor(
     if weights is None:
         check_hq_trained(spec, hq)
     target = resolve_device(device)
-    paths = [resolve_weights(spec, weights)]
-    if spec.encoder_from is not None:
-        paths.append(resolve_weights(get_spec(spec.encoder_from), encoder_weights))
+    paths = files_of(spec, weights, encoder_weights)
     network = load_network(spec, *paths)
     logger.info("Loaded %s from %s on %s", spec.name, " and ".join(map(str, paths)), target)
     predictor: Predictor = make_predictor(

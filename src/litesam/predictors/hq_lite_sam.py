@@ -64,7 +64,7 @@ class HqLiteSamPredictor(LiteSamPredictor):
             prompts,
             multimask=masks.start > 0,
         )
-        return (refined if self.hq_only else refined + plain), iou
+        return (refined if self.hq_only else self._network.join(plain, refined)), iou
 
     def _details(self, embedding: Embedding, image: Tensor) -> Tensor:
         pixels = self._tensor(embedding.features["picture"])[None].float()

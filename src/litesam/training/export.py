@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from litesam.io.atomic import atomic_path
+from litesam.models.state_dicts import BESIDE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 _PRIVATE = ("data_root", "run_folder", "start_from")
 
 
-def export_weights(run: TrainingRun[Any, Any, Any], target: Path, model: str = "lite_sam") -> int:
+def export_weights(
+    run: TrainingRun[Any, Any, Any],
+    target: Path,
+    model: str = "lite_sam",
+    *,
+    beside: str | None = None,
+) -> int:
     """Write the averaged weights of a run as half-precision safetensors.
 
     Parameters
@@ -34,6 +41,9 @@ def export_weights(run: TrainingRun[Any, Any, Any], target: Path, model: str = "
         File to write; replaced if it exists.
     model
         Name of the model whose tensors they are.
+    beside
+        SHA-256 of the weights that the run left frozen: only what it trained is written, for use
+        with that very file (`ModelSpec.rest_from`). None: everything.
 
     Returns
     -------
@@ -53,6 +63,7 @@ def export_weights(run: TrainingRun[Any, Any, Any], target: Path, model: str = "
     tensors = {
         name: _stored(run.ema.get(name, value), trained=name in run.ema).cpu().contiguous()
         for name, value in state.items()
+        if beside is None or name in run.ema
     }
     config = {name: value for name, value in asdict(run.config).items() if name not in _PRIVATE}
     metadata = {
@@ -61,6 +72,8 @@ def export_weights(run: TrainingRun[Any, Any, Any], target: Path, model: str = "
         "seconds": str(round(run.seconds)),
         "config": json.dumps(config),
     }
+    if beside is not None:
+        metadata[BESIDE] = beside
     with atomic_path(target, overwrite=True) as partial:
         save_file(tensors, partial, metadata=metadata)
     return target.stat().st_size

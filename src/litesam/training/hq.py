@@ -21,7 +21,7 @@ from litesam.models.hq import hq_spec
 from litesam.models.lite_sam_hq import LiteSAMHQ
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.models.registry import base_of, get_spec
-from litesam.models.weights import build_network, load_network, resolve_weights
+from litesam.models.weights import build_network, files_of, load_network
 from litesam.models.weights_files import files_hash
 from litesam.training.batches import (
     Batch,
@@ -120,6 +120,8 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
         The HQ model whose weights the run makes.
     base
         The model of litesam whose network it is: ``spec`` may be one of the user's own.
+    frozen
+        SHA-256 of the weights that stay as they are.
 
     Raises
     ------
@@ -136,8 +138,9 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
         plain = get_spec(config.model)
         self.spec = hq_spec(plain)
         self.base = base_of(self.spec).name
-        paths = weights_of(plain, config.start_from)
-        check_same_start(Path(config.run_folder), files_hash(paths))
+        paths = files_of(plain, config.start_from)
+        self.frozen = files_hash(paths)
+        check_same_start(Path(config.run_folder), self.frozen)
         super().__init__(config, lambda: _build(plain, self.spec, paths), is_of_hq)
         self.model.eval()
         root = Path(config.data_root)
@@ -194,11 +197,12 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
             asked = group_tensors(batch, group, self._family.stride)
             plain, refined = self._family.decode(features, details, batch, group, asked)
             plain, refined = plain.float(), refined.float()
-            both.append(mask_loss(plain + refined, asked.target)[:, 0])
+            joined = self.model.join(plain, refined)
+            both.append(mask_loss(joined, asked.target)[:, 0])
             alone.append(mask_loss(refined, asked.target)[:, 0])
             for name, logits in (
                 ("iou_without", plain),
-                ("iou_hq", plain + refined),
+                ("iou_hq", joined),
                 ("iou_only", refined),
             ):
                 figures.setdefault(name, []).append(mask_iou(logits.detach(), asked.target))
@@ -318,20 +322,6 @@ class _Whole:
 def is_of_hq(name: str) -> bool:
     """Whether a tensor belongs to an HQ decoder."""
     return name.startswith(_HQ_PARTS)
-
-
-def weights_of(spec: ModelSpec, weights: str | Path | None = None) -> list[Path]:
-    """Files of a model, as `load_network` takes them.
-
-    Raises
-    ------
-    WeightsError
-        If one is missing.
-    """
-    paths = [resolve_weights(spec, weights)]
-    if spec.encoder_from is not None:
-        paths.append(resolve_weights(get_spec(spec.encoder_from)))
-    return paths
 
 
 def check_same_start(run_folder: Path, sha256: str) -> None:

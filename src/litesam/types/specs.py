@@ -144,6 +144,9 @@ class ModelSpec:
         Name of the model, or of the encoder (`litesam.models.registry.ENCODERS`), whose weights
         file gives the image encoder; the model's own file then holds the other parts. None: the
         own file holds everything.
+    rest_from
+        Name of the model whose standard file gives all tensors of that model, where the own file
+        holds none of them: an HQ decoder alone, trained beside frozen weights. None: no such file.
     """
 
     name: str
@@ -169,6 +172,7 @@ class ModelSpec:
     memory_bytes: int = 500_000_000
     proposer: str | None = "lite_sam"
     encoder_from: str | None = None
+    rest_from: str | None = None
 
     @property
     def encoder_name(self) -> str:

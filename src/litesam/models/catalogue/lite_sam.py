@@ -60,6 +60,7 @@ LITE_SAM_HQ = (
         title="Lite-SAM HQ",
         family="hq_lite_sam",
         encoder="lite_sam",
+        rest_from="lite_sam",
         builder="litesam.models.lite_sam_hq:build",
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
