@@ -44,7 +44,7 @@ def label(when):
     executor = ProcessExecutor(given["processes"]) if given["processes"] else None
     result = litesam.label_volume(
         given["source"], given["target"], predictor(), executor, axes="ZYX",
-        block_px=64, halo_px=16, on_progress=on_progress, **OPTIONS,
+        block_px=64, halo_px=16, on_progress=on_progress, ome_zarr=given["ome_zarr"], **OPTIONS,
     )
     print(json.dumps({"before": result.blocks_before, "objects": result.objects}), flush=True)
 
@@ -74,6 +74,7 @@ def command(tmp_path: Path, name: str, *when: str, **options: Any) -> list[str]:
         "when": when,
         "full": False,
         "processes": 0,
+        "ome_zarr": "0.5",
         **options,
     }
     return [sys.executable, str(tmp_path / "program.py"), str(TESTS), json.dumps(given)]
@@ -102,7 +103,8 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def test_kills_anywhere_change_nothing(tmp_path: Path, image: Path) -> None:
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_kills_anywhere_change_nothing(tmp_path: Path, image: Path, version: str) -> None:
     """Killed in every stage, some of them twice, the result is that of a run without a kill."""
     kills = (
         "5 of 16 labelled",
@@ -115,10 +117,11 @@ def test_kills_anywhere_change_nothing(tmp_path: Path, image: Path) -> None:
         "15 of 16 written",
     )
     (tmp_path / "killed").mkdir()
-    *died, last, code = run(tmp_path, "killed/labels.zarr", *kills, "")
+    *died, last, code = run(tmp_path, "killed/labels.zarr", *kills, "", ome_zarr=version)
     assert died == [str(-signal.SIGKILL)] * len(kills)
     assert code == "0"
     options: dict[str, Any] = {**OPTIONS, "axes": "ZYX", "block_px": 64, "halo_px": 16}
+    options["ome_zarr"] = version
     whole = litesam.label_volume(image, tmp_path / "labels.zarr", predictor(), **options)
     assert json.loads(last) == {"before": 16, "objects": whole.objects}
     assert files_of(tmp_path / "killed" / "labels.zarr") == files_of(tmp_path / "labels.zarr")

@@ -48,6 +48,7 @@ _EXAMPLES = """\
   litesam label stack.tif -o slice12.tif --index 12
   litesam label volume.ome.zarr -o labels.ome.zarr --link --workers 4
   litesam label slide.ome.zarr -o labels.ome.zarr --object-diameter 8um --dry-run
+  litesam label volume.ome.zarr -o labels.ome.zarr --link --ome-zarr 0.4
   litesam label cells.tif -o labels.tif --model mobile_sam --proposals auto_ppn
   litesam label cells.tif -o labels.tif --proposals grid --points-per-side 48 --crop-layers 1
   litesam label cells.tif -o labels.tif --boxes detections.csv
@@ -98,6 +99,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--format", choices=_FORMATS, default="tif", help="format in a folder (default: tif)"
     )
+    parser.add_argument(
+        "--ome-zarr",
+        choices=("0.5", "0.4"),
+        help="version of OME-Zarr outputs: 0.5 (Zarr 3, default), or 0.4 (Zarr 2) for programs "
+        "that do not read 0.5",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     add_extra_options(parser)
     add_wanted_options(parser)
@@ -139,6 +146,7 @@ def run(args: argparse.Namespace) -> int:
         check_session_options(args, names)
     elif not args.images:
         raise UsageError("Name an image, or a session with --session.")
+    _check_ome_zarr(args)
     if is_job(args):
         return run_job(args)
     jobs = _plan(args)
@@ -164,6 +172,18 @@ def run(args: argparse.Namespace) -> int:
     else:
         _say_results(results)
     return 1 if any("error" in result for result in results) else 0
+
+
+def _check_ome_zarr(args: argparse.Namespace) -> None:
+    """Refuse a version of OME-Zarr for what will be none."""
+    out: Path = args.output
+    is_file = out.name.lower().endswith(_OUTPUT_ENDINGS)
+    name = out.name.lower() if is_file else args.format
+    if args.ome_zarr is not None and not name.endswith("zarr"):
+        raise UsageError(
+            f"--ome-zarr {args.ome_zarr} goes with an output that ends with .ome.zarr, or with "
+            "--format ome.zarr."
+        )
 
 
 # ---------------------------------------------------------------------------------- what goes where
@@ -225,6 +245,7 @@ def _label_file(job: _Job, args: argparse.Namespace, tools: _Tools, bars: Bars) 
         overwrite=args.overwrite,
         image=pixels,
         image_axes=pixel_axes,
+        ome_zarr=args.ome_zarr or "0.5",
     )
     write_lists(
         outputs,

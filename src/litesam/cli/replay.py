@@ -54,6 +54,7 @@ def run_session(args: argparse.Namespace, outputs: Outputs) -> int:
         done.scale,
         unit=done.image.unit,
         overwrite=args.overwrite,
+        ome_zarr=args.ome_zarr or "0.5",
     )
     write_lists(
         outputs,

@@ -236,6 +236,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "link": config_from(args, LinkConfig) if args.link else None,
         "time_axis": args.time or "volumes",
         "block_px": args.block_px or BLOCK_PX,
+        "ome_zarr": args.ome_zarr or "0.5",
     }
 
 

@@ -8,6 +8,7 @@ from litesam.io.atomic import atomic_path, check_output
 from litesam.io.labelled_folder import LabelledImage, read_labelled_folder
 from litesam.io.lazy import open_image
 from litesam.io.napari_layers import is_napari_csv, read_napari_csv
+from litesam.io.ome_metadata import OME_VERSIONS
 from litesam.io.overlay import draw_overlay, write_gallery, write_overlay, write_png
 from litesam.io.prompts import read_prompts_csv
 from litesam.io.readers import ImageData, read_image, read_labels, stem
@@ -21,6 +22,7 @@ from litesam.io.rle import (
 from litesam.io.writers import label_axes, write_label_planes, write_labels
 
 __all__ = [
+    "OME_VERSIONS",
     "ImageData",
     "LabelledImage",
     "atomic_path",

@@ -1,4 +1,4 @@
-"""Write label images: TIFF (ImageJ or OME metadata), PNG, OME-Zarr 0.5. Always atomic.
+"""Write label images: TIFF (ImageJ or OME metadata), PNG, OME-Zarr 0.5 or 0.4. Always atomic.
 
 Pixels are stored in the smallest unsigned type that holds the largest label; 0 is background.
 """
@@ -14,6 +14,13 @@ import numpy.typing as npt
 
 from litesam.errors import WriteError
 from litesam.io.atomic import atomic_path, check_output
+from litesam.io.ome_metadata import (
+    array_options,
+    check_version,
+    image_attributes,
+    labels_attributes,
+    zarr_format,
+)
 from litesam.io.readers import stem
 
 if TYPE_CHECKING:
@@ -42,6 +49,7 @@ def write_labels(
     overwrite: bool = False,
     image: Any = None,
     image_axes: str | None = None,
+    ome_zarr: str = "0.5",
 ) -> Path:
     """Write a label image; the ending of the name chooses the format.
 
@@ -50,7 +58,7 @@ def write_labels(
     path
         ``….tif``/``….tiff`` (zlib-compressed; ``….ome.tif`` with OME-XML, otherwise ImageJ metadata
         where ImageJ can hold the labels), ``….png`` (2-D, uint16), ``….zarr``/``….ome.zarr``
-        (OME-Zarr 0.5, with a pyramid).
+        (OME-Zarr, with a pyramid).
     labels
         Whole numbers >= 0, any number of axes that ends with Y, X; numpy or anything that slices to
         numpy.
@@ -66,6 +74,8 @@ def write_labels(
         OME-Zarr only: the image (array-like) that the labels belong to. With it the output is an
         image with the labels in ``labels/NAME``, as the standard wants it; without it the output is
         the label image itself.
+    ome_zarr
+        Version of OME-Zarr: "0.5" (Zarr 3), or "0.4" (Zarr 2) for programs that do not read 0.5.
 
     Returns
     -------
@@ -93,9 +103,12 @@ def write_labels(
         spacing = None if spacing is None else tuple(spacing[place] for place in order)
     name = target.name.lower()
     if name.endswith(".zarr"):
+        check_version(ome_zarr)
         check_output(target, overwrite=overwrite)
         with atomic_path(target, overwrite=overwrite) as part:
-            _write_zarr(part, stem(target), array, axes, spacing, unit, image, image_axes)
+            _write_zarr(
+                part, stem(target), array, axes, spacing, unit, image, image_axes, version=ome_zarr
+            )
         return target
     compact = _compact(np.asarray(array))
     if name.endswith(_TIFF_SUFFIXES):
@@ -276,6 +289,8 @@ def _write_zarr(
     unit: str | None,
     image: Any,
     image_axes: str | None,
+    *,
+    version: str,
 ) -> None:
     """An image with ``labels/name``, or the label image alone."""
     import zarr
@@ -284,27 +299,29 @@ def _write_zarr(
         _checked_maximum(np.asarray(labels[index])) for index in np.ndindex(labels.shape[:-2])
     )
     dtype = _smallest_type(maximum)
-    root = zarr.open_group(path, mode="w", zarr_format=3)
+    root = zarr.open_group(path, mode="w", zarr_format=zarr_format(version))
     if image is None:
-        ome = _write_levels(root, name, labels, axes, dtype, scale, unit)
-        root.attrs["ome"] = {**ome, "image-label": {}}
+        levels = _write_levels(root, labels, axes, dtype, scale, version)
+        root.attrs.update(image_attributes(version, name, axes, unit, levels, image_label={}))
         return
     picture, image_axes = _standard_order(image, image_axes, axes)
     steps = dict(zip(axes, scale, strict=True)) if scale is not None else None
     image_scale = None if steps is None else tuple(steps.get(axis, 1.0) for axis in image_axes)
-    ome = _write_levels(root, name, picture, image_axes, np.dtype(picture.dtype), image_scale, unit)
+    levels = _write_levels(root, picture, image_axes, np.dtype(picture.dtype), image_scale, version)
+    omero = None
     if (
         "C" in image_axes
         and picture.shape[image_axes.index("C")] == 3
         and picture.dtype == np.uint8
     ):
-        ome["omero"] = {"channels": [_rgb_channel(*pair) for pair in _RGB]}
-    root.attrs["ome"] = ome
+        omero = {"channels": [_rgb_channel(*pair) for pair in _RGB]}
+    root.attrs.update(image_attributes(version, name, image_axes, unit, levels, omero=omero))
     folder = root.create_group("labels")
-    folder.attrs["ome"] = {"version": "0.5", "labels": [name]}
+    folder.attrs.update(labels_attributes(version, [name]))
     group = folder.create_group(name)
-    ome = _write_levels(group, name, labels, axes, dtype, scale, unit)
-    group.attrs["ome"] = {**ome, "image-label": {"source": {"image": "../../"}}}
+    levels = _write_levels(group, labels, axes, dtype, scale, version)
+    about = {"source": {"image": "../../"}}
+    group.attrs.update(image_attributes(version, name, axes, unit, levels, image_label=about))
 
 
 _RGB = (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"))
@@ -343,14 +360,13 @@ def _standard_order(image: Any, image_axes: str | None, axes: str) -> tuple[Any,
 
 def _write_levels(
     group: Any,
-    name: str,
     array: Any,
     axes: str,
     dtype: np.dtype[Any],
     scale: tuple[float, ...] | None,
-    unit: str | None,
-) -> dict[str, Any]:
-    """Write a pyramid plane by plane (nearest pixel, factor 2) and return its metadata."""
+    version: str,
+) -> list[dict[str, Any]]:
+    """Write a pyramid plane by plane (nearest pixel, factor 2) and return what its levels are."""
     levels: list[dict[str, Any]] = []
     source, factor = array, 1
     while True:
@@ -360,7 +376,7 @@ def _write_levels(
             shape=shape,
             chunks=(1,) * (len(shape) - 2) + tuple(min(_CHUNK_PX, n) for n in shape[-2:]),
             dtype=dtype,
-            dimension_names=[axis.lower() for axis in axes],
+            **array_options(version, axes),
         )
         for index in np.ndindex(shape[:-2]):
             target[index] = np.asarray(source[index]).astype(dtype, copy=False)
@@ -375,14 +391,8 @@ def _write_levels(
             }
         )
         if max(shape[-2:]) <= _CHUNK_PX or min(shape[-2:]) <= _SMALLEST_LEVEL_PX:
-            break
+            return levels
         source, factor = _HalfSize(target), factor * 2
-    return {
-        "version": "0.5",
-        "multiscales": [
-            {"name": name, "axes": [_ome_axis(axis, unit) for axis in axes], "datasets": levels}
-        ],
-    }
 
 
 class _HalfSize:
@@ -395,11 +405,3 @@ class _HalfSize:
 
     def __getitem__(self, index: tuple[int, ...]) -> npt.NDArray[Any]:
         return np.asarray(self._array[index])[::2, ::2]
-
-
-def _ome_axis(axis: str, unit: str | None) -> dict[str, str]:
-    kind = {"T": "time", "C": "channel"}.get(axis, "space")
-    entry = {"name": axis.lower(), "type": kind}
-    if kind == "space" and unit:
-        entry["unit"] = unit
-    return entry

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from litesam.io.ome_metadata import array_options, image_attributes, metadata_files, zarr_format
 from litesam.volume.folder import sync_file
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _SMALLEST_LEVEL_PX = 256
 def make_planes(path: Path, plan: Plan) -> None:
     """Make the array of the labels of every plane by itself, (planes, H, W)."""
     shape = (plan.planes, *plan.plane_shape)
-    _create(path, shape, _step(plan, 0), np.dtype(np.uint32), {})
+    _create(path, shape, _step(plan, 0), np.dtype(np.uint32))
 
 
 def make_blocks_array(path: Path, plan: Plan) -> None:
@@ -35,7 +36,7 @@ def make_blocks_array(path: Path, plan: Plan) -> None:
     height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
     shape = (plan.planes * len(plan.blocks), height, width)
     step = _CHUNK_PX * math.ceil(max(height, width) / _CHUNK_PX)
-    _create(path, shape, (step, step), np.dtype(np.uint32), {})
+    _create(path, shape, (step, step), np.dtype(np.uint32))
 
 
 def make_result(path: Path, plan: Plan, name: str, largest: int) -> None:
@@ -43,30 +44,17 @@ def make_result(path: Path, plan: Plan, name: str, largest: int) -> None:
     import zarr
 
     dtype = np.dtype(np.uint32 if largest <= np.iinfo(np.uint32).max else np.uint64)
-    names = [axis.lower() for axis in plan.axes]
-    datasets = []
-    zarr.open_group(path, mode="a", zarr_format=3)
+    version, datasets = plan.ome_zarr, []
+    group = zarr.open_group(path, mode="a", zarr_format=zarr_format(version))
     for level in range(level_count(plan)):
         shape = (*plan.shape[:-2], *level_shape(plan, level))
-        array_path = path / str(level)
-        _create(array_path, shape, _step(plan, level), dtype, {"dimension_names": names})
+        _create(path / str(level), shape, _step(plan, level), dtype, version, plan.axes)
         datasets.append({"path": str(level), "coordinateTransformations": _place(plan, level)})
-    ome = {
-        "version": "0.5",
-        "multiscales": [
-            {"name": name, "axes": [_axis(a, plan.unit) for a in plan.axes], "datasets": datasets}
-        ],
-        "image-label": {},
-    }
-    zarr.open_group(path, mode="a").attrs["ome"] = ome
-    sync_file(path / "zarr.json", path.parent)
-
-
-def _axis(letter: str, unit: str | None) -> dict[str, str]:
-    entry = {"name": letter.lower(), "type": "time" if letter == "T" else "space"}
-    if unit and letter != "T":
-        entry["unit"] = unit
-    return entry
+    group.attrs.update(
+        image_attributes(version, name, plan.axes, plan.unit, datasets, image_label={})
+    )
+    for file in metadata_files(path, version):
+        sync_file(file, path.parent)
 
 
 def _place(plan: Plan, level: int) -> list[dict[str, Any]]:
@@ -120,20 +108,33 @@ def _create(
     shape: tuple[int, ...],
     step: tuple[int, int],
     dtype: np.dtype[Any],
-    options: dict[str, Any],
+    version: str = "0.5",
+    axes: str | None = None,
 ) -> None:
-    """Make an array that is written in steps of rows and columns; one that is there stays."""
+    """Make an array that is written in steps of rows and columns; one that is there stays.
+
+    Zarr 2 has no shards: what a block writes are whole chunks, of no other block.
+    """
     import zarr
 
-    if (path / "zarr.json").exists():
+    files = metadata_files(path, version, array=True)
+    if files[0].exists():
         return
     leading = (1,) * (len(shape) - 2)
     chunk = tuple(_inner(size) for size in step)
-    shards = None if chunk == step else (*leading, *step)
+    options = {} if axes is None else array_options(version, axes)
+    if chunk != step and zarr_format(version) == 3:
+        options["shards"] = (*leading, *step)
     zarr.create_array(
-        path, shape=shape, chunks=(*leading, *chunk), shards=shards, dtype=dtype, **options
+        path,
+        shape=shape,
+        chunks=(*leading, *chunk),
+        dtype=dtype,
+        zarr_format=zarr_format(version),
+        **options,
     )
-    sync_file(path / "zarr.json", path.parent)
+    for file in files:
+        sync_file(file, path.parent)
 
 
 def _inner(step: int) -> int:
@@ -169,9 +170,10 @@ def write_region(path: Path, index: tuple[int, ...], box: Box, labels: AnyArray)
     steps = (array.shards or array.chunks)[-2:]
     rows = range(box.y0 // steps[0], -(-box.y1 // steps[0]))
     columns = range(box.x0 // steps[1], -(-box.x1 // steps[1]))
+    names = path if array.metadata.zarr_format == 2 else path / "c"
     for row in rows:
         for column in columns:
-            sync_file(path.joinpath("c", *map(str, (*index, row, column))), path)
+            sync_file(names.joinpath(*map(str, (*index, row, column))), path)
 
 
 def read_region(path: Path, index: tuple[int, ...], box: Box) -> LabelArray:

@@ -17,6 +17,7 @@ import numpy as np
 
 from litesam.errors import ConfigError, JobError, LiteSamError, WriteError
 from litesam.io import check_output, write_label_planes
+from litesam.io.ome_metadata import check_version
 from litesam.types import (
     EverythingConfig,
     LinkConfig,
@@ -103,6 +104,7 @@ def make_plan(
     canvas_px: int = 0,
     weights: str | os.PathLike[str] | None = None,
     hq: HqMode = False,
+    ome_zarr: str = "0.5",
 ) -> Plan:
     """Return what a job would do; see `label_volume` for the parameters.
 
@@ -118,6 +120,7 @@ def make_plan(
             f"Tracks are linked through time in images with the axes TYX; this one has "
             f"{image.label_axes}. Choose one z with a range, or time_axis='volumes'."
         )
+    check_version(ome_zarr)
     _check_model(model, proposals)
     plan = Plan(
         source=image.config,
@@ -140,6 +143,7 @@ def make_plan(
         block_px=block_px,
         halo_px=min(HALO_PX, block_px // 4) if halo_px is None else halo_px,
         canvas_px=canvas_px,
+        ome_zarr=ome_zarr,
     )
     _ = plan.blocks  # block_px and halo_px are checked
     return plan
@@ -177,6 +181,7 @@ def label_volume(
     device: str = "auto",
     weights: str | os.PathLike[str] | None = None,
     hq: HqMode = False,
+    ome_zarr: str = "0.5",
     overwrite: bool = False,
     restart: bool = False,
     on_progress: OnProgress | None = None,
@@ -194,7 +199,7 @@ def label_volume(
         Path of an image: TIFF, OME-Zarr (0.4, 0.5), Zarr, ``.npy``, a folder of images; or an
         array, which has to be the same when a run is continued.
     target
-        ``….zarr`` (OME-Zarr 0.5 with a pyramid) or ``….tif`` (written at the end). Until it is
+        ``….zarr`` (OME-Zarr with a pyramid) or ``….tif`` (written at the end). Until it is
         complete, all work lies in the folder ``TARGET.job`` beside it.
     model
         Name of a model, or a loaded predictor.
@@ -227,6 +232,9 @@ def label_volume(
         `litesam.volume.tiling_for` for tiles and canvas that fit the size of the objects.
     device, weights, hq
         For a model given by name, see `litesam.load_predictor`.
+    ome_zarr
+        Version of OME-Zarr of the labels: "0.5" (Zarr 3), or "0.4" (Zarr 2, a file for each chunk)
+        for programs that do not read 0.5.
     overwrite
         Replace an existing target, at the end.
     restart
@@ -277,6 +285,7 @@ def label_volume(
         canvas_px=canvas_px,
         weights=weights,
         hq=hq,
+        ome_zarr=ome_zarr,
     )
     predictor = None if isinstance(model, str) else model
     locked = LockedFolder(out, restart=restart)

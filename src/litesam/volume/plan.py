@@ -56,6 +56,8 @@ class Plan:
         How planes are cut into blocks.
     canvas_px
         Side of the canvas that smaller planes are put on.
+    ome_zarr
+        Version of OME-Zarr of the result.
     """
 
     source: SourceConfig
@@ -78,6 +80,7 @@ class Plan:
     block_px: int
     halo_px: int
     canvas_px: int
+    ome_zarr: str = "0.5"
 
     @property
     def plane_shape(self) -> tuple[int, int]:
