@@ -84,7 +84,15 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
         help="what T is with --link: volumes, each point in time by itself (default), or tracks of "
         "the objects of TYX",
     )
-    group.add_argument("--level", type=int, metavar="N", help="level of an OME-Zarr, 0 = finest")
+    group.add_argument(
+        "--level",
+        type=_parse_level,
+        metavar="N",
+        help="level of an OME-Zarr, 0 = finest (default); auto, the default with "
+        "--object-diameter: the coarsest in which the network sees such objects at full "
+        "resolution. Diameter and ranges are in pixels of level 0 with auto, otherwise of level "
+        "N; the labels have the size and scale of the level",
+    )
     group.add_argument(
         "--object-diameter",
         metavar="LENGTH",
@@ -127,6 +135,10 @@ def is_job(args: argparse.Namespace) -> bool:
     linking = [name for name in LinkConfig.__dataclass_fields__ if getattr(args, name) is not None]
     if linking and not args.link:
         raise UsageError(f"{_flag(linking[0])} goes with --link.")
+    if args.level == "auto" and args.object_diameter is None:
+        raise UsageError(
+            "--level auto goes with --object-diameter; the size of objects chooses the level."
+        )
     if wanted and other:
         raise UsageError(f"{_flag(wanted[0])} goes without {_flag(other[0])}.")
     if wanted:
@@ -174,6 +186,17 @@ def _parse_range(text: str) -> tuple[str, tuple[int | None, int | None]]:
     return axis.upper(), (int(start) if start else None, int(stop) if stop else None)
 
 
+def _parse_level(text: str) -> int | str:
+    """Read "auto" or a number."""
+    import argparse
+
+    if text == "auto":
+        return text
+    if text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no level; write 0, 1 … or auto")
+
+
 # ------------------------------------------------------------------------------------------ the job
 
 
@@ -206,6 +229,7 @@ def run_job(args: argparse.Namespace) -> int:
         "image": str(args.images[0]),
         "output": str(result.path),
         "model": args.model,
+        "level": options["level"],
         "axes": result.axes,
         "shape": list(result.shape),
         "planes": result.planes,
@@ -246,7 +270,7 @@ def _source_options(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "axes": args.axes,
         "channel": args.channel,
-        "level": args.level or 0,
+        "level": 0 if args.level == "auto" else args.level or 0,
         "ranges": dict(args.range or ()),
         "proposals": args.proposals,
         "proposer": args.proposer,
@@ -258,23 +282,46 @@ def _source_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _scale(args: argparse.Namespace) -> dict[str, Any]:
-    """Tiles and canvas for the objects' diameter, if it was given."""
+    """Level, tiles and canvas for the objects' diameter, if it was given."""
     if args.object_diameter is None:
         return {}
     from litesam.cli.options import load_model
-    from litesam.volume import estimate_diameter, make_plan, parse_length, tiling_for
+    from litesam.volume import (
+        choose_level,
+        estimate_diameter,
+        estimate_on_levels,
+        make_plan,
+        parse_length,
+        tiling_for,
+    )
     from litesam.volume.source import VolumeSource
 
     plan = make_plan(args.images[0], args.model, **_source_options(args))
     source = VolumeSource(args.images[0], plan.source)
     if args.object_diameter == "auto":
-        diameter = estimate_diameter(source, plan, load_model(args))
+        predictor = load_model(args)
+        diameter = (
+            estimate_on_levels(args.images[0], plan, predictor)
+            if args.level in (None, "auto")
+            else estimate_diameter(source, plan, predictor)
+        )
         complain(f"The objects are about {diameter:.1f} px in diameter.")
     else:
         scale = None if source.scale is None else source.scale[-1]
         diameter = parse_length(args.object_diameter, scale, source.image.unit)
+    found: dict[str, Any] = {}
+    if args.level in (None, "auto"):
+        choice = choose_level(args.images[0], diameter, args.model, axes=args.axes)
+        if choice.level:
+            found = {"level": choice.level, "ranges": choice.ranges(plan.source.ranges)}
+            complain(
+                f"Level {choice.level} of 0–{choice.levels - 1} is labelled: objects of "
+                f"{diameter:.4g} px have {choice.diameter_px:.4g} px there. The labels have its "
+                "size and scale; --level 0 labels the finest."
+            )
+        diameter = choice.diameter_px
     tiling = tiling_for(diameter)
-    return {"tiling": tiling, "canvas_px": tiling.tile_px}
+    return {**found, "tiling": tiling, "canvas_px": tiling.tile_px}
 
 
 def _executor(args: argparse.Namespace) -> Executor | None:
@@ -309,6 +356,7 @@ def _dry_run(args: argparse.Namespace, options: dict[str, Any]) -> int:
         say_json(
             {
                 "image": str(args.images[0]),
+                "level": plan.source.level,
                 "axes": plan.axes,
                 "shape": list(plan.shape),
                 "planes": cost.planes,

@@ -6,7 +6,7 @@ when it is complete.
 
 from litesam.io.atomic import atomic_path, check_output
 from litesam.io.labelled_folder import LabelledImage, read_labelled_folder
-from litesam.io.lazy import open_image
+from litesam.io.lazy import open_image, open_levels
 from litesam.io.napari_layers import is_napari_csv, read_napari_csv
 from litesam.io.ome_metadata import OME_VERSIONS
 from litesam.io.overlay import draw_overlay, write_gallery, write_overlay, write_png
@@ -32,6 +32,7 @@ __all__ = [
     "label_axes",
     "mask_from_runs",
     "open_image",
+    "open_levels",
     "read_image",
     "read_labelled_folder",
     "read_labels",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from litesam.errors import ReadError
-from litesam.io.ome_zarr import open_pyramid
+from litesam.io.ome_zarr import Pyramid, open_pyramid
 from litesam.io.readers import ImageData, read_image, stem
 
 if TYPE_CHECKING:
@@ -67,14 +67,40 @@ def open_image(path: str | os.PathLike[str], level: int = 0) -> ImageData:
     return image
 
 
+def open_levels(path: str | os.PathLike[str]) -> tuple[ImageData, ...]:
+    """Open all levels of an OME-Zarr's pyramid, the finest first; other images are one level.
+
+    Raises
+    ------
+    ReadError
+        See `open_image`.
+    """
+    source = Path(path)
+    if source.is_dir() and any((source / name).exists() for name in _ZARR_FILES):
+        pyramid = open_pyramid(source)
+        return tuple(_image_of(source, pyramid, level) for level in range(len(pyramid.levels)))
+    return (open_image(source),)
+
+
 def _open_zarr_level(path: Path, level: int) -> ImageData:
     pyramid = open_pyramid(path)
     if not 0 <= level < len(pyramid.levels):
         raise ReadError(
             f"{path} has {len(pyramid.levels)} levels, counted from 0; there is no level {level}."
         )
-    array = pyramid.levels[level]
-    return ImageData(array, pyramid.axes, pyramid.scales[level], stem(path), pyramid.unit)
+    return _image_of(path, pyramid, level)
+
+
+def _image_of(path: Path, pyramid: Pyramid, level: int) -> ImageData:
+    """One level as an image of its own."""
+    return ImageData(
+        pyramid.levels[level],
+        pyramid.axes,
+        pyramid.scales[level],
+        stem(path),
+        pyramid.unit,
+        pyramid.translations[level],
+    )
 
 
 # --------------------------------------------------------------------------------- compressed TIFF

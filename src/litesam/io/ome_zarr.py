@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _AXES = frozenset("TCZYX")
+_PerLevel = tuple[tuple[float, ...] | None, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,12 +31,15 @@ class Pyramid:
         Spacing of the pixels along each axis for each level, or None where it is not said.
     unit
         Unit of the scale in space, or None.
+    translations
+        Where the first pixel of each level lies along each axis, or None where it is not said.
     """
 
     levels: tuple[Any, ...]
     axes: str | None = None
     scales: tuple[tuple[float, ...] | None, ...] = (None,)
     unit: str | None = None
+    translations: tuple[tuple[float, ...] | None, ...] = (None,)
 
 
 def open_zarr(path: Path) -> Any:
@@ -98,7 +102,7 @@ def open_pyramid(path: Path) -> Pyramid:
         datasets = multiscale["datasets"]
         levels = tuple(node[dataset["path"]] for dataset in datasets)
         dimensions = levels[0].ndim
-        axes, scales, unit = _metadata(multiscale)
+        axes, scales, unit, translations = _metadata(multiscale)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ReadError(
             f"{path} has no complete OME-Zarr image (multiscales metadata or level 0 is missing: "
@@ -109,34 +113,43 @@ def open_pyramid(path: Path) -> Pyramid:
         raise ReadError(
             f"{path} names the axes {axes} but its array has {dimensions} axes; it is damaged."
         )
-    return Pyramid(levels, axes, scales, unit)
+    return Pyramid(levels, axes, scales, unit, translations)
 
 
 def _metadata(
     multiscale: Mapping[str, Any],
-) -> tuple[str | None, tuple[tuple[float, ...] | None, ...], str | None]:
-    """Axes, scale of each level, and spatial unit."""
+) -> tuple[str | None, _PerLevel, str | None, _PerLevel]:
+    """Axes, scale of each level, spatial unit, and translation of each level."""
     datasets = multiscale["datasets"]
     entries = multiscale.get("axes")
     if not entries:
-        return None, (None,) * len(datasets), None
+        return None, (None,) * len(datasets), None, (None,) * len(datasets)
     names = [entry if isinstance(entry, str) else entry["name"] for entry in entries]
     axes: str | None = "".join(name.upper() for name in names)
     if len(str(axes)) != len(names) or not set(str(axes)) <= _AXES:
         axes = None
     units = [entry.get("unit") for entry in entries if isinstance(entry, dict)]
     unit = next((u for u, name in zip(units, names, strict=False) if u and name in "xyz"), None)
-    scales = tuple(_scale((multiscale, dataset), len(names)) for dataset in datasets)
-    return axes, scales, unit
+    places = [_place((dataset, multiscale), len(names)) for dataset in datasets]
+    return axes, tuple(scale for scale, _ in places), unit, tuple(offset for _, offset in places)
 
 
-def _scale(sources: Sequence[Mapping[str, Any]], count: int) -> tuple[float, ...] | None:
-    """Product of the scales that the image and one of its levels state."""
-    scale = np.ones(count)
-    found = False
+def _place(
+    sources: Sequence[Mapping[str, Any]], count: int
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Scale and translation that a level and then its image state, one after the other."""
+    scale, offset = np.ones(count), np.zeros(count)
+    scaled = moved = False
     for source in sources:
         for transform in source.get("coordinateTransformations") or ():
-            if transform.get("type") == "scale" and len(transform["scale"]) == count:
-                scale = scale * np.asarray(transform["scale"], dtype=float)
-                found = True
-    return tuple(float(s) for s in scale) if found else None
+            kind = transform.get("type")
+            if kind == "scale" and len(transform["scale"]) == count:
+                factor = np.asarray(transform["scale"], dtype=float)
+                scale, offset, scaled = scale * factor, offset * factor, True
+            elif kind == "translation" and len(transform["translation"]) == count:
+                offset = offset + np.asarray(transform["translation"], dtype=float)
+                moved = True
+    return (
+        tuple(float(s) for s in scale) if scaled else None,
+        tuple(float(t) for t in offset) if moved else None,
+    )

@@ -49,6 +49,8 @@ class ImageData:
         File name without folder and ending.
     unit
         Unit of the scale, or None.
+    translation
+        Where the first pixel lies along each axis, in ``unit``; None: at 0.
     """
 
     array: Any
@@ -56,6 +58,7 @@ class ImageData:
     scale: tuple[float, ...] | None
     name: str
     unit: str | None = None
+    translation: tuple[float, ...] | None = None
 
 
 def stem(path: str | os.PathLike[str]) -> str:
@@ -361,4 +364,11 @@ def _read_zarr(path: Path) -> ImageData:
 
     pyramid = open_pyramid(path)
     lazy = da.from_zarr(pyramid.levels[0])
-    return ImageData(lazy, pyramid.axes, pyramid.scales[0], stem(path), pyramid.unit)
+    return ImageData(
+        lazy,
+        pyramid.axes,
+        pyramid.scales[0],
+        stem(path),
+        pyramid.unit,
+        pyramid.translations[0],
+    )

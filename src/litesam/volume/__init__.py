@@ -15,6 +15,7 @@ from litesam.volume.labeler import (
     label_volume,
     make_plan,
 )
+from litesam.volume.levels import LevelChoice, choose_level, estimate_on_levels
 from litesam.volume.plan import Plan
 from litesam.volume.run import duration_text
 from litesam.volume.scale import estimate_diameter, parse_length, tiling_for
@@ -25,14 +26,17 @@ __all__ = [
     "DaskExecutor",
     "Executor",
     "InlineExecutor",
+    "LevelChoice",
     "Plan",
     "Probe",
     "ProcessExecutor",
     "ThreadExecutor",
     "VolumeResult",
+    "choose_level",
     "duration_text",
     "estimate_cost",
     "estimate_diameter",
+    "estimate_on_levels",
     "label_volume",
     "make_plan",
     "parse_length",

@@ -58,14 +58,15 @@ def make_result(path: Path, plan: Plan, name: str, largest: int) -> None:
 
 
 def _place(plan: Plan, level: int) -> list[dict[str, Any]]:
-    """Scale of a level, and where a part of an image begins."""
+    """Scale of a level, and where the labels begin: where the image does, or a part of it."""
     scale = plan.scale or (1.0,) * len(plan.axes)
     factor = [2**level if axis in "YX" else 1 for axis in plan.axes]
     found: list[dict[str, Any]] = [
         {"type": "scale", "scale": [s * f for s, f in zip(scale, factor, strict=True)]}
     ]
-    if any(plan.origin):
-        offset = [s * first for s, first in zip(scale, plan.origin, strict=True)]
+    if any(plan.origin) or plan.translation is not None:
+        moved = plan.translation or (0.0,) * len(plan.axes)
+        offset = [m + s * p for m, s, p in zip(moved, scale, plan.origin, strict=True)]
         found.append({"type": "translation", "translation": offset})
     return found
 

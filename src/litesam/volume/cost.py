@@ -162,7 +162,7 @@ def probe_image(
     ReadError
         If they cannot be read.
     """
-    from litesam.volume.stages import label_region
+    from litesam.volume.stages import find_in_region
 
     height, width = plan.plane_shape
     tile = min(make_tiles((height, width), plan.tiling), key=lambda t: _off_centre(t.core, plan))
@@ -173,7 +173,7 @@ def probe_image(
         start = time.perf_counter()
         raw = source.read(plane, box)
         read = time.perf_counter()
-        labels, inside = label_region(raw, plan, predictor, proposer, colour=source.colour)
+        labels, _, inside = find_in_region(raw, plan, predictor, proposer, colour=source.colour)
         seconds.append((time.perf_counter() - read) / inside)
         reading.append((read - start) / raw.size)
         sizes.append(_compressed_bytes(labels) / labels.size)

@@ -144,6 +144,7 @@ def make_plan(
         halo_px=min(HALO_PX, block_px // 4) if halo_px is None else halo_px,
         canvas_px=canvas_px,
         ome_zarr=ome_zarr,
+        translation=image.translation,
     )
     _ = plan.blocks  # block_px and halo_px are checked
     return plan

@@ -58,6 +58,8 @@ class Plan:
         Side of the canvas that smaller planes are put on.
     ome_zarr
         Version of OME-Zarr of the result.
+    translation
+        Where the image's first pixel lies, as the image says.
     """
 
     source: SourceConfig
@@ -81,6 +83,7 @@ class Plan:
     halo_px: int
     canvas_px: int
     ome_zarr: str = "0.5"
+    translation: tuple[float, ...] | None = None
 
     @property
     def plane_shape(self) -> tuple[int, int]:

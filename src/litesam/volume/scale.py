@@ -17,7 +17,7 @@ from litesam.types import Box, TilingConfig
 
 if TYPE_CHECKING:
     from litesam.predictors import Predictor
-    from litesam.types import AnyArray
+    from litesam.types import FloatArray
     from litesam.volume.plan import Plan
     from litesam.volume.source import VolumeSource
 
@@ -49,11 +49,14 @@ def tiling_for(diameter_px: float) -> TilingConfig:
             f"A diameter of {diameter_px:g} px was given; objects have 1 to 4096 px. Check the "
             "unit and the scale of the image, or leave the diameter out."
         )
-    default = TilingConfig()
-    ideal = default.tile_px * diameter_px / _GOOD_DIAMETER_PX
-    tile = min(max(round(ideal / 32) * 32, _TILES_PX[0]), _TILES_PX[1])
+    tile = min(max(round(ideal_tile_px(diameter_px) / 32) * 32, _TILES_PX[0]), _TILES_PX[1])
     halo = min(max(round(1.25 * diameter_px), tile // 8), tile * 3 // 8, 1024)
     return TilingConfig(tile, halo, min(max(tile * 3 // 2, 64), 4096))
+
+
+def ideal_tile_px(diameter_px: float) -> float:
+    """Return the side of the tile in which objects of a diameter are seen best, without limits."""
+    return TilingConfig().tile_px * diameter_px / _GOOD_DIAMETER_PX
 
 
 def parse_length(text: str, scale: float | None, unit: str | None) -> float:
@@ -117,7 +120,7 @@ def estimate_diameter(source: VolumeSource, plan: Plan, predictor: Predictor) ->
     """
     side, diameter = plan.tiling.tile_px, None
     for _ in range(_LOOKS):
-        found = _diameters(source, plan, predictor, side)
+        found, _ = look(source, plan, predictor, side)
         if len(found) == 0:
             break
         diameter = float(np.median(found))
@@ -134,16 +137,34 @@ def estimate_diameter(source: VolumeSource, plan: Plan, predictor: Predictor) ->
     return diameter
 
 
-def _diameters(source: VolumeSource, plan: Plan, predictor: Predictor, side: int) -> AnyArray:
-    """Diameters of what is found in a square in the middle of three planes."""
-    from litesam.volume.stages import label_region
+def look(
+    source: VolumeSource, plan: Plan, predictor: Predictor, side: int
+) -> tuple[FloatArray, float]:
+    """Find the objects of a square in the middle of three planes.
+
+    Parameters
+    ----------
+    source, plan, predictor
+        As in `estimate_diameter`.
+    side
+        Of the square, pixels.
+
+    Returns
+    -------
+    tuple
+        (N,) diameters of circles of the objects' areas, pixels; and how sure the model is of them:
+        the mean of predicted IoU times stability, 0 where nothing is found.
+    """
+    from litesam.volume.stages import find_in_region
 
     height, width = (min(side, length) for length in source.plane_shape)
     y, x = (source.plane_shape[0] - height) // 2, (source.plane_shape[1] - width) // 2
     box = Box(y, x, y + height, x + width)
-    areas = []
+    areas, sure = [], []
     for plane in sorted({source.planes // 4, source.planes // 2, source.planes * 3 // 4}):
         raw = source.read(plane, box)
-        labels, _ = label_region(raw, plan, predictor, None, colour=source.colour)
+        labels, records, _ = find_in_region(raw, plan, predictor, None, colour=source.colour)
         areas.append(np.bincount(labels.ravel())[1:])
-    return np.sqrt(np.concatenate(areas) * 4 / np.pi)
+        sure += [record.predicted_iou * record.stability for record in records]
+    diameters = np.sqrt(np.concatenate(areas) * 4 / np.pi)
+    return diameters, float(np.mean(sure)) if sure else 0.0

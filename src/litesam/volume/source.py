@@ -135,6 +135,14 @@ class VolumeSource:
         steps = dict(zip(self.axes, self.image.scale, strict=True))
         return tuple(steps[letter] for letter in self.label_axes)
 
+    @property
+    def translation(self) -> tuple[float, ...] | None:
+        """Where the image's first pixel lies along each axis of the labels."""
+        if self.image.translation is None:
+            return None
+        places = dict(zip(self.axes, self.image.translation, strict=True))
+        return tuple(places[letter] for letter in self.label_axes)
+
     def index(self, plane: int) -> tuple[int, ...]:
         """Return the position of a plane in the labels."""
         return tuple(int(i) for i in np.unravel_index(plane, self.stack)) if self.stack else ()

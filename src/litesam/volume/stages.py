@@ -29,7 +29,7 @@ from litesam.volume.source import VolumeSource
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from litesam.types import AnyArray, IsCancelled, LabelArray
+    from litesam.types import AnyArray, IsCancelled, LabelArray, MaskRecord
     from litesam.volume.plan import Plan
 
     Outcome = dict[str, Any]
@@ -151,7 +151,7 @@ class Job:
 # ------------------------------------------------------------------------------------------ stages
 
 
-def label_region(
+def find_in_region(
     raw: AnyArray,
     plan: Plan,
     predictor: Predictor,
@@ -159,13 +159,14 @@ def label_region(
     *,
     colour: bool = False,
     stopped: IsCancelled | None = None,
-) -> tuple[LabelArray, int]:
+) -> tuple[LabelArray, list[MaskRecord], int]:
     """Find the objects of a region: contrast, canvas, encode, decode, paint.
 
     Returns
     -------
     tuple
-        (h, w) labels 1 … N, and how many tiles the network has seen.
+        (h, w) labels 1 … N; what the model says of the objects, also of those that lie on the
+        canvas beside the region; and how many tiles the network has seen.
     """
     from dataclasses import replace
 
@@ -181,7 +182,7 @@ def label_region(
     shape = plane.shape_yx
     plane = on_canvas(plane, plan.canvas_px)
     tiles = make_tiles(plane.shape_yx, plan.tiling)
-    labels, _ = label_plane(
+    labels, records = label_plane(
         predictor,
         Embedder(predictor, NoStore()),
         plane,
@@ -191,7 +192,7 @@ def label_region(
         proposer=proposer,
         cancelled=stopped,
     )
-    return off_canvas(labels, shape), len(tiles)
+    return off_canvas(labels, shape), list(records), len(tiles)
 
 
 def label_block(job: Job, number: int) -> Outcome:
@@ -202,7 +203,7 @@ def label_block(job: Job, number: int) -> Outcome:
     start = time.perf_counter()
     raw = job.source.read(plane, tile.padded)
     reading = time.perf_counter() - start
-    labels, tiles = label_region(
+    labels, _, tiles = find_in_region(
         raw, plan, predictor, proposer, colour=job.source.colour, stopped=job.folder.stop_asked
     )
     del raw
