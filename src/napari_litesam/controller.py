@@ -207,6 +207,8 @@ class Controller(Intents):
             target = None if image is None else self._targets.get(image)
             self.state.update(target=target if target in self.targets() else None, words=None)
             self.layers_changed.emit()
+        if "keys" in changed:
+            self.keys.bind()
         if "sign" in changed and self.prompts is not None:
             self.prompts.set_sign(self.state.settings.sign)
         image, target = self.state.settings.image, self.state.settings.target

@@ -202,7 +202,8 @@ class CurrentObject:
         if result.each:
             found = sum(bool(record.area) for record in result.each)
             self._state.report(
-                Level.READY, f"{found} objects, {area:,} px in all. Commit them (C), or add more."
+                Level.READY,
+                f"{found} objects, {area:,} px in all. Commit them ({{commit}}), or add more.",
             )
             return
         if result.record is None:
@@ -211,14 +212,16 @@ class CurrentObject:
             self._state.report(
                 Level.READY,
                 f"Object of {area:,} px; {result.record.score:.0%} of the fit of all objects. "
-                "Commit it (C), or click on another one.",
+                "Commit it ({commit}), or click on another one.",
             )
             return
         text = f"Object of {area:,} px, predicted IoU {result.record.predicted_iou:.2f}. "
         if result.candidates > 1:
-            text += f"Mask {result.candidate + 1} of {result.candidates} (N: next). "
+            text += (
+                f"Mask {result.candidate + 1} of {result.candidates} ({{next_candidate}}: next). "
+            )
         if spec.max_points is not None and point_count(result.prompts) >= spec.max_points:
-            text += f"{spec.title} takes no more points for it: commit it (C)."
+            text += f"{spec.title} takes no more points for it: commit it ({{commit}})."
         else:
-            text += "Refine it with more points, or commit it (C)."
+            text += "Refine it with more points, or commit it ({commit})."
         self._state.report(Level.READY, text)

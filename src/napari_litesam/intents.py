@@ -22,7 +22,8 @@ from napari_litesam.drawn_shapes import MODES
 from napari_litesam.history import Choice, History
 from napari_litesam.hover import Hover
 from napari_litesam.image_axes import axes_letters, name_axis
-from napari_litesam.keyboard_map import KEYS
+from napari_litesam.key_bindings import PanelKeys
+from napari_litesam.keys import KEYS
 from napari_litesam.model_switch import ModelSwitch
 from napari_litesam.object_editor import NO_OBJECT, ObjectEditor
 from napari_litesam.object_table import ObjectTable
@@ -76,6 +77,8 @@ class Intents(StackIntents):
         Embeds in the background, and tells what is embedded.
     hover
         The preview under the pointer.
+    keys
+        The keys of the panel's layers.
     volume, propagation
         Whole stacks, labelled on the disk; objects that are carried through them.
     state
@@ -96,9 +99,12 @@ class Intents(StackIntents):
         self._reporter = Reporter(state)
         self._planes = PlaneJobs(state, self._pool, self._reporter)
         self.models = ModelSwitch(state, self._pool, specs)
-        self._layers = ViewerLayers(
+        self._layers = ViewerLayers(self.viewer)
+        self.keys = PanelKeys(
             self.viewer,
-            [(one.layers, one.key, getattr(self, one.intent)) for one in KEYS],
+            state,
+            self._layers,
+            {one.intent: getattr(self, one.intent) for one in KEYS},
         )
         self._targets: WeakKeyDictionary[Image, Labels] = WeakKeyDictionary()
         self._current = CurrentObject(state, self._pool, self._layers)
@@ -331,7 +337,9 @@ class Intents(StackIntents):
         """Open the chosen object again."""
         chosen = sorted(self.state.selected)
         if len(chosen) != 1:
-            self._reporter.refuse("Choose one object: E over it, or its row of the table.")
+            self._reporter.refuse(
+                "Choose one object: {select_here} over it, or its row of the table."
+            )
             return
         self._edit(lambda plane: self.editor.reopen(chosen[0], plane))
 

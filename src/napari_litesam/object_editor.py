@@ -140,7 +140,9 @@ class ObjectEditor:
         ids = tuple(sorted(numbers))
         if len(ids) < _TWO:
             return Outcome(
-                False, "Choose at least two objects: E over each of them, or rows of the table."
+                False,
+                "Choose at least two objects: {select_here} over each of them, or rows of the "
+                "table.",
             )
         edit = ObjectEdit("merge", ids)
         outcome = self._edit(plane, edit, lambda layer: objects.merge_objects(array_of(layer), ids))

@@ -46,17 +46,17 @@ _BUTTONS = (
         "reopen",
         "Open again",
         "Bring the prompts of the chosen object back and refine it under its "
-        "id. (R: the object under the mouse)",
+        "id. ({reopen_here}: the object under the mouse)",
     ),
     (
         "delete_objects",
         "Delete",
-        "Delete the chosen objects in all planes. (X: the object under the mouse)",
+        "Delete the chosen objects in all planes. ({delete_here}: the object under the mouse)",
     ),
     (
         "merge_objects",
         "Merge",
-        "Make one object of the chosen ones; the smallest id stays. (E: "
+        "Make one object of the chosen ones; the smallest id stays. ({select_here}: "
         "choose the object under the mouse)",
     ),
     ("split_object", "Split", "Cut an object in two: first click once on each of its parts."),

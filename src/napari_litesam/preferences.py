@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PLUGIN = "napari-litesam"
 #: Settings that are kept: those of the same names in the manifest.
-KEPT = ("model", "device", "contrast", "policy", "at_once", "ahead", "hover", "disk")
+KEPT = ("model", "device", "contrast", "policy", "at_once", "ahead", "hover", "disk", "keys")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _VALID: dict[str, Callable[[Any], bool]] = {
     "model": lambda value: value in {spec.name for spec in list_models()},
@@ -42,10 +42,14 @@ class Preferences:
         self._state = state
         self._kept = _napari_settings()
         state.settings_changed.connect(self._on_settings)
+        if self._kept is not None:
+            self._kept.events.keys.connect(self._on_keys)
 
     def close(self) -> None:
         """Write no more."""
         self._state.settings_changed.disconnect(self._on_settings)
+        if self._kept is not None:
+            self._kept.events.keys.disconnect(self._on_keys)
 
     def read(self) -> dict[str, Any]:
         """Return settings by name as they were kept; what is no longer valid is left out."""
@@ -58,6 +62,10 @@ class Preferences:
             if known and value is not None and _VALID.get(name, lambda _: True)(value):
                 values[name] = value
         return values
+
+    def _on_keys(self, _event: Any = None) -> None:
+        """Keys were changed in another panel, or in napari's Preferences."""
+        self._state.update(keys=self._kept.keys)
 
     def _on_settings(self, changed: frozenset[str]) -> None:
         if self._kept is None:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 _TIPS = {
     "volume_carry": "Follow objects from this slice through the stack, upwards and downwards, "
     "until the model loses them: the object of the prompts, which is committed first, or those "
-    "that are chosen (E over them, or the table). One step of undo.",
+    "that are chosen ({select_here} over them, or the table). One step of undo.",
     "volume_worst": "Go to the slice where an object is most likely wrong.",
-    "volume_again": "After a correction (R over the object, refine, C; or the brush): what is "
-    "corrected counts as known, and only what depends on it runs again.",
+    "volume_again": "After a correction ({reopen_here} over the object, refine, {commit}; or "
+    "the brush): what is corrected counts as known, and only what depends on it runs again.",
     "volume_plot": "Confidence along the stack: the higher and greener a bar, the surer; blue: "
     "slices where the objects are known; the line is the slice shown. Click: go there.",
 }

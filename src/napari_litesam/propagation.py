@@ -157,8 +157,8 @@ class Propagation:
         known = self._corrections(carried, plane)
         if not known:
             self._reporter.refuse(
-                "Nothing was corrected: go to the worst slice, open the object again (R), refine "
-                "and commit it, or paint."
+                "Nothing was corrected: go to the worst slice, open the object again "
+                "({reopen_here}), refine and commit it, or paint."
             )
             return
         slices = ", ".join(str(number) for number in sorted({number for _, number in known}))
@@ -310,8 +310,8 @@ def _no_object(target: Labels | None) -> str:
     if target is None:
         return "There is no object in this slice: click on one."
     return (
-        "No object is chosen: click on one, or choose committed ones with E over them in this "
-        "slice, or in the table."
+        "No object is chosen: click on one, or choose committed ones with {select_here} over them "
+        "in this slice, or in the table."
     )
 
 

@@ -30,7 +30,7 @@ class Reporter:
     def refuse(self, reason: str) -> None:
         """Tell why an intent cannot be followed."""
         self._state.report(Level.WARNING, reason)
-        show_warning(f"Lite-SAM: {reason}")
+        show_warning(f"Lite-SAM: {self._state.status.text}")
 
     def bug(self, error: BaseException) -> None:
         """Tell what is no error of the user's; the exception itself surfaces in napari."""

@@ -57,10 +57,10 @@ class ReviewSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
             "accept_all",
             "Accept all",
             "Add all that is kept to the Labels layer; no pixel of an object that is there already "
-            "is taken. One step of undo. (C)",
+            "is taken. One step of undo. ({accept_all})",
         )
         self.discard = self._button(
-            "discard", "Discard", "Put the candidates away; Undo brings them back. (Shift-C)"
+            "discard", "Discard", "Put the candidates away; Undo brings them back. ({discard})"
         )
         self.pick = self._button(
             "pick",

@@ -96,7 +96,8 @@ class Reviewer:
         self._set(review, "")
         return Outcome(
             True,
-            f"Everything: {len(found.records)} candidates. Move the sliders, then accept all (C).",
+            f"Everything: {len(found.records)} candidates. Move the sliders, then accept all "
+            "({accept_all}).",
         )
 
     def filter(self, **changes: Any) -> None:

@@ -16,6 +16,7 @@ from psygnal import Signal
 
 from litesam.types import EverythingConfig, ModelSpec, PointLabel, WeightsSpec
 from napari_litesam.candidates import Filters
+from napari_litesam.keys import with_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -162,6 +163,8 @@ class Settings:
         Parameters of everything mode; ``proposals`` None is the model's own first choice.
     volume
         How a whole stack is labelled.
+    keys
+        The keys that the user changed; see `napari_litesam.keys.keys_in_use`.
     """
 
     image: Image | None = None
@@ -187,6 +190,7 @@ class Settings:
     proposals: str | None = None
     everything: EverythingConfig = field(default_factory=EverythingConfig)
     volume: VolumeChoice = field(default_factory=VolumeChoice)
+    keys: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +321,7 @@ class PluginState:
     def __init__(self) -> None:
         self._settings = Settings()
         self._status = Status(Level.READY, "")
+        self._said = ""
         self._disabled: dict[str, str] = {}
         self._offer: Offer | None = None
         self._library: dict[str, WeightsStatus] = {}
@@ -387,10 +392,13 @@ class PluginState:
         )
         if changed:
             self.settings_changed.emit(changed)
+        if "keys" in changed:
+            self.report(self._status.level, self._said, self._status.done, self._status.total)
 
     def report(self, level: Level, text: str, done: int = 0, total: int = 0) -> None:
-        """Set the status."""
-        status = Status(level, text, done, total)
+        """Set the status. ``{intent}`` in the text becomes the key that asks for it."""
+        self._said = text
+        status = Status(level, with_keys(text, self._settings.keys), done, total)
         if status != self._status:
             self._status = status
             self.status_changed.emit(status)

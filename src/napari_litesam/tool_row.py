@@ -35,9 +35,9 @@ class ToolRow(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.lasso = QPushButton("◯ Lasso", self)
         self.scribble = QPushButton("", self)
         self.tips = {
-            "positive": "Click on the object. (T: toggle)",
-            "negative": "Click beside the object, where the mask is too large. (T: toggle; "
-            "Ctrl-click: one negative point)",
+            "positive": "Click on the object. ({toggle_sign}: toggle)",
+            "negative": "Click beside the object, where the mask is too large. ({toggle_sign}: "
+            "toggle; Ctrl-click: one negative point)",
             "box": "Draw a box around the object. The newest box of a plane counts.",
             "lasso": "Draw round the object with the button held: what is inside is the object, "
             "more or less. Polygons and ellipses of napari's tools count as well.",

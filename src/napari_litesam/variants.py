@@ -171,15 +171,15 @@ def why_not(spec: ModelSpec, prompts: Prompts) -> str | None:
     for kind, given in (("box", prompts.box is not None), ("point", bool(prompts.points))):
         if given and kind not in spec.prompts:
             return (
-                f"{spec.title} takes no {kind} prompts. The prompts stay: undo (Ctrl-Z) or delete "
-                "them, or choose another model."
+                f"{spec.title} takes no {kind} prompts. The prompts stay: undo ({{undo}}) or "
+                "delete them, or choose another model."
             )
     count = point_count(prompts)
     if spec.max_points is not None and count > spec.max_points:
         box = ", the box counts as two" if prompts.box is not None else ""
         return (
             f"{spec.title} takes at most {spec.max_points} points; there are {count}{box}. "
-            "The prompts stay: undo (Ctrl-Z) or delete some, or choose another model."
+            "The prompts stay: undo ({undo}) or delete some, or choose another model."
         )
     return None
 

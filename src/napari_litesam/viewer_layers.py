@@ -41,8 +41,6 @@ class ViewerLayers:
     ----------
     viewer
         The viewer itself, not napari's proxy: identity of layers matters.
-    keys
-        Kinds of layers ("points", "boxes", "candidates"), name of the key, and what it does there.
 
     Attributes
     ----------
@@ -80,13 +78,9 @@ class ViewerLayers:
     replaced = Signal(object)
     picked = Signal(object, int)
 
-    def __init__(
-        self,
-        viewer: ViewerModel,
-        keys: Sequence[tuple[Sequence[str], str, Callable[[], None]]],
-    ) -> None:
+    def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
-        self._keys = tuple(keys)
+        self._keys: tuple[tuple[Sequence[str], str, Callable[[], None]], ...] = ()
         self.prompts: PromptLayers | None = None
         self.preview: Labels | None = None
         self.candidates: Labels | None = None
@@ -222,9 +216,7 @@ class ViewerLayers:
         layer.events.paint.disconnect(self._on_painted)
         layer.events.data.disconnect(self._on_replaced)
         layer.events.selected_label.disconnect(self._on_picked)
-        for kinds, key, _ in self._keys:
-            if "objects" in kinds:
-                layer.bind_key(key, None)
+        self._unbind_keys(layer, "objects")
 
     def _on_painted(self, event: Any) -> None:
         self.painted.emit(event.source, event.value)
@@ -266,6 +258,26 @@ class ViewerLayers:
 
     def _on_prompts(self) -> None:
         self.prompts_changed.emit()
+
+    def set_keys(self, keys: Sequence[tuple[Sequence[str], str, Callable[[], None]]]) -> None:
+        """Bind other keys: kinds of layers ("points", "boxes", "candidates", "objects"), the key,
+        and what it does there.
+        """
+        present: list[tuple[Layer, str]] = [(layer, "objects") for layer in self._objects]
+        if self.prompts is not None:
+            present += [(self.prompts.points, "points"), (self.prompts.boxes, "boxes")]
+        if self.candidates is not None:
+            present.append((self.candidates, "candidates"))
+        for layer, kind in present:
+            self._unbind_keys(layer, kind)
+        self._keys = tuple(keys)
+        for layer, kind in present:
+            self._bind_keys(layer, kind)
+
+    def _unbind_keys(self, layer: Layer, kind: str) -> None:
+        for kinds, key, _ in self._keys:
+            if kind in kinds:
+                layer.bind_key(key, None)
 
     def _bind_keys(self, layer: Layer, kind: str) -> None:
         for kinds, key, intent in self._keys:

@@ -31,6 +31,7 @@ from napari_litesam.everything_section import EverythingSection
 from napari_litesam.foot import Foot
 from napari_litesam.image_section import ImageSection
 from napari_litesam.keyboard_map import KeyboardMap
+from napari_litesam.keys import with_keys
 from napari_litesam.model_picker import ModelPicker
 from napari_litesam.objects_section import ObjectsSection
 from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side, wrapped
@@ -133,7 +134,8 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.addWidget(self.volume)
         self.session = SessionRow(self)
         rows.addWidget(self.session)
-        rows.addWidget(KeyboardMap(self))
+        self.keys = KeyboardMap(self)
+        rows.addWidget(self.keys)
         rows.addStretch(1)
 
         scroll = QScrollArea(self)
@@ -224,17 +226,17 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         )
         self._name("find", self.search.find, "Preview the object that fits the words best.")
         self.undo = self._button(
-            "undo", "Undo", "Take back the last prompt, choice, commit or everything. (Ctrl-Z)"
+            "undo", "Undo", "Take back the last prompt, choice, commit or everything. ({undo})"
         )
-        self.redo = self._button("redo", "Redo", "Do again what was undone. (Ctrl-Shift-Z)")
+        self.redo = self._button("redo", "Redo", "Do again what was undone. ({redo})")
         self.candidate = self._button(
             "candidate",
             "",
             "Show the next of the model's masks for this click: the whole, a part, a part of a "
-            "part. (N; Shift-N: back)",
+            "part. ({next_candidate}; {previous_candidate}: back)",
         )
         self.clear = self._button(
-            "clear", "Clear", "Remove the prompts of the current object. (Shift-C)"
+            "clear", "Clear", "Remove the prompts of the current object. ({clear_prompts})"
         )
         # Its text changes with every click and must not widen the panel.
         self.candidate.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -245,7 +247,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.policy = self._combo("policy", "What becomes of pixels that other objects have.")
         refill(self.policy, _POLICIES, "never_overwrite")
         self.commit = self._button(
-            "commit", "Commit object", "Write the previewed object into the Labels layer. (C)"
+            "commit",
+            "Commit object",
+            "Write the previewed object into the Labels layer. ({commit})",
         )
         rows = QVBoxLayout()
         rows.addWidget(self.tools)
@@ -267,11 +271,13 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.review, self.options = section.review, section.options
         for name, tip in section.tips.items():
             self._name(name, getattr(section, name), tip)
+        for button in (section.review.accept, section.review.discard):
+            self._name(button.objectName(), button, button.toolTip())
         return section
 
     def _name(self, name: str, widget: QWidget, tip: str) -> None:
         widget.setObjectName(name)
-        widget.setToolTip(tip)
+        widget.setToolTip(with_keys(tip))
         self._tips[name] = tip
         self._named[name] = widget
 
@@ -306,6 +312,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.session.follow(controller)
         self.volume.follow(controller)
         self.unsaved.follow(controller.desk)
+        self.keys.follow(self.state, controller.keys)
         self.axes.named.connect(lambda axis, letter: controller.name_axis(axis, letter))
         self.model.chosen.connect(lambda name: controller.models.choose(model=name))
         self.model.opened.connect(lambda: controller.models.look())
@@ -398,6 +405,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             self.weights.setText("Standard" if file is None else shortened(Path(file).name))
         if changed & {"sign", "tool"}:
             self._show_tool()
+        if "keys" in changed:
+            self.keys.show_keys(settings.keys)
+            self._show_disabled(self.state.disabled)
         if "words" in changed:
             self.search.show_words("" if settings.words is None else settings.words.text)
 
@@ -447,9 +457,8 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         """Say in a tooltip what a control does and, if it is disabled, why."""
         self._tips[name] = tip
         reason = self.state.disabled.get(name)
-        self._named[name].setToolTip(
-            wrapped(tip if reason is None else f"{tip}\n\nNot now: {reason}")
-        )
+        text = tip if reason is None else f"{tip}\n\nNot now: {reason}"
+        self._named[name].setToolTip(wrapped(with_keys(text, self.state.settings.keys)))
 
     # ------------------------------------------------------------------------------------- lifetime
 

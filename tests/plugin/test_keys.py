@@ -7,7 +7,7 @@ from napari.layers import Labels, Points, Shapes
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QScrollArea, QWidget
 
-from napari_litesam.keyboard_map import KEYS
+from napari_litesam.keys import KEYS
 
 #: Undo and redo of the candidates' layer take the place of those of a Labels layer, which has
 #: nothing to undo there.
@@ -29,11 +29,7 @@ def test_keys_are_bound_as_the_map_says(predictor, open_panel, cells) -> None:
     hands.settle()
     for kind in ("points", "boxes", "candidates"):
         bound = {str(key) for key in layer_of(hands, kind).keymap}
-        wanted = {
-            one.key.replace("Control", "Ctrl").replace("-", "+")
-            for one in KEYS
-            if kind in one.layers
-        }
+        wanted = {one.key for one in KEYS if kind in one.layers}
         assert bound == wanted
 
 
@@ -56,9 +52,7 @@ def test_no_key_of_napari_is_taken(make_napari_viewer, kind, layer_type) -> None
         for key in keymap
     }
     assert action_manager is not None
-    ours = {
-        one.key.replace("Control", "Ctrl").replace("-", "+") for one in KEYS if kind in one.layers
-    }
+    ours = {one.key for one in KEYS if kind in one.layers}
     assert (theirs & ours) <= (OVERRIDDEN if kind == "candidates" else set())
     assert len(theirs) > 5, "napari's keys were found"
 
@@ -71,7 +65,7 @@ def test_map_unfolds_and_names_every_key(predictor, open_panel, cells) -> None:
     hands.until(section.isExpanded)
     shown = " ".join(label.text() for label in section.findChildren(QLabel))
     for one in KEYS:
-        assert f"<b>{one.key.replace('Control', 'Ctrl')}</b>" in shown
+        assert f"<b>{one.key.replace('+', '-')}</b>" in shown
         assert one.words in shown
         assert callable(getattr(hands.widget.controller, one.intent))
 
