@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from functools import lru_cache
 from typing import Any
 
 from qtpy.QtCore import Qt
@@ -47,6 +48,7 @@ def shortened(name: str, length: int = 14) -> str:
     return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
 
 
+@lru_cache(maxsize=512)  # tooltips are written anew after each click
 def wrapped(text: str) -> str:
     """Return the text of a tooltip in lines that are not as wide as the screen."""
     return "\n".join(textwrap.fill(part, _TIP_WIDTH) for part in text.split("\n"))
