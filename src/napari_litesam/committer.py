@@ -22,6 +22,7 @@ from litesam.session import (
 )
 from napari_litesam.prompt_layers import PromptSnapshot
 from napari_litesam.requests import current_index
+from napari_litesam.stored_prompts import drawn_on_plane
 from napari_litesam.writes import LabelWriter, Written, stroke_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from litesam.objects import Commit
-    from litesam.session import Action
+    from litesam.session import Action, Drawn
     from litesam.types import MaskRecord
     from napari_litesam.current_object import Shown
     from napari_litesam.history import History
@@ -310,7 +311,15 @@ class Committer:
             model=model,
             policy=policy,
             reopened=reopened,
+            drawn=self._drawn(request.plane) if request.drawing is not None else None,
         )
+
+    def _drawn(self, plane: PlaneRequest) -> Drawn | None:
+        """What was drawn in a plane, to bring it back when the object is opened again."""
+        settings, prompts = self._state.settings, self._layers.prompts
+        if prompts is None or settings.image is None:
+            return None
+        return drawn_on_plane(prompts, settings.image, current_index(settings, plane))
 
     def _about_others(self, commit: Commit) -> str:
         """What a commit did not get from other objects, or took from them."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from litesam.session import SHAPE_VERTICES, DrawnShape
 from litesam.types import PointLabel, Polygon, Scribble
 from napari_litesam.state import Tool
 
@@ -141,6 +142,20 @@ class DrawnShapes:
             elif len(path) >= _TRIANGLE:
                 outlines.append(Polygon(path))
         return tuple(scribbles), tuple(outlines)
+
+    def shapes_on_plane(self, image: Image, index: Mapping[int, int]) -> tuple[DrawnShape, ...]:
+        """Return all shapes of one plane, rectangles too, as they were drawn; see `on_plane`."""
+        parts = list(zip(self._layer.data, self._layer.shape_type, self.signs(), strict=True))
+        if getattr(self._layer, "_is_creating", False):
+            parts = parts[:-1]
+        shapes = []
+        for shape, kind, sign in parts:
+            at = np.array([to_image(self._layer, image, vertex) for vertex in shape])
+            least, _ = SHAPE_VERTICES[str(kind)]
+            if len(at) >= least and lies_on(at.mean(axis=0), index):
+                path = tuple((float(y), float(x)) for y, x in at[:, -2:])
+                shapes.append(DrawnShape(str(kind), path, sign))
+        return tuple(shapes)
 
     # ------------------------------------------------------------------------------------- changing
 

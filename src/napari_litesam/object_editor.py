@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from litesam.objects import Change
-    from litesam.types import Prompts
     from napari_litesam.committer import Committer
     from napari_litesam.history import History
     from napari_litesam.requests import PlaneRequest
@@ -104,7 +103,7 @@ class ObjectEditor:
             )
         settings = self._state.settings
         others = prompts.without_plane(image, current_index(settings, plane))
-        own = snapshot_of(prompts, image, settings.channel, [Draft(index, said)])
+        own = snapshot_of(prompts, image, settings.channel, [said])
         self._state.update(words=None)
         self._history.reopen(others.joined(own), Reopened(number, plane.index))
         self._committer.restore_now()
@@ -243,15 +242,21 @@ class ObjectEditor:
         self._committer.edit(plane, change, (edit,), len(edit.ids))
         return None
 
-    def _stored(self, target: Labels, number: int, index: tuple[int, ...]) -> Prompts | None:
+    def _stored(self, target: Labels, number: int, index: tuple[int, ...]) -> Draft | None:
+        """What a person said about an object; shapes where it was drawn."""
         session = self._keeper.session(target)
         stored = None if session is None else session.objects().get(number)
-        return None if stored is None else stored.prompts(index)
+        if stored is None:
+            return None
+        said, drawn = stored.prompts(index), stored.drawn(index)
+        if drawn is not None:
+            return Draft(index, drawn.prompts, shapes=drawn.shapes)
+        return None if said is None else Draft(index, said)
 
-    def _said_by_mask(self, target: Labels, number: int, index: tuple[int, ...]) -> Prompts | None:
+    def _said_by_mask(self, target: Labels, number: int, index: tuple[int, ...]) -> Draft | None:
         pixels = np.asarray(array_of(target)[index] if index else array_of(target))
         found = records_from_labels((pixels == number).astype(np.uint8))
-        return prompts_from_mask(found[0]) if found else None
+        return Draft(index, prompts_from_mask(found[0])) if found else None
 
 
 _MEND: dict[str, Callable[[npt.NDArray[Any], int], Change]] = {

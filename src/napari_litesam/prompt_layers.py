@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image, Layer
 
+    from litesam.session import DrawnShape
     from litesam.types import Polygon, Scribble
     from napari_litesam.state import Tool
 
@@ -232,6 +233,15 @@ class PromptLayers:
     ) -> tuple[tuple[Scribble, ...], tuple[Polygon, ...]]:
         """Return the scribbles and the outlines of one plane; see `on_plane`."""
         return self._drawn.on_plane(image, index)
+
+    def shapes_on_plane(self, image: Image, index: Mapping[int, int]) -> tuple[DrawnShape, ...]:
+        """Return the shapes of one plane as they were drawn, but the box that counts; see
+        `on_plane`.
+        """
+        shapes = self._drawn.shapes_on_plane(image, index)
+        boxes = [i for i, one in enumerate(shapes) if one.kind == "rectangle" and _is_box(one)]
+        left_out = {i for i, one in enumerate(shapes) if one.kind == "rectangle"} - {*boxes[:-1]}
+        return tuple(one for i, one in enumerate(shapes) if i not in left_out)
 
     # ------------------------------------------------------------------------------------- changing
 
@@ -440,6 +450,11 @@ class PromptLayers:
             yield
         finally:
             self._quiet = before
+
+
+def _is_box(shape: DrawnShape) -> bool:
+    """Whether a rectangle is more than a slip of the mouse."""
+    return bool((np.ptp(np.asarray(shape.vertices), axis=0) >= MIN_BOX_PX).all())
 
 
 def _point_size(image: Image) -> float:

@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from litesam.prompting import bounding_box, central_click
-from litesam.session import Draft
-from litesam.types import BoxPrompt, PointLabel, PointPrompt, Prompts
+from litesam.session import Draft, Drawn
+from litesam.types import PointLabel, Prompts
+from napari_litesam.drawn_shapes import Stroke
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.prompt_layers import PromptSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari.layers import Image, Layer
 
-    from litesam.types import BoolArray, MaskRecord, Polygon, Scribble
+    from litesam.types import BoolArray, MaskRecord
     from napari_litesam.prompt_layers import PromptLayers
 
 Index = tuple[int, ...]
-#: Points that a scribble is kept as.
-_POINTS = 5
 
 
 def planes_with_prompts(prompts: PromptLayers, image: Image, channel: int | None) -> list[Index]:
@@ -47,7 +46,7 @@ def planes_with_prompts(prompts: PromptLayers, image: Image, channel: int | None
 def drafts_of(
     prompts: PromptLayers, image: Image, channel: int | None, refined: tuple[int, Index] | None
 ) -> tuple[Draft, ...]:
-    """Return what the layers say, plane by plane; see `plain` for outlines and scribbles.
+    """Return what the layers say, plane by plane.
 
     ``refined``: id and plane of a committed object that was opened again.
     """
@@ -55,33 +54,22 @@ def drafts_of(
     drafts = []
     for index in planes_with_prompts(prompts, image, channel):
         at = dict(zip(axes, index, strict=True))
-        said = plain(prompts.on_plane(image, at), *prompts.strokes_on_plane(image, at))
-        if said is not None:
+        said, shapes = prompts.on_plane(image, at), prompts.shapes_on_plane(image, at)
+        if said is not None or shapes:
             number = refined[0] if refined is not None and refined[1] == index else None
-            drafts.append(Draft(index, said, number))
+            drafts.append(Draft(index, said, number, shapes))
     return tuple(drafts)
 
 
-def plain(
-    said: Prompts | None, scribbles: Sequence[Scribble], outlines: Sequence[Polygon]
-) -> Prompts | None:
-    """Return points and a box that come close to what was drawn; None if there is nothing.
+def drawn_on_plane(prompts: PromptLayers, image: Image, index: Mapping[int, int]) -> Drawn | None:
+    """Return what was drawn in one plane; None if there are no outlines and scribbles.
 
-    A scribble becomes a few of its vertices, outlines become the box around them if there is none.
+    ``index``: pixel index of the plane along each leading data axis of the image.
     """
-    points, box = ((), None) if said is None else (said.points, said.box)
-    for scribble in scribbles:
-        count = min(len(scribble.path), _POINTS)
-        chosen = np.linspace(0, len(scribble.path) - 1, count).round().astype(int)
-        points += tuple(
-            PointPrompt(scribble.path[i][0], scribble.path[i][1], scribble.label) for i in chosen
-        )
-    if outlines and box is None:
-        corners = np.array([vertex for outline in outlines for vertex in outline.path])
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        if (high > low).all():
-            box = BoxPrompt(*(float(v) + 0.5 for v in (*low, *high)))
-    return Prompts(points, box) if points or box is not None else None
+    shapes = prompts.shapes_on_plane(image, index)
+    if all(shape.kind == "rectangle" for shape in shapes):
+        return None
+    return Drawn(shapes, prompts.on_plane(image, index))
 
 
 def snapshot_of(
@@ -92,6 +80,7 @@ def snapshot_of(
     points: list[tuple[float, ...]] = []
     signs: list[PointLabel] = []
     boxes: list[tuple[tuple[float, ...], ...]] = []
+    strokes: list[Stroke] = []
 
     def place(layer: Layer, index: Sequence[int], y: float, x: float) -> tuple[float, ...]:
         at = np.zeros(image.ndim)
@@ -101,16 +90,23 @@ def snapshot_of(
         return tuple(float(value) for value in layer.world_to_data(world))
 
     for draft in drafts:
-        for point in draft.prompts.points:
+        for shape in draft.shapes:
+            corners = tuple(place(prompts.boxes, draft.index, y, x) for y, x in shape.vertices)
+            if shape.kind == "rectangle":
+                boxes.append(corners)
+            else:
+                strokes.append(Stroke(shape.kind, corners, shape.label))
+        said = draft.prompts
+        for point in () if said is None else said.points:
             points.append(place(prompts.points, draft.index, point.y, point.x))
             signs.append(point.label)
-        box = draft.prompts.box
+        box = None if said is None else said.box
         if box is not None:
             # The engine's box is half-open; in napari pixel 0 begins at -0.5.
             y0, x0, y1, x1 = (value - 0.5 for value in (box.y0, box.x0, box.y1, box.x1))
-            corners = ((y0, x0), (y0, x1), (y1, x1), (y1, x0))
-            boxes.append(tuple(place(prompts.boxes, draft.index, y, x) for y, x in corners))
-    return PromptSnapshot(tuple(points), tuple(signs), tuple(boxes))
+            around = ((y0, x0), (y0, x1), (y1, x1), (y1, x0))
+            boxes.append(tuple(place(prompts.boxes, draft.index, y, x) for y, x in around))
+    return PromptSnapshot(tuple(points), tuple(signs), tuple(boxes), tuple(strokes))
 
 
 def prompts_from_mask(record: MaskRecord) -> Prompts:

@@ -84,8 +84,10 @@ def declared_dependencies(extra: str | None = None) -> set[str]:
     return {re.split(r"[\[<>=!~; ]", entry)[0].lower() for entry in entries}
 
 
+# app_model has the type of napari's keys.
 @pytest.mark.parametrize(
-    ("package", "brought_by_the_viewer"), [("litesam", set()), ("napari_litesam", {"napari"})]
+    ("package", "brought_by_the_viewer"),
+    [("litesam", set()), ("napari_litesam", {"napari", "app_model"})],
 )
 def test_every_import_is_a_declared_dependency(
     package: str, brought_by_the_viewer: set[str]

@@ -11,6 +11,8 @@ from litesam.session import (
     BatchCommit,
     BatchObject,
     Draft,
+    Drawn,
+    DrawnShape,
     EverythingCommit,
     HandEdit,
     ImageReference,
@@ -59,6 +61,13 @@ def one_of_each() -> tuple[Action, ...]:
             model=ModelReference("mobile_sam", "only", "my.pt", "1234"),
             policy="overwrite",
             reopened=True,
+            drawn=Drawn(
+                (
+                    DrawnShape("polygon", ((0.0, third), (9.0, 1.0), (4.0, 9.5))),
+                    DrawnShape("path", ((7.5, 7.5), (8.25, third)), PointLabel.BACKGROUND),
+                ),
+                click(1, 2),
+            ),
         ),
         BatchCommit(
             (4,),
@@ -91,6 +100,16 @@ def one_of_each() -> tuple[Action, ...]:
     )
 
 
+def one_of_each_shape() -> tuple[DrawnShape, ...]:
+    corners = ((1.5, 2.5), (1.5, 9.5), (5.5, 9.5), (5.5, 1 / 3))
+    kinds = ("rectangle", "polygon", "ellipse", "line", "path")
+    labels = (PointLabel.FOREGROUND, PointLabel.BACKGROUND)
+    return tuple(
+        DrawnShape(kind, corners[:2] if kind == "line" else corners, labels[i % 2])
+        for i, kind in enumerate(kinds)
+    )
+
+
 def full_session() -> Session:
     return Session(
         ImageReference(
@@ -106,7 +125,11 @@ def full_session() -> Session:
         ),
         ModelReference("lite_sam", weights_hash="abcd"),
         one_of_each(),
-        (Draft((4,), click(5, 5), id=1), Draft((0,), click(1, 1))),
+        (
+            Draft((4,), click(5, 5), id=1),
+            Draft((0,), click(1, 1)),
+            Draft((2,), None, shapes=one_of_each_shape()),
+        ),
         "uint16",
         {"sign": "positive", "words": ["a", 1, None]},
         "test 1",

@@ -55,6 +55,23 @@ def test_everything_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     assert back.actions[4] == session.actions[4]
 
 
+def test_drawings_come_back_and_files_without_any_are_read() -> None:
+    session = full_session()
+    document = json.loads(json.dumps(session_to_json(session)))
+    back = session_from_json(document)
+    assert back.drafts[2].shapes == session.drafts[2].shapes
+    drawn, given = back.objects()[1].drawn((4,)), session.objects()[1].drawn((4,))
+    assert drawn is not None
+    assert given is not None
+    assert (drawn.shapes, drawn.prompts) == (given.shapes, given.prompts)
+    # As it was before there were shapes.
+    del document["drafts"][2], document["actions"][2]["drawn"]
+    old = session_from_json(document)
+    assert len(old.drafts) == 2
+    assert old.objects()[1].drawn((4,)) is None
+    assert old.objects()[1].prompts((4,)) is not None
+
+
 def test_file_is_one_line_an_action(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.json", small(ObjectCommit(1, (), click(1, 2))))
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -120,6 +137,12 @@ def test_session_is_not_overwritten_by_accident(tmp_path: Path) -> None:
         (("actions", 7, "seeds"), [[1, 2]], "split needs two clicks"),
         (("actions", 7, "operation"), "explode", "no operation 'explode'"),
         (("drafts", 0, "index"), "4", r"drafts\[0\].index is '4': a list"),
+        (("drafts", 0, "prompts"), None, r"drafts\[0\]: A draft needs prompts or shapes"),
+        (("drafts", 2, "shapes", 1, "type"), "star", r"shapes\[1\]: There is no shape 'star'"),
+        (("drafts", 2, "shapes", 3, "vertices"), [[1, 2]], r"shapes\[3\].*has 2 vertices, not 1"),
+        (("drafts", 2, "shapes", 4, "vertices", 0), [1, 2, 3], r"shapes\[4\].vertices is"),
+        (("drafts", 2, "shapes", 0, "label"), -1, r"shapes\[0\]: A shape is on the object"),
+        (("actions", 2, "drawn"), {}, r"actions\[2\].drawn: Nothing was drawn"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(

@@ -11,11 +11,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from engine.threshold_predictor import CENTRES
-from litesam.session import Draft, replay
-from litesam.types import BoxPrompt, PointLabel, PointPrompt, Prompts
+from litesam.session import replay
+from litesam.types import BoxPrompt, PointLabel
 from napari_litesam.drawn_shapes import COLOURS
 from napari_litesam.prompt_layers import PromptLayers
-from napari_litesam.stored_prompts import drafts_of, snapshot_of
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 NONE = Qt.KeyboardModifier.NoModifier
@@ -155,13 +154,15 @@ def test_what_was_drawn_replays_to_the_last_pixel(open_panel, tool) -> None:
     done = replay(session, np.asarray(hands.image.data))
     np.testing.assert_array_equal(done.labels, hands.objects.data)
     assert not done.different
-    # Open again: points or a box come back.
+    # Open again: what was drawn comes back.
     hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, (y, x)))
     hands.viewer.layers.selection.active = hands.points
     hands.key(Qt.Key.Key_R)
     hands.settle()
-    assert not hands.widget.controller.prompts.snapshot().empty
-    assert hands.preview[int(y), int(x)]
+    now = hands.widget.controller.prompts.snapshot()
+    assert [stroke.kind for stroke in now.strokes] == ["polygon" if tool == "lasso" else "path"]
+    assert not now.points
+    np.testing.assert_array_equal(hands.preview, hands.objects.data > 0)
 
 
 def test_everything_and_each_look_at_rectangles_only() -> None:
@@ -216,16 +217,3 @@ def test_signs_are_toggled_and_edited() -> None:
     layers.boxes.remove_selected()
     assert len(layers.snapshot().strokes) == 2
     assert len(told) == 3
-
-
-def test_drafts_keep_points_and_a_box() -> None:
-    image = Image(np.zeros((60, 80)))
-    layers = PromptLayers(image)
-    layers.boxes.add_paths(np.array([(1, 1), (5, 5), (9, 1)]))
-    layers.boxes.add_polygons(np.array([(19.5, 19.5), (19.5, 39.5), (29.5, 30)]))
-    (draft,) = drafts_of(layers, image, None, None)
-    box = BoxPrompt(20, 20, 30, 40)
-    points = tuple(PointPrompt(y, x) for y, x in ((1, 1), (5, 5), (9, 1)))
-    assert draft.prompts == Prompts(points, box)
-    layers.restore(snapshot_of(layers, image, None, [Draft((), draft.prompts)]))
-    assert layers.on_plane(image, {}) == Prompts(points, box)

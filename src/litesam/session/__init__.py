@@ -18,6 +18,7 @@ from litesam.session.actions import (
     Patch,
 )
 from litesam.session.decoding import session_from_json
+from litesam.session.drawn import SHAPE_VERTICES, Drawn, DrawnShape
 from litesam.session.encoding import FORMAT, VERSION, session_to_json
 from litesam.session.files import read_session, write_session
 from litesam.session.hashes import labels_hash, mask_hash
@@ -48,6 +49,7 @@ __all__ = [
     "JOURNAL_SUFFIX",
     "LABEL_TYPES",
     "OPERATIONS",
+    "SHAPE_VERTICES",
     "VERSION",
     "Accepted",
     "Action",
@@ -55,6 +57,8 @@ __all__ = [
     "BatchObject",
     "Difference",
     "Draft",
+    "Drawn",
+    "DrawnShape",
     "EverythingCommit",
     "HandEdit",
     "ImageReference",

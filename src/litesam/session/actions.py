@@ -9,6 +9,7 @@ import numpy as np
 
 from litesam.errors import ConfigError
 from litesam.objects import COMMIT_POLICIES
+from litesam.session.drawn import Drawn
 from litesam.session.references import ModelReference, Outcome
 from litesam.types import AnyArray, BoolArray, Box, EverythingConfig, Prompts
 
@@ -42,6 +43,8 @@ class ObjectCommit:
         Its earlier pixels in this plane are replaced.
     outcome
         What the decoder said.
+    drawn
+        What ``prompts`` were made of, if shapes were drawn; replay does not look at it.
     """
 
     kind: ClassVar[str] = "object"
@@ -55,6 +58,7 @@ class ObjectCommit:
     policy: str = "never_overwrite"
     reopened: bool = False
     outcome: Outcome = field(default_factory=Outcome)
+    drawn: Drawn | None = None
 
     def __post_init__(self) -> None:
         _check_commit(self.policy, (self.id,))

@@ -6,6 +6,7 @@ import base64
 import math
 import zlib
 from dataclasses import fields
+from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,7 @@ from litesam.session.actions import (
     ObjectEdit,
     Patch,
 )
+from litesam.session.drawn import Drawn, DrawnShape
 from litesam.session.encoding import FORMAT, VERSION
 from litesam.session.references import ImageReference, ModelReference, Outcome
 from litesam.session.values import Draft, Session
@@ -186,7 +188,14 @@ def model_from_json(part: Fields) -> ModelReference:
 
 def draft_from_json(part: Fields) -> Draft:
     """Return the draft of JSON values."""
-    return Draft(part.get("index", _whole_numbers), _prompts(part), part.get("id", _whole, None))
+    return part.make(
+        lambda: Draft(
+            part.get("index", _whole_numbers),
+            _prompts(part) if "prompts" in part else None,
+            part.get("id", _whole, None),
+            _shapes(part),
+        )
+    )
 
 
 def action_from_json(part: Fields) -> Action:
@@ -211,6 +220,7 @@ def _object(part: Fields) -> Action:
         policy=part.get("policy", _text),
         reopened=part.get("reopened", _flag, False),
         outcome=_outcome(part),
+        drawn=_drawn(part.part("drawn")) if "drawn" in part else None,
     )
 
 
@@ -302,6 +312,22 @@ def _prompts(part: Fields) -> Prompts:
 def _logits(part: Fields) -> AnyArray:
     shape = part.get("shape", _two_whole)
     return part.get("logits", lambda text: _unpacked(text, "<f4", shape))
+
+
+def _drawn(part: Fields) -> Drawn:
+    return part.make(lambda: Drawn(_shapes(part), _prompts(part) if "prompts" in part else None))
+
+
+def _shapes(part: Fields) -> tuple[DrawnShape, ...]:
+    return tuple(one.make(partial(_shape, one)) for one in part.parts("shapes", optional=True))
+
+
+def _shape(part: Fields) -> DrawnShape:
+    return DrawnShape(
+        part.get("type", _text),
+        part.get("vertices", lambda value: tuple(_two(vertex) for vertex in _items(value))),
+        part.get("label", lambda value: PointLabel(_whole(value)), PointLabel.FOREGROUND),
+    )
 
 
 def _outcome(part: Fields) -> Outcome:

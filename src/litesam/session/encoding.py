@@ -26,6 +26,7 @@ from litesam.types import EverythingConfig, NormalizeConfig, TilingConfig
 
 if TYPE_CHECKING:
     from litesam.session.actions import Action
+    from litesam.session.drawn import Drawn, DrawnShape
     from litesam.session.references import ImageReference, ModelReference, Outcome
     from litesam.session.values import Draft, Session
     from litesam.types import AnyArray, BoolArray, Box, Prompts
@@ -79,7 +80,12 @@ def model_to_json(model: ModelReference) -> Json:
 
 def draft_to_json(draft: Draft) -> Json:
     """Return a draft as JSON values."""
-    return _present(id=draft.id, index=list(draft.index), prompts=prompts_to_json(draft.prompts))
+    return _present(
+        id=draft.id,
+        index=list(draft.index),
+        prompts=None if draft.prompts is None else prompts_to_json(draft.prompts),
+        shapes=_shapes(draft.shapes),
+    )
 
 
 def prompts_to_json(prompts: Prompts) -> Json:
@@ -107,6 +113,7 @@ def action_to_json(action: Action) -> Json:
                 policy=action.policy,
                 reopened=action.reopened or None,
                 outcome=_outcome(action.outcome),
+                drawn=_drawn(action.drawn),
             )
         case BatchCommit():
             about = _present(
@@ -170,6 +177,24 @@ def _outcome(outcome: Outcome) -> Json | None:
         mask_hash=outcome.mask_hash,
     )
     return found or None
+
+
+def _drawn(drawn: Drawn | None) -> Json | None:
+    if drawn is None:
+        return None
+    prompts = None if drawn.prompts is None else prompts_to_json(drawn.prompts)
+    return _present(prompts=prompts, shapes=_shapes(drawn.shapes))
+
+
+def _shapes(shapes: tuple[DrawnShape, ...]) -> list[Json] | None:
+    return [
+        {
+            "type": shape.kind,
+            "vertices": [list(vertex) for vertex in shape.vertices],
+            "label": int(shape.label),
+        }
+        for shape in shapes
+    ] or None
 
 
 def _config(config: Any, default: Any) -> Json | None:

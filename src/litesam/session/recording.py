@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from litesam.objects import Change
     from litesam.predictors import Predictor
     from litesam.segmenter import Segmenter, SegmentResult
+    from litesam.session.drawn import Drawn
     from litesam.types import HqMode, MaskRecord, Prompts
 
     Boxes = tuple[tuple[float, float, float, float], ...]
@@ -92,6 +93,7 @@ def record_object(
     model: ModelReference | None = None,
     policy: str = "never_overwrite",
     reopened: bool = False,
+    drawn: Drawn | None = None,
 ) -> ObjectCommit:
     """Write down a committed result of `Segmenter.segment`.
 
@@ -107,6 +109,8 @@ def record_object(
         None: the session's.
     policy, reopened
         As given to `litesam.objects.commit_mask`.
+    drawn
+        What the prompts were made of, if shapes were drawn.
     """
     return ObjectCommit(
         number,
@@ -119,6 +123,7 @@ def record_object(
         policy,
         reopened,
         outcome_of(result.record),
+        drawn,
     )
 
 

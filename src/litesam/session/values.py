@@ -23,6 +23,7 @@ from litesam.session.actions import (
     ObjectEdit,
     ids_of,
 )
+from litesam.session.drawn import Drawn, DrawnShape
 from litesam.session.references import ImageReference, ModelReference, Outcome
 from litesam.types import Prompts
 
@@ -32,11 +33,28 @@ LABEL_TYPES = ("uint8", "uint16", "uint32", "int32", "int64")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """Prompts that are not committed yet; ``id``: of the object that they refine, or None."""
+    """Prompts that are not committed yet.
+
+    Attributes
+    ----------
+    index
+        Plane.
+    prompts
+        Points and the box that counts; None: there are only shapes.
+    id
+        The object that they refine, or None.
+    shapes
+        What was drawn besides.
+    """
 
     index: Index
-    prompts: Prompts
+    prompts: Prompts | None
     id: int | None = None
+    shapes: tuple[DrawnShape, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.prompts is None and not self.shapes:
+            raise ConfigError("A draft needs prompts or shapes.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +82,13 @@ class StoredObject:
                 return commit.prompts
             if isinstance(commit, BatchCommit):
                 return next(one.prompts for one in commit.objects if one.id == self.id)
+        return None
+
+    def drawn(self, index: Index) -> Drawn | None:
+        """What was drawn of which these prompts were made; None where no shapes were."""
+        for commit in reversed(self.commits):
+            if commit.index == index and isinstance(commit, ObjectCommit | BatchCommit):
+                return commit.drawn if isinstance(commit, ObjectCommit) else None
         return None
 
     def outcome(self) -> Outcome:
