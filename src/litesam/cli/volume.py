@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litesam.cli.options import add_config_options, config_from
@@ -20,7 +21,6 @@ from litesam.types import EverythingConfig, LinkConfig, NormalizeConfig
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from litesam.volume import Cost, Executor, Plan, Probe
 
@@ -29,6 +29,7 @@ _JOB_OPTIONS = (
     "link",
     "range",
     "time",
+    "tracks",
     "level",
     "workers",
     "scheduler",
@@ -81,8 +82,15 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--time",
         choices=("volumes", "tracks"),
-        help="what T is with --link: volumes, each point in time by itself (default), or tracks of "
-        "the objects of TYX",
+        help="what T is with --link: volumes, each point in time by itself (default), or tracks: "
+        "objects of TYX or TZYX have one number at all times",
+    )
+    group.add_argument(
+        "--tracks",
+        type=Path,
+        metavar="CSV",
+        help="with --link: also write a table of the tracks (track_id, t, z, y, x, area), as "
+        "napari's Tracks layer takes it; means --time tracks",
     )
     group.add_argument(
         "--level",
@@ -135,6 +143,10 @@ def is_job(args: argparse.Namespace) -> bool:
     linking = [name for name in LinkConfig.__dataclass_fields__ if getattr(args, name) is not None]
     if linking and not args.link:
         raise UsageError(f"{_flag(linking[0])} goes with --link.")
+    if args.tracks is not None and not args.link:
+        raise UsageError("--tracks goes with --link.")
+    if args.tracks is not None and args.time == "volumes":
+        raise UsageError("--tracks goes with --time tracks.")
     if args.level == "auto" and args.object_diameter is None:
         raise UsageError(
             "--level auto goes with --object-diameter; the size of objects chooses the level."
@@ -217,6 +229,7 @@ def run_job(args: argparse.Namespace) -> int:
                 args.model,
                 executor,
                 device=args.device,
+                tracks=args.tracks,
                 overwrite=args.overwrite,
                 restart=args.restart,
                 on_progress=bars.part(0),
@@ -235,6 +248,7 @@ def run_job(args: argparse.Namespace) -> int:
         "planes": result.planes,
         "blocks": result.blocks,
         "blocks_before": result.blocks_before,
+        "tracks": None if result.tracks is None else str(result.tracks),
         "linked": bool(args.link),
         "objects": result.objects,
         "seconds": round(result.seconds, 3),
@@ -245,6 +259,8 @@ def run_job(args: argparse.Namespace) -> int:
     count = "1 object" if result.objects == 1 else f"{result.objects} objects"
     place = f" in {result.planes} planes" if result.planes > 1 else ""
     say(f"{result.path}: {count}{place}, {result.seconds:.1f} s")
+    if result.tracks is not None:
+        say(str(result.tracks))
     if result.planes > 1 and not args.link:
         say("Every plane by itself; --link makes objects of the volume of them.")
     return 0
@@ -258,7 +274,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         **_source_options(args),
         **_scale(args),
         "link": config_from(args, LinkConfig) if args.link else None,
-        "time_axis": args.time or "volumes",
+        "time_axis": args.time or ("volumes" if args.tracks is None else "tracks"),
         "block_px": args.block_px or BLOCK_PX,
         "ome_zarr": args.ome_zarr or "0.5",
     }

@@ -1,5 +1,5 @@
 """Masks → labels: scores, suppression of duplicates, selection by points, boxes and words, the
-label image, the seams between tiles and the links between slices.
+label image, the seams between tiles and the links between slices and between points in time.
 
 The last room of the pipe; numpy and scipy.ndimage only. Masks travel as `MaskRecord`, a bounding
 box and the bool pixels inside it, so every step costs what the objects cost and not what the image
@@ -27,11 +27,13 @@ from litesam.merge.selection import (
     select_by_text,
 )
 from litesam.merge.stitch import near_inner_edge, stitch_tiles
+from litesam.merge.tracks import Objects, link_in_time
 
 __all__ = [
     "OVERLAP_POLICIES",
     "Gap",
     "Links",
+    "Objects",
     "Overlaps",
     "SliceLinker",
     "TextMatch",
@@ -43,6 +45,7 @@ __all__ = [
     "count_overlaps",
     "fuse_scores",
     "intersection",
+    "link_in_time",
     "mask_iou",
     "mask_nms",
     "near_inner_edge",

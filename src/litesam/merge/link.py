@@ -390,10 +390,10 @@ def _assigned(
         (list(scores.values()), tuple(np.reshape(places, (-1, 2)).T)),
         shape=(len(rows), len(columns)),
     )
-    return [(rows[i], columns[j]) for i, j in _largest_sum(graph)]
+    return [(rows[i], columns[j]) for i, j in largest_sum(graph)]
 
 
-def _largest_sum(graph: coo_matrix) -> list[tuple[int, int]]:
+def largest_sum(graph: coo_matrix) -> list[tuple[int, int]]:
     """One-to-one pairs (row, column) with the largest sum, solved for each connected part alone."""
     rows, columns = graph.shape
     links = coo_matrix((graph.data, (graph.row, graph.col + rows)), shape=(rows + columns,) * 2)

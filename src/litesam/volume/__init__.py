@@ -2,8 +2,9 @@
 
 `plan` says what is to be done, `folder` keeps what is done, `stages` are what workers run,
 `executors` (and `cluster`) are who runs it, `seams` joins the blocks of a plane, `linking` the
-planes of a volume, `run` is one run of all that, and `labeler` its beginning and end. `cost`
-says beforehand what a job takes.
+planes of a volume, `tracks` volumes through time, `run` is one run of all that, and `labeler` its
+beginning and end. `cost` says beforehand what a job takes; `scale` and `levels` choose tiles and
+the level of a pyramid for the size of objects.
 """
 
 from litesam.volume.cluster import DaskExecutor
@@ -19,6 +20,7 @@ from litesam.volume.levels import LevelChoice, choose_level, estimate_on_levels
 from litesam.volume.plan import Plan
 from litesam.volume.run import duration_text
 from litesam.volume.scale import estimate_diameter, parse_length, tiling_for
+from litesam.volume.tracks import Tracks, measure_tracks
 
 __all__ = [
     "BLOCK_PX",
@@ -31,6 +33,7 @@ __all__ = [
     "Probe",
     "ProcessExecutor",
     "ThreadExecutor",
+    "Tracks",
     "VolumeResult",
     "choose_level",
     "duration_text",
@@ -39,6 +42,7 @@ __all__ = [
     "estimate_on_levels",
     "label_volume",
     "make_plan",
+    "measure_tracks",
     "parse_length",
     "probe_image",
     "tiling_for",

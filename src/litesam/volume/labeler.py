@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from litesam.volume.plan import Plan
 from litesam.volume.run import Run
 from litesam.volume.source import SourceConfig, VolumeSource, resolve_ranges
 from litesam.volume.stages import Job, Work
+from litesam.volume.tracks import measure_tracks
 
 if TYPE_CHECKING:
     import os
@@ -72,6 +73,8 @@ class VolumeResult:
         See ``blocks``.
     seconds
         What this run took.
+    tracks
+        The table of tracks, if it was wanted.
     """
 
     path: Path
@@ -82,6 +85,7 @@ class VolumeResult:
     blocks: int
     blocks_before: int
     seconds: float
+    tracks: Path | None = None
 
 
 def make_plan(
@@ -115,10 +119,10 @@ def make_plan(
         raise ConfigError(f"time_axis={time_axis!r} is not known; choose 'volumes' or 'tracks'.")
     where = SourceConfig(axes, channel, level)
     image = VolumeSource(source, resolve_ranges(source, where, ranges or {}))
-    if time_axis == "tracks" and ("T" not in image.label_axes or "Z" in image.label_axes):
+    if time_axis == "tracks" and "T" not in image.label_axes:
         raise ConfigError(
-            f"Tracks are linked through time in images with the axes TYX; this one has "
-            f"{image.label_axes}. Choose one z with a range, or time_axis='volumes'."
+            "Tracks are linked through time in images with the axes TYX or TZYX; this one has "
+            f"{image.label_axes}. Name the axes (axes=, --axes), or leave tracks out."
         )
     check_version(ome_zarr)
     _check_model(model, proposals)
@@ -183,6 +187,7 @@ def label_volume(
     weights: str | os.PathLike[str] | None = None,
     hq: HqMode = False,
     ome_zarr: str = "0.5",
+    tracks: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     restart: bool = False,
     on_progress: OnProgress | None = None,
@@ -221,8 +226,11 @@ def label_volume(
     link
         How objects are linked from plane to plane; None: they are not, and no number is used twice.
     time_axis
-        ``"volumes"``: each point in time is a volume by itself; ``"tracks"``: planes of ``TYX`` are
-        linked through time.
+        ``"volumes"``: each point in time is a volume by itself; ``"tracks"``: objects have one
+        number at all times. Planes of ``TYX`` are linked through time as others through z; of
+        ``TZYX`` the objects of each volume are linked over z first, and then as a whole through
+        time (``min_overlap``, ``measure``, ``max_gap`` and ``max_shift_px`` of the links count for
+        both, but slices do not shift).
     block_px, halo_px
         Side of the blocks of large planes, a multiple of 32, and how far they look beyond it (None:
         128, at most a quarter of a block). An object larger than the halo is found whole all the
@@ -236,8 +244,11 @@ def label_volume(
     ome_zarr
         Version of OME-Zarr of the labels: "0.5" (Zarr 3), or "0.4" (Zarr 2, a file for each chunk)
         for programs that do not read 0.5.
+    tracks
+        With ``time_axis="tracks"``: a CSV file for the table of tracks, see `measure_tracks`;
+        positions are pixels of the image (of the level that is labelled).
     overwrite
-        Replace an existing target, at the end.
+        Replace an existing target and table, at the end.
     restart
         Forget what an earlier run has done.
     on_progress, cancelled
@@ -262,10 +273,13 @@ def label_volume(
     """
     start = time.perf_counter()
     out = _checked_target(Path(target), overwrite=overwrite)
+    table = None if tracks is None else _checked_table(Path(tracks), out, overwrite=overwrite)
+    if table is not None and (time_axis != "tracks" or link is None):
+        raise ConfigError("A table of tracks goes with links and time_axis='tracks'.")
     if _is_path(source) and Path(source).absolute() == out.absolute():
         raise WriteError(f"{out} is the image itself; choose another name for the labels.")
     if result := _left_behind(out):
-        return result
+        return replace(result, tracks=table)
     image = Path(source).absolute() if _is_path(source) else source
     plan = make_plan(
         image,
@@ -295,7 +309,7 @@ def label_volume(
         work = Work(str(folder.path.absolute()), image, predictor, device)
         run = Run(Job(work), executor or InlineExecutor(), on_progress, cancelled)
         objects = run.label()
-        _finish(folder, plan, out, objects)
+        _finish(folder, plan, out, objects, table)
         locked.remove()
     return VolumeResult(
         out,
@@ -306,6 +320,7 @@ def label_volume(
         plan.planes * len(plan.blocks),
         run.before,
         time.perf_counter() - start,
+        table,
     )
 
 
@@ -318,6 +333,14 @@ def _checked_target(target: Path, *, overwrite: bool) -> Path:
         raise WriteError(f"{target} has an unknown ending; use .ome.zarr, .zarr or .tif.")
     finished = job_path(target) / "finished.json"
     return check_output(target, overwrite=overwrite or finished.exists())
+
+
+def _checked_table(path: Path, target: Path, *, overwrite: bool) -> Path:
+    """The name of a table that may be written; a run that was killed at its end has written it."""
+    if path.suffix.lower() != ".csv":
+        raise WriteError(f"The tracks {path} are a CSV file; let its name end with .csv.")
+    finished = job_path(target) / "finished.json"
+    return check_output(path, overwrite=overwrite or finished.exists())
 
 
 def _left_behind(target: Path) -> VolumeResult | None:
@@ -369,12 +392,18 @@ def _begin(folder: JobFolder, plan: Plan) -> None:
 # ------------------------------------------------------------------------------------------ the end
 
 
-def _finish(folder: JobFolder, plan: Plan, target: Path, objects: int) -> None:
+def _finish(folder: JobFolder, plan: Plan, target: Path, objects: int, table: Path | None) -> None:
     """Put the result in its place."""
     import json
 
+    import zarr
+
     part = folder.path / "result.zarr"
     try:
+        text = None
+        if table is not None:
+            labels: Any = zarr.open_array(part / "0", mode="r")
+            text = measure_tracks(labels, plan.axes, plan.origin).to_csv()
         if not target.name.lower().endswith(".zarr"):
             part = folder.path / f"result{''.join(target.suffixes[-2:])}"
             level = folder.path / "result.zarr" / "0"
@@ -389,6 +418,8 @@ def _finish(folder: JobFolder, plan: Plan, target: Path, objects: int) -> None:
             "blocks": plan.planes * len(plan.blocks),
         }
         write_durably(folder.path / "finished.json", json.dumps(about).encode())
+        if table is not None and text is not None:
+            write_durably(table, text.encode())
         if target.exists():
             old = folder.path / "replaced"
             shutil.rmtree(old, ignore_errors=True)

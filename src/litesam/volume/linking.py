@@ -95,7 +95,7 @@ def _link_series(
         table.count += len(numbers) - 1
         on_plane(first + 1)
         return
-    config = plan.link or LinkConfig()
+    config = plan.plane_link or LinkConfig()
     linker, boxes = _resume(job.folder, config, first)
     for plane in range(first + len(linker), first + plan.series):
         check_cancelled()

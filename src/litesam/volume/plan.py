@@ -7,7 +7,7 @@ change the result (executor, number of workers, device) is no part of it.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -113,9 +113,22 @@ class Plan:
         return self.shape[0] if self.time == "tracks" and "T" in self.axes else 1
 
     @property
+    def links_volumes(self) -> bool:
+        """Whether the objects of volumes are linked through time."""
+        return self.link is not None and self.time == "tracks" and {"T", "Z"} <= set(self.axes)
+
+    @property
+    def plane_link(self) -> LinkConfig | None:
+        """How planes are linked: slices of objects that move in time do not move."""
+        if self.link is not None and self.links_volumes:
+            return replace(self.link, max_shift_px=0.0)
+        return self.link
+
+    @property
     def counts_overlaps(self) -> bool:
         """Whether planes are linked from counted overlaps; otherwise it takes their pixels."""
-        return self.series > 1 and self.link is not None and self.link.max_shift_px == 0
+        link = self.plane_link
+        return self.series > 1 and link is not None and link.max_shift_px == 0
 
     def block(self, number: int) -> tuple[int, Tile]:
         """Return plane and block of a number, counted plane by plane."""

@@ -12,6 +12,7 @@ from litesam.io import stem
 from litesam.types import Progress
 from litesam.volume.arrays import make_result
 from litesam.volume.linking import link_planes
+from litesam.volume.tracks import link_times, prepare_motion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from litesam.volume.stages import Job
 
 #: Steps of the progress for one block of each stage; the model takes nearly all of the time.
-_STEPS = {"label": 100, "seams": 2, "compose": 2, "overlap": 2, "link": 1, "write": 2}
+_STEPS = {"label": 100, "seams": 2, "compose": 2, "overlap": 2, "link": 1, "motion": 10, "write": 2}
 
 
 class Run:
@@ -58,6 +59,8 @@ class Run:
             self.counts |= {"seams": plan.planes, "compose": blocks}
         if plan.counts_overlaps:
             self.counts["overlap"] = plan.planes
+        if plan.links_volumes:
+            self.counts["motion"] = plan.planes // plan.series
         self.done = dict.fromkeys(self.counts, 0)
         self.before = len(job.folder.finished("label"))
         self._started = time.monotonic()
@@ -70,6 +73,10 @@ class Run:
                 if stage in self.counts:
                     self._do(session, stage)
             objects = link_planes(self.job, self._note_linked, self._check_cancelled)
+            if plan.links_volumes:
+                prepare_motion(self.job)
+                self._do(session, "motion")
+                objects = link_times(self.job, self._check_cancelled)
             name = stem(folder.path.name.removesuffix(".job"))
             if not (folder.path / "result.zarr").exists():  # of an earlier run, taken away
                 folder.forget("write")
@@ -115,6 +122,7 @@ class Run:
             "compose": "blocks joined",
             "overlap": "planes compared",
             "link": "planes linked",
+            "motion": "points in time compared",
             "write": "written",
         }[stage]
         message = f"{self.done[stage]} of {self.counts[stage]} {what}{self._time_left()}"

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from litesam.errors import ConfigError, ImageError
 from litesam.types import Box, TilingConfig
 
 if TYPE_CHECKING:
     from litesam.predictors import Predictor
-    from litesam.types import FloatArray
     from litesam.volume.plan import Plan
     from litesam.volume.source import VolumeSource
 
@@ -139,7 +139,7 @@ def estimate_diameter(source: VolumeSource, plan: Plan, predictor: Predictor) ->
 
 def look(
     source: VolumeSource, plan: Plan, predictor: Predictor, side: int
-) -> tuple[FloatArray, float]:
+) -> tuple[npt.NDArray[np.float64], float]:
     """Find the objects of a square in the middle of three planes.
 
     Parameters

@@ -268,6 +268,13 @@ def overlap_plane(job: Job, plane: int) -> Outcome:
     return {"objects": count_plane(job, plane)}
 
 
+def motion_volume(job: Job, time: int) -> Outcome:
+    """Count what the objects of a point in time share with those before."""
+    from litesam.volume.tracks import count_motion
+
+    return {"objects": count_motion(job, time)}
+
+
 def write_block(job: Job, number: int) -> Outcome:
     """Write one block of the result, at all levels, with the ids of the volume."""
     from litesam.volume.linking import fill_gaps
@@ -278,6 +285,8 @@ def write_block(job: Job, number: int) -> Outcome:
     ids = np.asarray(folder.load("links", "ids")[offsets[plane] : offsets[plane + 1]])
     labels = ids[job.plane_region(plane, tile.core)]
     fill_gaps(job, plane, tile.core, labels)
+    if plan.links_volumes:
+        labels = np.asarray(folder.load("tracks", "of"))[labels]
     index = job.index(plane)
     for level in range(level_count(plan)):
         if level:
@@ -293,6 +302,7 @@ _STAGES: dict[str, Callable[[Job, int], Outcome]] = {
     "seams": seam_plane,
     "compose": compose_block,
     "overlap": overlap_plane,
+    "motion": motion_volume,
     "write": write_block,
 }
 
