@@ -1,4 +1,4 @@
-"""Labels layers of the panel: the preview, the candidates, and the layer for objects. No Qt."""
+"""Layers of the panel: the preview, the candidates, objects, and their tracks. No Qt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Labels
+from napari.layers import Tracks as TracksLayer
 from napari.utils.colormaps import DirectLabelColormap
 
 from litesam.preprocess.large import LARGE_FROM_PX
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from litesam.types import BoolArray, Box
+    from litesam.volume import Tracks
 
 PREVIEW_NAME = "Lite-SAM preview"
 CANDIDATES_NAME = "Lite-SAM candidates"
@@ -58,9 +60,23 @@ def new_candidates(image: Image) -> Labels:
         **_empty(image_shape(image)[-2:], np.uint8),
         name=CANDIDATES_NAME,
         opacity=0.5,
+        visible=False,
         colormap=DirectLabelColormap(color_dict=colours),
         **placement(image, 2),
     )
+
+
+def refit(layer: Labels, image: Image) -> bool:
+    """Make an empty layer of one plane fit an image; False if it has to be another layer.
+
+    napari takes 100 to 200 ms to add a layer, whatever is in it, and a few to change its array.
+    """
+    shape, array = image_shape(image)[-2:], array_of(layer)
+    if layer.multiscale or _is_large(shape):
+        return bool(layer.multiscale) == _is_large(shape) and tuple(array.shape) == shape
+    if tuple(array.shape) != shape:
+        layer.data = np.zeros(shape, dtype=array.dtype)
+    return True
 
 
 def show_picture(layer: Labels, picture: npt.NDArray[np.uint8] | None) -> None:
@@ -151,6 +167,27 @@ def new_disk_layer(
     return labels
 
 
+def new_tracks_layer(image: Image, tracks: Tracks, path: str) -> TracksLayer:
+    """Return a layer that shows where each object is at each time.
+
+    Parameters
+    ----------
+    image
+        The image.
+    tracks
+        In pixels of the image.
+    path
+        Labels that they are of.
+    """
+    return TracksLayer(
+        tracks.data,
+        features={"area": tracks.areas},
+        name=f"{Path(path).name} (tracks)",
+        metadata={"litesam_tracks": path},
+        **placement(image, tracks.data.shape[1] - 1),
+    )
+
+
 def array_of(layer: Labels) -> Any:
     """Return the array with all pixels of a Labels layer; level 0 if it is a pyramid."""
     return layer.data[0] if layer.multiscale else layer.data
@@ -162,10 +199,15 @@ def _empty(shape: Sequence[int], dtype: npt.DTypeLike) -> dict[str, Any]:
     """
     array = np.zeros(tuple(shape), dtype=dtype)
     levels = [array]
-    if shape[-2] * shape[-1] > LARGE_FROM_PX:
+    if _is_large(shape):
         while max(levels[-1].shape[-2:]) > _COARSEST_PX:
             levels.append(levels[-1][..., ::4, ::4])
     return {"data": levels if len(levels) > 1 else array, "multiscale": len(levels) > 1}
+
+
+def _is_large(shape: Sequence[int]) -> bool:
+    """Whether napari is given a pyramid of the plane."""
+    return shape[-2] * shape[-1] > LARGE_FROM_PX
 
 
 def image_shape(image: Image) -> tuple[int, ...]:

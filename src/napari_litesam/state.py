@@ -94,8 +94,10 @@ class VolumeChoice:
         Slices, both of them part of it; ``last`` None: the last one there is.
     diameter_px
         Usual diameter of the objects, which chooses the size of the tiles; 0: tiles as they are.
-    min_extent, max_gap
-        See `litesam.types.LinkConfig`.
+    min_extent, max_gap, max_shift_px
+        See `litesam.types.LinkConfig`; objects shift in time only.
+    tracks
+        Link the objects of a time series of stacks through time, too.
     output
         Folder of the labels, ``….zarr``; "": one in the user's data folder.
     scheduler
@@ -109,6 +111,8 @@ class VolumeChoice:
     diameter_px: int = 0
     min_extent: int = 1
     max_gap: int = 1
+    max_shift_px: int = 0
+    tracks: bool = False
     output: str = ""
     scheduler: str = ""
     anew: bool = False

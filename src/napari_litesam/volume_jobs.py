@@ -26,15 +26,17 @@ from napari_litesam.label_layer import (
     image_shape,
     new_disk_layer,
     new_objects_layer,
+    new_tracks_layer,
 )
 from napari_litesam.requests import ImageSource, NotReady, PlaneRequest
 from napari_litesam.state import Level, VolumeChoice
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
+    from napari.layers import Tracks as TracksLayer
 
     from litesam.errors import LiteSamError
-    from litesam.volume import VolumeResult
+    from litesam.volume import Tracks, VolumeResult
     from napari_litesam.reports import Reporter
     from napari_litesam.segmenters import SegmenterPool
     from napari_litesam.state import PluginState
@@ -103,6 +105,11 @@ class VolumeRequest:
         return (*(0,) * (len(self.planes) - 1), self.choice.first, 0, 0)
 
     @property
+    def tracked(self) -> bool:
+        """Whether objects are linked through time."""
+        return self.axes == "T" or ("T" in self.axes and self.choice.tracks)
+
+    @property
     def whole(self) -> bool:
         """Whether all slices are wanted."""
         return self.choice.first == 0 and self.choice.last == self.planes[-1] - 1
@@ -140,6 +147,7 @@ class VolumeJobs:
         self._request: VolumeRequest | None = None
         self._image: Image | None = None
         self._layer: Labels | None = None
+        self._tracks: TracksLayer | None = None
         self._finished = False
         self._replaced: set[str] = set()
         self._drawn = 0.0
@@ -245,6 +253,13 @@ class VolumeJobs:
             )
         elif self.lane.busy:
             found["volume_start"] = _RUNNING
+        letters = "" if isinstance(plane, NotReady) else _stack_letters(plane.source)
+        if "T" not in letters:
+            found["volume_tracks"] = found["volume_shift"] = "The image has no axis of time (T)."
+        elif letters == "T":
+            found["volume_tracks"] = "Planes in time are linked through time in any case."
+        elif not self._state.settings.volume.tracks:
+            found["volume_shift"] = "Objects shift in time only; tick “tracks” first."
         if not self.lane.busy:
             found["volume_pause"] = "No volume is being labelled."
         reason = self._copy_reason()
@@ -267,6 +282,8 @@ class VolumeJobs:
         """A layer left the viewer; its labels stay on the disk."""
         if layer is self._layer:
             self._layer = None
+        if layer is self._tracks:
+            self._tracks = None
 
     def close(self) -> None:
         """Stop; what is finished is kept, and the next start at the same place goes on."""
@@ -292,10 +309,12 @@ class VolumeJobs:
         if (path / "zarr.json").exists():
             self._show(path, live=True)
 
-    def _on_done(self, result: VolumeResult) -> None:
+    def _on_done(self, done: tuple[VolumeResult, Tracks | None]) -> None:
         assert self._request is not None
+        result, tracks = done
         self._finished = True
         self._show(result.path, live=False)
+        self._show_tracks(tracks)
         parts = f"{result.objects} objects in {result.planes} slices"
         self.done.emit(f"{parts}, {result.seconds:.0f} s; the labels are {result.path}.")
 
@@ -319,6 +338,18 @@ class VolumeJobs:
             layer = self._layer = self._made(levels)
             self._layers.insert(layer)
         layer.metadata["litesam_live"] = live
+
+    def _show_tracks(self, tracks: Tracks | None) -> None:
+        """Show where each object is at each time; those of an earlier run are hidden."""
+        image, request = self._image, self._request
+        if self._tracks is not None:
+            self._tracks.visible = False
+            self._tracks = None
+        if tracks is None or len(tracks.data) == 0 or image is None or request is None:
+            return
+        if image in self._layers.images():
+            layer = self._tracks = new_tracks_layer(image, tracks, request.choice.output)
+            self._layers.insert(layer)
 
     def _made(self, levels: Any) -> Labels:
         assert self._request is not None
@@ -349,15 +380,18 @@ def _default_output(name: str) -> str:
     return str(path)
 
 
-def label_stack(pool: SegmenterPool, request: VolumeRequest, context: JobContext) -> VolumeResult:
-    """Label a stack; job of the worker.
+def label_stack(
+    pool: SegmenterPool, request: VolumeRequest, context: JobContext
+) -> tuple[VolumeResult, Tracks | None]:
+    """Label a stack, and measure its tracks if objects are linked through time; job of the worker.
 
     Raises
     ------
     LiteSamError
         See `litesam.label_volume`.
     """
-    from litesam.volume import DaskExecutor, label_volume, tiling_for
+    from litesam.io.ome_zarr import open_pyramid
+    from litesam.volume import DaskExecutor, label_volume, measure_tracks, tiling_for
 
     source, choice = request.source, request.choice
     assert choice.last is not None
@@ -381,8 +415,8 @@ def label_stack(pool: SegmenterPool, request: VolumeRequest, context: JobContext
     target.parent.mkdir(parents=True, exist_ok=True)
     letter = request.axes[-1]
     ranges = {} if request.whole else {letter: (choice.first, choice.last + 1)}
-    single = request.axes == "T"
-    return label_volume(
+    shift = choice.max_shift_px if request.tracked else 0
+    result = label_volume(
         image,
         target,
         model,
@@ -392,14 +426,20 @@ def label_stack(pool: SegmenterPool, request: VolumeRequest, context: JobContext
         proposals=request.proposals,
         config=request.config,
         normalize=source.normalize,
-        link=LinkConfig(min_extent=choice.min_extent, max_gap=choice.max_gap),
-        time_axis="tracks" if single else "volumes",
+        link=LinkConfig(
+            min_extent=choice.min_extent, max_gap=choice.max_gap, max_shift_px=float(shift)
+        ),
+        time_axis="tracks" if request.tracked else "volumes",
         overwrite=request.overwrite,
         restart=choice.anew,
         on_progress=context.on_progress,
         cancelled=context.cancelled,
         **options,
     )
+    if not request.tracked:
+        return result, None
+    labels = open_pyramid(result.path).levels[0]
+    return result, measure_tracks(labels, result.axes, request.origin)
 
 
 def _on_disk(file: str | None, array: Any) -> Any:

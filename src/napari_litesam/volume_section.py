@@ -39,6 +39,11 @@ _TIPS = {
     "volume_extent": "Drop objects that were seen in fewer slices than this: the best filter of "
     "false objects.",
     "volume_gap": "An object that is missing in up to this many slices goes on behind them.",
+    "volume_tracks": "Of a time series of stacks: also link the objects through time, so that each "
+    "has one number at all times, and show their tracks.",
+    "volume_shift": "Also link objects whose centres are at most this far apart from one point in "
+    "time to the next: for cells that move further than they are wide.\nby overlap: objects that "
+    "overlap with themselves.",
     "volume_output": "The folder that the labels are written to, an OME-Zarr: its name ends with "
     ".zarr. Empty: a folder in your data folder, as it is shown here.",
     "volume_browse": "Choose the folder for the labels.",
@@ -89,6 +94,11 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.extent, self.gap = QSpinBox(self), QSpinBox(self)
         self.extent.setRange(1, 100_000)
         self.gap.setRange(0, 64)
+        self.shift = QSpinBox(self)
+        self.shift.setRange(0, 4096)
+        self.shift.setSuffix(" px")
+        self.shift.setSpecialValueText("by overlap")
+        self.tracks = QCheckBox("tracks", self)
         self.output, self.scheduler = QLineEdit(self), QLineEdit(self)
         self.scheduler.setPlaceholderText("this computer")
         self.browse = QToolButton(self)
@@ -99,7 +109,14 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.start = self._button("Label volume")
         self.pause = self._button("Pause")
         self.copy = self._button("Correct a copy")
-        for control in (self.first, self.last, self.diameter, self.extent, self.gap):
+        for control in (
+            self.first,
+            self.last,
+            self.diameter,
+            self.extent,
+            self.gap,
+            self.shift,
+        ):
             control.setKeyboardTracking(False)
         for key, tip in _TIPS.items():
             name(key, getattr(self, key.removeprefix("volume_")), tip)
@@ -123,6 +140,9 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         form.addRow("Diameter", self.diameter)
         form.addRow("Min. slices", self.extent)
         form.addRow("Max. gap", self.gap)
+        time = side_by_side(self.shift, self.tracks)
+        time.setStretch(0, 1)
+        form.addRow("Max. shift", time)
         place = side_by_side(self.output, self.browse)
         place.setStretch(0, 1)
         form.addRow("Output", place)
@@ -155,6 +175,8 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.diameter.valueChanged.connect(lambda value: self._choose(diameter_px=value))
         self.extent.valueChanged.connect(lambda value: self._choose(min_extent=value))
         self.gap.valueChanged.connect(lambda value: self._choose(max_gap=value))
+        self.shift.valueChanged.connect(lambda value: self._choose(max_shift_px=value))
+        self.tracks.toggled.connect(lambda on: self._choose(tracks=on))
         self.output.editingFinished.connect(lambda: self._choose(output=self.output.text().strip()))
         self.scheduler.editingFinished.connect(
             lambda: self._choose(scheduler=self.scheduler.text().strip())
@@ -205,6 +227,8 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.diameter.setValue(choice.diameter_px)
         self.extent.setValue(choice.min_extent)
         self.gap.setValue(choice.max_gap)
+        self.shift.setValue(choice.max_shift_px)
+        self.tracks.setChecked(choice.tracks)
         if not self.output.hasFocus():
             self.output.setText(choice.output)
         if not self.scheduler.hasFocus():

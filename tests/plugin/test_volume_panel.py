@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from napari.layers import Tracks
 from qtpy.QtCore import Qt
 
 from engine.threshold_predictor import CENTRES, discs
@@ -216,7 +217,7 @@ def test_controls_have_tooltips_and_room(predictor, open_panel, stack) -> None:
     hands.settle()
     section = opened(hands)
     names = [name for name in hands.widget._named if name.startswith("volume_")]
-    assert len(names) == 17
+    assert len(names) == 19
     assert all(hands.widget._named[name].toolTip() for name in names)
     assert section.minimumSizeHint().width() <= 280
 
@@ -260,3 +261,80 @@ def test_time_series_of_stacks(predictor, open_panel, stack, tmp_path) -> None:
     hands.press("volume.copy")
     hands.settle()
     np.testing.assert_array_equal(hands.objects.data[:, 1:5], labels)
+
+
+def tracks_of(hands):
+    """Layers of tracks, the newest last."""
+    return [layer for layer in hands.viewer.layers if isinstance(layer, Tracks)]
+
+
+def moving(times: int, step: int) -> np.ndarray:
+    """(times, 128, 128): two discs that move to the right."""
+    image, _ = discs((128, 128), [(30, 30), (80, 20)])
+    return np.stack([np.roll(image, step * time, axis=1) for time in range(times)])
+
+
+def test_objects_of_a_movie_are_tracks(predictor, open_panel, tmp_path) -> None:
+    """Of a part of it, with steps that no object overlaps with itself after."""
+    image = moving(5, 19)
+    hands = open_panel(image, scale=(1.0, 0.5, 0.5), axis_labels=("t", "y", "x"))
+    hands.settle()
+    out = tmp_path / "labels.zarr"
+    section = opened(hands, output=str(out), diameter=EXACT_PX, first=1, last=4, shift=20)
+    assert not section.tracks.isEnabled()
+    assert "in any case" in section.tracks.toolTip()
+    hands.press("volume.start")
+    hands.settle()
+    assert "2 objects in 4 slices" in hands.status
+    (layer,) = tracks_of(hands)
+    assert layer.name == "labels.zarr (tracks)"
+    assert tuple(layer.scale) == (1.0, 0.5, 0.5)
+    assert sorted(set(layer.data[:, 0])) == [1, 2]
+    labels = layer_of(hands, out)
+    for track, time, y, x in layer.data:
+        assert time in (1, 2, 3, 4)
+        where = np.round(labels.world_to_data(layer.data_to_world((time, y, x)))).astype(int)
+        assert labels.data[tuple(where)] == track
+    assert (np.diff(layer.data[layer.data[:, 0] == 1][:, 3]).round(3) == 19).all()
+    # Another run hides the tracks of this one.
+    section.anew.click()
+    hands.press("volume.start")
+    hands.settle()
+    old, new = tracks_of(hands)
+    assert (old.visible, new.visible) == (False, True)
+
+
+def test_objects_of_stacks_are_tracks_if_wanted(predictor, open_panel, tmp_path) -> None:
+    image = np.stack([moving(3, 15)] * 4, axis=1)
+    hands = open_panel(image, axis_labels=("t", "z", "y", "x"))
+    hands.settle()
+    section = opened(hands, output=str(tmp_path / "labels.zarr"), diameter=EXACT_PX)
+    assert not section.shift.isEnabled()
+    assert "tick “tracks” first" in section.shift.toolTip()
+    section.tracks.click()
+    hands.settle()
+    assert section.shift.isEnabled()
+    opened(hands, shift=20)
+    hands.press("volume.start")
+    hands.settle()
+    (layer,) = tracks_of(hands)
+    assert layer.data.shape == (6, 5)
+    assert set(layer.data[:, 0]) == {1, 2}
+    assert (layer.data[:, 2] == 1.5).all()
+    assert set(np.unique(layer_of(hands, tmp_path / "labels.zarr").data)) == {0, 1, 2}
+    hands.viewer.layers.remove(layer)
+    section.tracks.click()
+    section.anew.click()
+    hands.press("volume.start")
+    hands.settle()
+    assert not tracks_of(hands)
+    assert "6 objects" in hands.status
+
+
+def test_a_stack_without_time_has_no_tracks(predictor, open_panel, stack) -> None:
+    hands = open_panel(stack[0], axis_labels=("z", "y", "x"))
+    hands.settle()
+    section = opened(hands)
+    for control in (section.tracks, section.shift):
+        assert not control.isEnabled()
+        assert "no axis of time" in control.toolTip()
