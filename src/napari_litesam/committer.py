@@ -274,6 +274,10 @@ class Committer:
         if prompts is not None and settings.image is not None:
             self.restore(prompts.without_plane(settings.image, current_index(settings, plane)))
 
+    def target(self, plane: PlaneRequest) -> Labels:
+        """Return the layer that receives objects, made now if there is none."""
+        return self._target(plane)
+
     def _target(self, plane: PlaneRequest) -> Labels:
         """The layer that receives objects, made now if there is none; its session is open then."""
         settings = self._state.settings

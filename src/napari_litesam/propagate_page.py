@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPalette
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_litesam.propagation import Confidence
 from napari_litesam.rows import side_by_side
@@ -22,6 +22,8 @@ _TIPS = {
     "volume_carry": "Follow objects from this slice through the stack, upwards and downwards, "
     "until the model loses them: the object of the prompts, which is committed first, or those "
     "that are chosen ({select_here} over them, or the table). One step of undo.",
+    "volume_file": "Carry the objects of a prompts file (CSV) through the stack, each from all "
+    "slices on which it is prompted; the columns are those of litesam label --prompts.",
     "volume_worst": "Go to the slice where an object is most likely wrong.",
     "volume_again": "After a correction ({reopen_here} over the object, refine, {commit}; or "
     "the brush): what is corrected counts as known, and only what depends on it runs again.",
@@ -103,6 +105,7 @@ class PropagatePage(QWidget):  # type: ignore[misc]  # qtpy is untyped
     ) -> None:
         super().__init__(parent)
         self.carry = QPushButton("Propagate", self)
+        self.file = QPushButton("Prompts file…", self)
         self.worst = QPushButton("Worst slice", self)
         self.again = QPushButton("Propagate again", self)
         self.plot = ConfidencePlot(self)
@@ -114,15 +117,21 @@ class PropagatePage(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setSpacing(6)
-        rows.addWidget(self.carry)
+        rows.addLayout(side_by_side(self.carry, self.file))
         rows.addWidget(self.plot)
         rows.addLayout(side_by_side(self.worst, self.again))
 
     def follow(self, intents: Intents) -> None:
         """Do in a panel what the user wants."""
         self.carry.clicked.connect(lambda: intents.propagate())
+        self.file.clicked.connect(lambda: self._browse(intents))
         self.worst.clicked.connect(lambda: intents.show_worst())
         self.again.clicked.connect(lambda: intents.propagate_again())
         self.plot.wanted.connect(lambda number: intents.show_slice(number))
         intents.propagation.changed.connect(self.plot.show_confidence)
         self.plot.show_confidence(intents.propagation.confidence)
+
+    def _browse(self, intents: Intents) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Prompts file", "", "Prompts (*.csv)")
+        if path:
+            intents.propagate_file(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,20 +17,21 @@ from psygnal import Signal
 
 from litesam.objects import Change, change_of
 from litesam.types import AnyArray, Box
-from napari_litesam.jobs import JobContext, Lane
+from napari_litesam.jobs import Lane
 from napari_litesam.label_layer import array_of
+from napari_litesam.propagation_jobs import carry, carry_file, carry_on
 from napari_litesam.requests import ImageSource, NotReady, PlaneRequest
 from napari_litesam.state import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from litesam.types import BoolArray
     from litesam.volume.propagated import Propagated
     from napari_litesam.committer import Committer
     from napari_litesam.reports import Reporter
     from napari_litesam.segmenters import SegmenterPool
-    from napari_litesam.state import PluginState
+    from napari_litesam.state import PluginState, Settings
 
 _RUNNING = "Objects are being carried through the stack; wait or cancel it."
 _NOTHING_YET = "No object was carried through the stack yet."
@@ -148,6 +150,19 @@ class Propagation:
             self.failed.emit,
         )
 
+    def start_file(self, plane: PlaneRequest, path: str) -> None:
+        """Carry the objects of a prompts file through the stack, under new ids."""
+        if plane.index is None:
+            self._reporter.refuse(_NOTHING_YET)
+            return
+        others = tuple(plane.index[:-1])
+        self._state.report(Level.BUSY, f"Carrying the objects of {Path(path).name}")
+        self.lane.submit(
+            partial(carry_file, self._pool, plane.source, others, path),
+            partial(self._on_file, plane, self._state.settings),
+            self.failed.emit,
+        )
+
     def again(self, plane: PlaneRequest) -> None:
         """Take up corrections of carried objects: only what depends on them runs again."""
         carried = self._carried
@@ -225,6 +240,8 @@ class Propagation:
             found["volume_carry"] = "Objects are carried in the full resolution; choose level 0."
         elif self.lane.busy:
             found["volume_carry"] = _RUNNING
+        if "volume_carry" in found:
+            found["volume_file"] = found["volume_carry"]
         elif not shown and not self._state.selected:
             found["volume_carry"] = _no_object(self._state.settings.target)
         if self._carried is None:
@@ -248,11 +265,25 @@ class Propagation:
 
     # -------------------------------------------------------------------------------------- replies
 
+    def _on_file(self, plane: PlaneRequest, before: Settings, result: Propagated) -> None:
+        """Write the objects of a file, which no layer has yet, under numbers that are free."""
+        now, target = self._state.settings, before.target
+        if now.target is target and now.image is before.image:
+            target = self._committer.target(plane)
+            result = result.renumbered(self._committer.writer.next_id(target))
+        self._on_done(plane, target, None, result, fresh=True)
+
     def _on_done(
-        self, plane: PlaneRequest, target: Labels, before: _Carried | None, result: Propagated
+        self,
+        plane: PlaneRequest,
+        target: Labels | None,
+        before: _Carried | None,
+        result: Propagated,
+        *,
+        fresh: bool = False,
     ) -> None:
-        """Write what was found, as one step."""
-        if self._state.settings.target is not target:
+        """Write what was found, as one step; ``fresh``: also where objects are known."""
+        if target is None or self._state.settings.target is not target:
             self._reporter.refuse(
                 "Another Labels layer was chosen meanwhile; nothing was written. Carry the objects "
                 "again."
@@ -262,7 +293,7 @@ class Propagation:
         others = tuple(plane.index[:-1])
         policy = self._state.settings.policy
         previous = None if before is None else before.result
-        origin, old, new = _painted(array_of(target), result, previous, others, policy)
+        origin, old, new = _painted(array_of(target), result, previous, others, policy, fresh=fresh)
         change = change_of(
             old.reshape(*(1,) * len(others), *old.shape),
             new.reshape(*(1,) * len(others), *new.shape),
@@ -331,11 +362,13 @@ def _painted(
     previous: Propagated | None,
     others: tuple[int, ...],
     policy: str,
+    *,
+    fresh: bool = False,
 ) -> tuple[tuple[int, int, int], AnyArray, AnyArray]:
     """Return origin, labels before and labels after of the region that carried objects lie in.
 
-    On slices where an object is known it stays as it is. Pixels of others stay theirs, unless the
-    policy is to overwrite.
+    On slices where an object is known it stays as it is, unless it is fresh: nowhere yet. Pixels
+    of others stay theirs, unless the policy is to overwrite.
     """
     reached = _reached(result, previous)
     box = _hull([result, *([] if previous is None else [previous])])
@@ -346,14 +379,14 @@ def _painted(
     for at, numbers in reached.items():
         plane = after[at - first]
         wanted = result.labels(at)[box.slices]
-        moving = [number for number in numbers if at not in result.seeds[number]]
+        moving = [number for number in numbers if fresh or at not in result.seeds[number]]
         plane[np.isin(plane, moving)] = 0
         free = np.isin(wanted, moving)
         if policy != "overwrite":
             free &= plane == 0
         else:
             known = [number for number in result.objects if at in result.seeds[number]]
-            free &= ~np.isin(plane, known)
+            free &= ~np.isin(plane, [] if fresh else known)
         plane[free] = wanted[free]
     return (first, box.y0, box.x0), before, after
 
@@ -379,51 +412,4 @@ def _hull(results: Sequence[Propagated]) -> Box:
         min(box.x0 for box in boxes),
         max(box.y1 for box in boxes),
         max(box.x1 for box in boxes),
-    )
-
-
-# ------------------------------------------------------------------------------- bodies of the jobs
-
-
-def carry(
-    pool: SegmenterPool,
-    source: ImageSource,
-    others: tuple[int, ...],
-    known: Mapping[tuple[int, int], BoolArray],
-    context: JobContext,
-) -> Propagated:
-    """Carry objects through a stack.
-
-    Raises
-    ------
-    LiteSamError
-        See `litesam.volume.propagate.propagate`.
-    """
-    from litesam.volume.propagate import propagate
-    from litesam.volume.propagated import Seed
-
-    segmenter = pool.get(source, context)
-    letters = [letter for letter in source.axes if letter not in "CSYX"]
-    return propagate(
-        segmenter,
-        [Seed(number, at, mask=mask) for (number, at), mask in known.items()],
-        axis=letters[-1],
-        index=others,
-        on_progress=context.on_progress,
-        cancelled=context.cancelled,
-    )
-
-
-def carry_on(
-    result: Propagated, known: Mapping[tuple[int, int], BoolArray], context: JobContext
-) -> Propagated:
-    """Take up corrections; see `litesam.volume.propagate.corrected`."""
-    from litesam.volume.propagate import corrected
-    from litesam.volume.propagated import Seed
-
-    return corrected(
-        result,
-        [Seed(number, at, mask=mask) for (number, at), mask in known.items()],
-        on_progress=context.on_progress,
-        cancelled=context.cancelled,
     )

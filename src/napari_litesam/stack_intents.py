@@ -70,6 +70,15 @@ class StackIntents:
         if self.state.selected:
             self.propagation.start(plane, sorted(self.state.selected))
 
+    def propagate_file(self, path: str) -> None:
+        """Carry the objects of a prompts file through the stack."""
+        plane = resolve_plane(self.state.settings, self._scene())
+        reasons = self.propagation.reasons(plane, shown=True)
+        if isinstance(plane, NotReady) or "volume_file" in reasons:
+            self._reporter.refuse(reasons["volume_file"])
+        else:
+            self.propagation.start_file(plane, path)
+
     def propagate_again(self) -> None:
         """Take up corrections of objects that were carried."""
         plane = resolve_plane(self.state.settings, self._scene())

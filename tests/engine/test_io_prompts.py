@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from litesam.errors import PromptError, ReadError
-from litesam.io import read_prompts_csv
+from litesam.io import read_prompted_objects, read_prompts_csv
 from litesam.types import BoxPrompt, PointLabel, PointPrompt, Prompts
 
 if TYPE_CHECKING:
@@ -110,3 +110,19 @@ def test_missing_or_binary_file(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(ReadError, match="not a text file"):
         read_prompts_csv(tmp_path / "b.csv")
+
+
+def test_an_object_may_be_prompted_on_many_planes(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_text("object,z,t,y,x\nlate,7,1,3,4\nearly,2,0,5,6\nlate,9,1,3,5\nlate,7,1,8,8\n")
+    axes, objects = read_prompted_objects(path)
+    assert axes == "TZ"
+    assert list(objects) == ["late", "early"]
+    assert objects["late"] == {
+        (1, 7): Prompts((PointPrompt(3, 4), PointPrompt(8, 8))),
+        (1, 9): Prompts((PointPrompt(3, 5),)),
+    }
+    path.write_text("y,x\n3,4\n5,6\n")
+    axes, objects = read_prompted_objects(path)
+    assert axes == ""
+    assert [list(places) for places in objects.values()] == [[()], [()]]

@@ -165,6 +165,22 @@ def test_a_correction_gives_what_all_prompts_at_once_give_and_runs_only_where_it
     assert before.seeds == {1: (2, 9), 2: (5,)}  # the earlier result stays
 
 
+def test_objects_may_be_given_other_numbers() -> None:
+    """Afterwards, too: a correction under the new number goes on from what is known."""
+    truth = tubes()
+    first = propagate(
+        segmenter_of(grey(truth)), [mask_of(1, 4, truth), mask_of(2, 6, truth)], config=EXACT
+    )
+    other = first.renumbered(7)
+    assert other.objects == (7, 8)
+    assert other.confidence[8] == first.confidence[2]
+    np.testing.assert_array_equal(volume_of(other), np.where(truth > 0, truth + 6, 0))
+    mask = truth[8] == 2
+    again = corrected(other, [Seed(8, 8, mask=mask)])
+    assert again.seeds == {7: (4,), 8: (6, 8)}
+    np.testing.assert_array_equal(volume_of(again), volume_of(other))
+
+
 def test_a_prompted_slice_is_replaced_by_its_correction() -> None:
     truth = tubes()
     wrong = Seed(1, 4, mask=np.roll(truth[4] == 1, 40, axis=1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QFileDialog
 
 from engine.threshold_predictor import CENTRES, discs
 from litesam.io import read_image
@@ -13,6 +14,8 @@ from litesam.session import replay
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 FIRST, SECOND, THIRD = CENTRES
+#: Prompts of a file are answered in a resampled plane, too.
+FROM_PROMPTS = 0.85
 
 
 @pytest.fixture
@@ -54,10 +57,10 @@ def press(hands, name: str) -> None:
     hands.settle()
 
 
-def same(mask: np.ndarray, truth: np.ndarray) -> None:
+def same(mask: np.ndarray, truth: np.ndarray, least: float = 0.9) -> None:
     """The same slices, and nearly the same pixels: propagation looks at a resampled plane."""
     np.testing.assert_array_equal(mask.any(axis=(1, 2)), truth.any(axis=(1, 2)))
-    assert (mask & truth).sum() / (mask | truth).sum() > 0.9
+    assert (mask & truth).sum() / (mask | truth).sum() > least
 
 
 def at(hands) -> int:
@@ -253,3 +256,90 @@ def test_time_series_of_stacks_keep_their_time(predictor, open_panel, stack) -> 
     hands.key(Qt.Key.Key_Z, CONTROL)
     hands.settle()
     assert np.unique(np.nonzero(hands.objects.data)[1]).tolist() == [3]
+
+
+@pytest.fixture
+def chosen_file(monkeypatch, tmp_path):
+    """What the dialog for a file answers: a file with these lines."""
+
+    def choose(*lines: str):
+        path = tmp_path / "prompts.csv"
+        path.write_text("\n".join(lines))
+        monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: (str(path), ""))
+
+    return choose
+
+
+def test_objects_of_a_prompts_file_are_carried(opened, stack, chosen_file) -> None:
+    """Two objects, one of them prompted on two slices, as one step and under new ids."""
+    hands, truth = opened, stack[1]
+    commit(hands, SECOND)
+    page = hands.widget.volume.propagate
+    (y1, x1), (y3, x3) = FIRST, THIRD
+    chosen_file(
+        "object,z,y,x,label",
+        f"left,1,{y1},{x1},1",
+        f"left,6,{y1},{x1},1",
+        f"right,3,{y3},{x3},1",
+    )
+    press(hands, "file")
+    data = hands.objects.data
+    assert "2 object(s) carried through 8 slices" in hands.status
+    assert np.unique(data).tolist() == [0, 1, 2, 3]
+    same(data == 2, truth == 1, FROM_PROMPTS)
+    same(data == 3, truth == 3, FROM_PROMPTS)
+    assert page.plot.confidence.prompted == {1, 3, 6}
+    np.testing.assert_array_equal(data[3] == 1, truth[3] == 2)
+    press(hands, "worst")
+    assert at(hands) not in (1, 6)
+    # A stroke corrects one of them, as any carried object.
+    before = data.copy()
+    top = np.nonzero(before[5] == 2)[0].min()
+    hands.objects.data_setitem((np.array([5]), np.array([top - 1]), np.array([x1])), 2)
+    hands.settle()
+    press(hands, "again")
+    assert page.plot.confidence.prompted == {1, 3, 5, 6}
+    session = hands.widget.controller.keeper.session(hands.objects)
+    replayed = replay(session, hands.image.data, check_weights=False).labels
+    np.testing.assert_array_equal(replayed, hands.objects.data)
+    for _ in range(3):
+        hands.key(Qt.Key.Key_Z, CONTROL)
+        hands.settle()
+    assert np.unique(hands.objects.data).tolist() == [0, 1]
+
+
+def test_a_file_makes_the_layer_and_its_errors_are_told(opened, stack, chosen_file) -> None:
+    hands, truth = opened, stack[1]
+    (y1, x1), _, _ = CENTRES
+    for lines, message in (
+        (("object,y,x", f"a,{y1},{x1}"), "need z"),
+        (("object,z,y,x", f"a,90,{y1},{x1}"), "slice 90, outside 0 … 7"),
+        (("object,z,y,x", f"a,1,{y1},wide"), "line 2"),
+    ):
+        chosen_file(*lines)
+        press(hands, "file")
+        assert message in hands.status, hands.status
+        assert hands.objects is None
+    chosen_file("z,y,x", f"2,{y1},{x1}")
+    press(hands, "file")
+    same(hands.objects.data == 1, truth == 1, FROM_PROMPTS)
+
+
+def test_a_file_for_a_series_of_stacks_is_of_the_time_shown(
+    predictor, open_panel, stack, chosen_file
+) -> None:
+    image, truth = stack
+    hands = open_panel(np.stack([image] * 2), axis_labels=("t", "z", "y", "x"))
+    hands.viewer.dims.set_current_step(0, 1)
+    unfold(hands)
+    (y1, x1), _, (y3, x3) = CENTRES
+    chosen_file("object,t,z,y,x", f"a,0,2,{y1},{x1}", f"b,1,2,{y3},{x3}")
+    press(hands, "file")
+    data = np.asarray(hands.objects.data)
+    assert not data[0].any()
+    same(data[1] == 1, truth == 3, FROM_PROMPTS)
+    hands.viewer.dims.set_current_step(0, 0)
+    hands.settle()
+    chosen_file("object,t,z,y,x", f"b,1,2,{y3},{x3}")
+    press(hands, "file")
+    assert "no object at t = 0" in hands.status

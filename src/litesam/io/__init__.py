@@ -10,7 +10,7 @@ from litesam.io.lazy import open_image, open_levels
 from litesam.io.napari_layers import is_napari_csv, read_napari_csv
 from litesam.io.ome_metadata import OME_VERSIONS
 from litesam.io.overlay import draw_overlay, write_gallery, write_overlay, write_png
-from litesam.io.prompts import read_prompts_csv
+from litesam.io.prompts import PromptedObjects, read_prompted_objects, read_prompts_csv
 from litesam.io.readers import ImageData, read_image, read_labels, stem
 from litesam.io.rle import (
     mask_from_runs,
@@ -25,6 +25,7 @@ __all__ = [
     "OME_VERSIONS",
     "ImageData",
     "LabelledImage",
+    "PromptedObjects",
     "atomic_path",
     "check_output",
     "draw_overlay",
@@ -37,6 +38,7 @@ __all__ = [
     "read_labelled_folder",
     "read_labels",
     "read_napari_csv",
+    "read_prompted_objects",
     "read_prompts_csv",
     "run_lengths",
     "run_lengths_in_plane",

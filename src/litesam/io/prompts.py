@@ -29,7 +29,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from litesam.errors import PromptError, ReadError
 from litesam.types import BoxPrompt, PointLabel, PointPrompt, Prompts
@@ -57,6 +57,37 @@ class _Object:
     box: BoxPrompt | None = None
 
 
+class PromptedObjects(NamedTuple):
+    """Objects of a prompts file, each with its prompts on all planes.
+
+    Attributes
+    ----------
+    axes
+        Letters of the columns that say where: "", "Z", "T" or "TZ".
+    objects
+        By name, in the order of first appearance: prompts by place along these axes.
+    """
+
+    axes: str
+    objects: dict[str, dict[tuple[int, ...], Prompts]]
+
+
+def read_prompted_objects(path: str | os.PathLike[str]) -> PromptedObjects:
+    """Read a prompts file whose objects may be prompted on several planes.
+
+    Raises
+    ------
+    ReadError, PromptError
+        See `read_prompts_csv`.
+    """
+    place, planes = _read(Path(path))
+    found: dict[str, dict[tuple[int, ...], Prompts]] = {}
+    for index, objects in planes.items():
+        for name, one in objects.items():
+            found.setdefault(name, {})[index] = Prompts(tuple(one.points), one.box)
+    return PromptedObjects("".join(place).upper(), found)
+
+
 def read_prompts_csv(path: str | os.PathLike[str]) -> dict[tuple[int, ...], list[Prompts]]:
     """Read a prompts file; the columns are described in the module's documentation.
 
@@ -74,7 +105,15 @@ def read_prompts_csv(path: str | os.PathLike[str]) -> dict[tuple[int, ...], list
     PromptError
         If a row is wrong (the message names the line), or there are no rows.
     """
-    source = Path(path)
+    _, planes = _read(Path(path))
+    return {
+        index: [Prompts(tuple(one.points), one.box) for one in objects.values()]
+        for index, objects in planes.items()
+    }
+
+
+def _read(source: Path) -> tuple[list[str], dict[tuple[int, ...], dict[str, _Object]]]:
+    """Columns of places, and objects by place and name."""
     lines = _lines(source)
     if not lines:
         raise ReadError(
@@ -82,7 +121,7 @@ def read_prompts_csv(path: str | os.PathLike[str]) -> dict[tuple[int, ...], list
         )
     (_, header), *rows = lines
     columns = _checked_header(source, header)
-    place = [name for name in ("t", "z") if name in columns]
+    place: list[str] = [name for name in ("t", "z") if name in columns]
     planes: dict[tuple[int, ...], dict[str, _Object]] = {}
     for number, cells in rows:
         where = f"{source}, line {number}"
@@ -101,10 +140,7 @@ def read_prompts_csv(path: str | os.PathLike[str]) -> dict[tuple[int, ...], list
             raise PromptError(f"{where}: {error}") from error
     if not planes:
         raise PromptError(f"{source} has a header but no prompts; add at least one line.")
-    return {
-        index: [Prompts(tuple(one.points), one.box) for one in objects.values()]
-        for index, objects in planes.items()
-    }
+    return place, planes
 
 
 def _lines(source: Path) -> list[tuple[int, list[str]]]:

@@ -156,6 +156,22 @@ class Propagated:
             labels[record.box.slices][record.crop] = name
         return labels
 
+    def renumbered(self, first: int) -> Propagated:
+        """Return the same with the numbers ``first``, ``first + 1`` … for the objects in order."""
+        name = {old: first + place for place, old in enumerate(self.objects)}
+        state = replace(
+            self.state,
+            known={(name[one], at): mask for (one, at), mask in self.state.known.items()},
+            references={(name[one], at): it for (one, at), it in self.state.references.items()},
+            parts={(name[one], a, b): masks for (one, a, b), masks in self.state.parts.items()},
+        )
+        return replace(
+            self,
+            seeds={name[one]: slices for one, slices in self.seeds.items()},
+            confidence={name[one]: values for one, values in self.confidence.items()},
+            state=state,
+        )
+
     def slices(self) -> Iterator[tuple[int, LabelArray]]:
         """Yield (slice, labels) of all slices with objects, in order; nothing else is kept."""
         used = sorted({z for by_slice in self.confidence.values() for z in by_slice})
