@@ -120,9 +120,11 @@ class ViewerLayers:
                 # The layers move over instead of being replaced: with software rendering, the
                 # paint after a layer's OpenGL objects were freed can end the process (napari 0.9,
                 # with or without plugins), so no layer is removed that need not be.
-                self._remove_preview()
                 prompts.move_to(image)
-                self._raise_prompts()
+                self.hide_preview()
+                self.hide_candidates()
+                self._prepare(image)
+                self._raise_own()
                 return "new"
             self.forget_prompts()
         if self.prompts is not None:
@@ -254,6 +256,9 @@ class ViewerLayers:
         with self._own():
             self._viewer.layers.append(prompts.boxes)
             self._viewer.layers.append(prompts.points)
+        # To add a layer takes napari 100 to 200 ms: now, with the others, and not at the first
+        # click or when candidates are found.
+        self._prepare(image)
         return prompts
 
     def _on_prompts(self) -> None:
@@ -293,22 +298,21 @@ class ViewerLayers:
 
         return pressed
 
-    def _raise_prompts(self) -> None:
-        """Move the prompt layers to the top of the layer list."""
+    def _raise_own(self) -> None:
+        """Move the layers of the panel to the top of the layer list."""
         if self.prompts is not None:
             layers = self._viewer.layers
+            shown = (self.candidates, self.preview, self.prompts.boxes, self.prompts.points)
             with self._own():
-                for layer in (self.prompts.boxes, self.prompts.points):
-                    layers.move(layers.index(layer), len(layers))
+                for layer in shown:
+                    if layer is not None:
+                        layers.move(layers.index(layer), len(layers))
 
     # ------------------------------------------------------------------------------------- objects
 
     def show_preview(self, image: Image, mask: BoolArray, box: Box | None = None) -> None:
         """Show a (H, W) mask over the image; ``box``: nothing of it lies outside."""
-        if self.preview is None:
-            self.preview = label_layer.new_preview(image)
-            self.insert(self.preview)
-        label_layer.show_preview(self.preview, mask, box)
+        label_layer.show_preview(self._fitting_preview(image), mask, box)
 
     def hide_preview(self) -> None:
         """Empty the preview."""
@@ -317,18 +321,36 @@ class ViewerLayers:
 
     def show_candidates(self, image: Image, picture: npt.NDArray[np.uint8]) -> None:
         """Show a (H, W) picture of candidates over the image."""
-        layer = self.candidates
-        if layer is None:
-            layer = self.candidates = label_layer.new_candidates(image)
-            self._bind_keys(layer, "candidates")
-            layer.mouse_drag_callbacks.append(self._on_candidate_press)
-            self.insert(layer)
-        label_layer.show_picture(layer, picture)
+        label_layer.show_picture(self._fitting_candidates(image), picture)
 
     def hide_candidates(self) -> None:
         """Empty the layer of candidates and hide it."""
         if self.candidates is not None:
             label_layer.show_picture(self.candidates, None)
+
+    def _prepare(self, image: Image) -> None:
+        """Have layers for the preview and the candidates of an image, empty and where it lies."""
+        for layer in (self._fitting_preview(image), self._fitting_candidates(image)):
+            for name, value in placement(image, 2).items():
+                setattr(layer, name, value)
+
+    def _fitting_preview(self, image: Image) -> Labels:
+        layer = self.preview
+        if layer is None or not label_layer.refit(layer, image):
+            self._remove([layer])
+            layer = self.preview = label_layer.new_preview(image)
+            self.insert(layer)
+        return layer
+
+    def _fitting_candidates(self, image: Image) -> Labels:
+        layer = self.candidates
+        if layer is None or not label_layer.refit(layer, image):
+            self._remove([layer])
+            layer = self.candidates = label_layer.new_candidates(image)
+            self._bind_keys(layer, "candidates")
+            layer.mouse_drag_callbacks.append(self._on_candidate_press)
+            self.insert(layer)
+        return layer
 
     def _on_candidate_press(self, layer: Labels, event: Any) -> Iterator[None]:
         """Tell a click with the left button from a drag, which moves the canvas."""
