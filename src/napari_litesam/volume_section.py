@@ -140,9 +140,9 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         form.addRow("Diameter", self.diameter)
         form.addRow("Min. slices", self.extent)
         form.addRow("Max. gap", self.gap)
-        time = side_by_side(self.shift, self.tracks)
-        time.setStretch(0, 1)
-        form.addRow("Max. shift", time)
+        # Side by side they would widen the panel.
+        form.addRow("Time", self.tracks)
+        form.addRow("Max. shift", self.shift)
         place = side_by_side(self.output, self.browse)
         place.setStretch(0, 1)
         form.addRow("Output", place)
