@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from litesam.models.registry import get_spec
-from litesam.weights import weights_status
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -97,9 +94,7 @@ def _hq(spec: ModelSpec) -> str:
         return "no"
     if is_hq(spec):
         return "yes"
-    hq = get_spec(spec.hq)
-    untrained = hq.weights.recipe is not None and weights_status(hq).path is None
-    return "has to be trained first" if untrained else "can be chosen"
+    return "can be chosen"
 
 
 def _parameters(spec: ModelSpec) -> str:
@@ -143,11 +138,6 @@ def why_no_hq(spec: ModelSpec, specs: Sequence[ModelSpec]) -> str | None:
     able = [s.title for s in specs if not is_hq(s) and hq_partner(s, specs) is not None]
     if not able:
         return "No model here has an HQ decoder."
-    if spec.hq is not None:
-        return (
-            f"The HQ decoder of {spec.title} is not on this computer and has to be trained: "
-            f"litesam train-hq. {', '.join(able)} have one to download."
-        )
     return (
         f"There is no HQ decoder for {spec.title}: such a decoder is trained for one encoder. "
         f"{', '.join(able)} have one."

@@ -11,15 +11,16 @@ import torch
 from safetensors.torch import save_file
 
 import litesam
-from litesam.errors import WeightsError
-from litesam.models.lite_sam_hq import PLAIN_LIMIT, LiteSAMHQ, build
+from litesam.evaluation.metrics import mask_iou
+from litesam.merge import record_from_masks
+from litesam.models.lite_sam_hq import LiteSAMHQ, build
 from litesam.models.prompt_maps import WindowPrompts
-from litesam.models.registry import MODELS, get_spec
-from litesam.models.weights import load_state_dict
-from litesam.models.weights_files import weights_dir
+from litesam.models.registry import get_spec
+from litesam.models.state_dicts import trained_beside
+from litesam.models.weights import check_weights, load_state_dict
 from litesam.predictors import load_predictor, make_predictor
 from litesam.types import PromptBatch
-from litesam.weights import import_weights, recognise_weights, weights_status
+from litesam.weights import add_own_model, recognise_weights, weights_status
 from weights import build_network, fill_network, filled_weights
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def test_picture_is_kept_as_it_was_and_padded_with_zeros(
 
 
 def test_masks_of_both_modes_and_of_lite_sam(tmp_path: Path, rgb: np.ndarray) -> None:
-    """The same encoder: one embedding serves all; the limited mask and the HQ mask are added."""
+    """The same encoder: one embedding serves all; both HQ modes give the token's mask."""
     file = filled_weights("lite_sam_hq", tmp_path)
     plain = load_predictor("lite_sam", filled_weights("lite_sam", tmp_path), "cpu")
     both = load_predictor("lite_sam", file, "cpu", hq=True)
@@ -139,10 +140,8 @@ def test_masks_of_both_modes_and_of_lite_sam(tmp_path: Path, rgb: np.ndarray) ->
     embedding = plain.encode(rgb)
     masks = [one.decode(embedding, CLICKS, multimask=False) for one in (plain, both, alone)]
     assert [one.logits.shape for one in masks] == [(2, 1, 256, 256)] * 3
-    inside = masks[0].logits > -30  # windows; what is outside is not added up
-    inside &= masks[2].logits > -30
-    total = masks[0].logits.clip(-PLAIN_LIMIT, PLAIN_LIMIT) + masks[2].logits
-    np.testing.assert_allclose(masks[1].logits[inside], total[inside], rtol=0, atol=1e-2)
+    np.testing.assert_array_equal(masks[1].logits, masks[2].logits)
+    assert not np.allclose(masks[1].logits, masks[0].logits)
     for one in masks[1:]:
         np.testing.assert_allclose(one.predicted_iou, masks[0].predicted_iou, atol=1e-4)
     assert both.decode(embedding, CLICKS, multimask=True).logits.shape[1] == 1
@@ -150,21 +149,29 @@ def test_masks_of_both_modes_and_of_lite_sam(tmp_path: Path, rgb: np.ndarray) ->
     assert np.isfinite(again.logits).all()
 
 
-def test_without_weights_the_switch_says_what_to_do(home: Path) -> None:
-    with pytest.raises(WeightsError, match=r"litesam train-hq .*'mobile_sam'") as caught:
-        load_predictor("lite_sam", hq=True)
-    assert "hq=False" in str(caught.value)
-    with pytest.raises(WeightsError, match="litesam train-hq"):
-        load_predictor("lite_sam_hq")
+def test_bundled_decoder_belongs_to_the_bundled_weights(home: Path, rgb: np.ndarray) -> None:
+    status = weights_status("lite_sam_hq")
+    assert status.origin == "bundled"
+    assert trained_beside(status.path) == get_spec("lite_sam").weights.sha256
+    check_weights(SPEC, status.path)
+    assert SPEC in litesam.list_models()
+    plain = load_predictor("lite_sam", device="cpu")
+    fine = load_predictor("lite_sam", device="cpu", hq=True)
+    embedding = plain.encode(rgb)
+    assert fine.encoder_hash == plain.encoder_hash
+    assert fine.weights_hash != plain.weights_hash
+    box = PromptBatch(boxes=[[22, 42, 58, 78]])
+    yy, xx = np.mgrid[:90, :120]
+    disc = (yy - 40) ** 2 + (xx - 60) ** 2 < 300
+    for predictor in (plain, fine):
+        record = record_from_masks(predictor.decode(embedding, box, multimask=False), 0)
+        assert mask_iou(record.mask((90, 120)), disc) > 0.75
 
 
-def test_is_listed_once_its_file_is_there(home: Path, tmp_path: Path) -> None:
-    assert litesam.list_models() == MODELS
-    assert not weights_status("lite_sam_hq").present
+def test_a_whole_file_takes_the_place_of_the_bundled_decoder(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "trained.safetensors"
     save_file(load_state_dict(filled_weights("lite_sam_hq", tmp_path)), file)
     assert recognise_weights(file) == ("lite_sam_hq",)
-    status = import_weights(file)
-    assert status.path == weights_dir() / SPEC.weights.file
-    assert litesam.list_models() == (*MODELS, SPEC)
-    assert load_predictor("lite_sam", hq="only").spec is SPEC
+    assert load_predictor("lite_sam", file, "cpu", hq="only").spec is SPEC
+    add_own_model(file, "mine")
+    assert load_predictor("mine", device="cpu", hq=True).spec.name == "mine"

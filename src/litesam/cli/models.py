@@ -170,8 +170,6 @@ def _file_line(file: dict[str, Any]) -> str:
         return f"{text}, missing; from {file['url']} into {file['folder']}"
     if file["page"] is not None:
         return f"{text}, missing; by hand from {file['page']} into {file['folder']}"
-    if file["recipe"]:
-        return f"{text}, missing; to be trained: {file['recipe']}"
     if file["own"]:
         return f"{text}, missing; it should be in {file['folder']}"
     return f"{text}, missing; it should be part of the package, install it again"
@@ -223,7 +221,6 @@ def _describe_file(file: WeightsFile) -> dict[str, Any]:
         "page": weights.page,
         "sha256": weights.sha256,
         "own": weights.own,
-        "recipe": weights.recipe,
     }
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from litesam.errors import ConfigError, WeightsError
+from litesam.errors import ConfigError
 from litesam.models.registry import MODELS, get_spec
-from litesam.models.weights_files import find_weights
 
 if TYPE_CHECKING:
     from litesam.types import HqMode, ModelSpec
@@ -39,29 +38,6 @@ def why_no_hq(spec: ModelSpec) -> str | None:
         f"none has been published for that of {spec.title}. For HQ choose {models_with_hq()}; or "
         f"use {spec.name!r} with hq=False."
     )
-
-
-def check_hq_trained(spec: ModelSpec, hq: HqMode) -> None:
-    """Check that there is a file of an HQ model that nobody has published.
-
-    Parameters
-    ----------
-    spec
-        The HQ model.
-    hq
-        The mode that was asked for; without one the message of the missing file is enough.
-
-    Raises
-    ------
-    WeightsError
-        If its decoder still has to be trained; the message says how, and which models have HQ.
-    """
-    if hq and spec.weights.recipe is not None and find_weights(spec) is None:
-        raise WeightsError(
-            f"The HQ decoder of {spec.title} has to be trained first, nobody has published one: "
-            f"{spec.weights.recipe}. Or choose a model whose HQ decoder can be downloaded: "
-            f"{models_with_hq()}; or hq=False."
-        )
 
 
 def models_with_hq() -> str:

@@ -12,7 +12,7 @@ decoder that is a tenth as dear as SAM's (``docs/decisions/0006-hq-for-lite-sam.
 * The HQ token is added to the mask decoder's own token of the mask that is refined, after the
   transformer, instead of going through it: there every token costs 6 % of a decode. So the mask
   before stays exactly what it is without HQ, and the token knows which of three it refines.
-* The mask before is limited before the two are added, see `LiteSAMHQ.join`.
+* The HQ token's logits are not added to those of the mask before, see `LiteSAMHQ.join`.
 * The features of the mask decoder are mixed by one small product for each pixel instead of two
   3×3 convolutions, which alone would cost most of a decode.
 """
@@ -32,10 +32,6 @@ from litesam.models.mask_decoder import pixel_products
 if TYPE_CHECKING:
     from litesam.models.prompt_maps import WindowPrompts
     from litesam.types import ModelSpec
-
-
-#: Largest weight, as a logit, that the mask before has in the joined mask.
-PLAIN_LIMIT = 2.0
 
 
 class WindowHQ(nn.Module):
@@ -69,7 +65,7 @@ class WindowHQ(nn.Module):
             nn.ConvTranspose2d(2 * width, width, kernel_size=2, stride=2),
         )
         self.mix = nn.Linear(channels // 8, width, bias=False)
-        # The training starts from SAM's masks.
+        # The training starts from logits of 0.
         last = self.mlp.layers[-1]
         assert isinstance(last, nn.Linear)  # for mypy
         nn.init.zeros_(last.weight)
@@ -129,12 +125,13 @@ class LiteSAMHQ(LiteSAM):
 
     @staticmethod
     def join(plain: Tensor, refined: Tensor) -> Tensor:
-        """Logits of the mask with HQ, from those of `decode_parts`.
+        """Logits of the mask with HQ, from those of `decode_parts`: the HQ token's alone.
 
-        Where Lite-SAM sees nothing it is far too sure of that for a sum as in HQ-SAM: its logits
-        count as at most ± `PLAIN_LIMIT`.
+        Where Lite-SAM sees nothing it is far too sure of that for a sum as in HQ-SAM: added, even
+        limited to ± 0.3, its logits take back what the token has found of thin structures.
         """
-        return refined + plain.clamp(-PLAIN_LIMIT, PLAIN_LIMIT)
+        del plain
+        return refined
 
     def decode_parts(
         self,

@@ -89,7 +89,6 @@ def _spec(base: ModelSpec, name: str, title: str, entry: dict[str, object]) -> M
         size_bytes=int(str(entry["size_bytes"])),
         approx_bytes=None,
         own=True,
-        recipe=None,
     )
     # An HQ model stays one; its own file has the HQ decoder.
     hq = name if base.hq == base.name else base.hq

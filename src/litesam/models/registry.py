@@ -19,7 +19,6 @@ from litesam.models.catalogue.mobile_sam import MOBILE_SAM, MOBILE_SAM_HQ
 from litesam.models.catalogue.mobilesam_v2 import MOBILE_SAM_V2, MOBILE_SAM_V2_ENCODERS
 from litesam.models.catalogue.sam import HQ_SAM, SAM
 from litesam.models.own_models import own_models
-from litesam.models.weights_files import find_weights
 
 if TYPE_CHECKING:
     from litesam.types import ModelSpec
@@ -35,11 +34,8 @@ MODELS: tuple[ModelSpec, ...] = (
     *EDGE_SAM,
     *EFFICIENTVIT_SAM,
     *FAST_SAM,
+    *LITE_SAM_HQ,
 )
-
-#: Models whose weights nobody has published: litesam trains them (`WeightsSpec.recipe`). Each is
-#: listed from the moment that its file lies in the weights folder.
-TRAINABLE: tuple[ModelSpec, ...] = (*LITE_SAM_HQ,)
 
 #: Image encoders with a file of their own, of models with ``encoder_from``; no models themselves.
 ENCODERS: tuple[ModelSpec, ...] = MOBILE_SAM_V2_ENCODERS
@@ -47,13 +43,12 @@ ENCODERS: tuple[ModelSpec, ...] = MOBILE_SAM_V2_ENCODERS
 
 def known_models() -> tuple[ModelSpec, ...]:
     """Return the specs of all networks that a whole weights file can be of."""
-    return (*MODELS, *TRAINABLE)
+    return MODELS
 
 
 def list_models() -> tuple[ModelSpec, ...]:
     """Return the specs of all models, the default first, the user's own last."""
-    trained = (spec for spec in TRAINABLE if find_weights(spec) is not None)
-    return (*MODELS, *trained, *own_models(known_models()))
+    return (*MODELS, *own_models(known_models()))
 
 
 def get_spec(name: str) -> ModelSpec:

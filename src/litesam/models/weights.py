@@ -192,7 +192,11 @@ def check_weights(spec: ModelSpec, path: str | Path) -> None:
     """
     path = Path(path)
     state = own_state(spec, path, mapped=True)
-    _check_tensors(expected_tensors(spec), state, spec, path)
+    expected = expected_tensors(spec)
+    if spec.rest_from is not None and trained_beside(path) is not None:
+        rest = expected_tensors(get_spec(spec.rest_from))
+        expected = {name: tensor for name, tensor in expected.items() if name not in rest}
+    _check_tensors(expected, state, spec, path)
     for name, tensor in state.items():
         _check_finite(name, tensor, path)
 

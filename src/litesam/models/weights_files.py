@@ -79,11 +79,6 @@ def resolve_weights(spec: ModelSpec, weights: str | Path | None = None) -> Path:
             f"{spec.weights.page}, and put it into {weights_dir()} under that name, or give its "
             "path."
         )
-    if spec.weights.recipe is not None:
-        raise WeightsError(
-            f"Nobody has published weights of {spec.title} ({spec.name!r}) yet. Train them: "
-            f"{spec.weights.recipe}. Or give the path of a file as `weights`, or use another model."
-        )
     if spec.weights.own:
         raise WeightsError(
             f"The weights of your model {spec.name!r} are missing: {spec.weights.file} should be "

@@ -378,14 +378,12 @@ def load_predictor(
     WeightsError
         If the weights are missing, damaged or of another model.
     """
-    from litesam.models.hq import check_hq_trained, hq_spec
+    from litesam.models.hq import hq_spec
     from litesam.models.weights import encoder_hash, files_of, load_network
     from litesam.models.weights_files import files_hash
 
     spec = hq_spec(get_spec(name), hq)
     _check_loadable(spec, encoder_weights)
-    if weights is None:
-        check_hq_trained(spec, hq)
     target = resolve_device(device)
     paths = files_of(spec, weights, encoder_weights)
     network = load_network(spec, *paths)

@@ -27,7 +27,8 @@ class HqLiteSamPredictor(LiteSamPredictor):
     spec, network, device, weights_hash, encoder_hash
         As in `litesam.predictors.networks.NetworkPredictor`.
     hq_only
-        Give the masks of the HQ token alone instead of its logits added to those of the mask.
+        As in `litesam.predictors.hq_sam.HqSamPredictor`; Lite-SAM's masks are the HQ token's alone
+        in any case.
     """
 
     _network: LiteSAMHQ

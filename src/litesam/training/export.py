@@ -32,6 +32,8 @@ def export_weights(
 ) -> int:
     """Write the averaged weights of a run as half-precision safetensors.
 
+    Tensors whose values half precision cannot hold are written as they are.
+
     Parameters
     ----------
     run
@@ -83,4 +85,6 @@ def _stored(value: Tensor, *, trained: bool) -> Tensor:
     if not value.is_floating_point():
         return value
     half = value.to(torch.float16)
+    if not torch.isfinite(half).all():  # statistics of long runs go beyond 65504
+        return value
     return half if trained or torch.equal(half.to(value.dtype), value) else value

@@ -2,8 +2,8 @@
 
 The recipe of HQ-SAM (Ke et al. 2023, Sec. 3.3): thin and ragged objects, a point or a box each, the
 loss of the refined mask. Two things are ours. Both HQ modes learn, the HQ token's mask alone and
-its logits added to those of the mask before. And the token's network starts at zero, hence the
-training from the masks without HQ.
+its logits as the model joins them with those of the mask before (``join``: SAM's sum is there from
+the start, Lite-SAM takes the token's alone). And the token's network starts at zero.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ PromptKind = Literal["point", "auto", "proposal", "box", "both"]
 #: mode's prompt), a drawn box, a click with a drawn box.
 KIND_SHARES: dict[PromptKind, float] = {
     "point": 0.06,
-    "auto": 0.32,
-    "proposal": 0.2,
-    "box": 0.2,
+    "auto": 0.34,
+    "proposal": 0.06,
+    "box": 0.32,
     "both": 0.22,
 }
 #: Sides of the decoder's windows, embedding cells.

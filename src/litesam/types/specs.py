@@ -56,8 +56,6 @@ class WeightsSpec:
         first word of their names); they are left out.
     own
         Whether the file is of a model that the user added (`litesam.models.own_models`).
-    recipe
-        Command that makes the file, where nobody has published one; None otherwise.
     """
 
     file: str
@@ -74,12 +72,11 @@ class WeightsSpec:
     page: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
     own: bool = False
-    recipe: str | None = None
 
     @property
     def bundled(self) -> bool:
         """Whether the file is part of the installed package."""
-        elsewhere = (self.url, self.page, self.recipe)
+        elsewhere = (self.url, self.page)
         return not self.own and all(place is None for place in elsewhere)
 
     @property

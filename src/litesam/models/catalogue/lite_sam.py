@@ -65,12 +65,9 @@ LITE_SAM_HQ = (
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
             url=None,
-            sha256=None,
-            size_bytes=None,
-            approx_bytes=9_000_000,
+            sha256="f2d783ce03b20bf3a1bf5c53f0d52058ab3dc8dedc64cf392b0b3aa6421bf725",
+            size_bytes=361_986,
             licence="BSD-3-Clause",
-            recipe="litesam train-hq FOLDER --run DIR --export lite_sam_hq.safetensors, then "
-            "litesam models import lite_sam_hq.safetensors",
         ),
         parameters=4_455_529,
         paper="After Fu et al. 2024, arXiv:2407.08965, and Ke et al. 2023, Segment Anything in "
