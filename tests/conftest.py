@@ -21,9 +21,9 @@ os.environ["LITESAM_HOME"] = str(_SCRATCH / "litesam")
 # With the offscreen platform napari's canvas fails or stays black; the tests look at real pixels.
 os.environ.pop("QT_QPA_PLATFORM", None)
 os.environ.setdefault("QT_API", "pyqt6")
-# Processes that share the suite have a core each.
-_THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1)
-os.environ.setdefault("OMP_NUM_THREADS", str(_THREADS))
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes that share the suite have a core each
+    os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 
 # The same examples on every run, and no time limit on a shared machine.
 hypothesis.settings.register_profile(
