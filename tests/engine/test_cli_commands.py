@@ -164,7 +164,7 @@ def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "show"]) == 2
     assert main(["models", "list", "lite_sam"]) == 2
     assert main(["models", "show", "lite_som"]) == 1
-    assert "Did you mean 'lite_sam'?" in capsys.readouterr().err
+    assert "Did you mean 'lite_sam'" in capsys.readouterr().err
 
 
 def test_demo(

@@ -152,7 +152,9 @@ def test_wrong_name(action: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_verify_without_names_checks_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "verify"]) == 0
-    assert capsys.readouterr().out == "lite_sam: ok, the published file\n"
+    bundled = ("lite_sam", "lite_sam_hq")
+    wanted = "".join(f"{name}: ok, the published file\n" for name in bundled)
+    assert capsys.readouterr().out == wanted
 
 
 _DOWNLOAD = """
