@@ -275,8 +275,6 @@ def test_every_model_has_hq_or_a_reason(spec: litesam.ModelSpec) -> None:
 def test_refusals_say_what_to_do(hq: Predictor, image: npt.NDArray[np.uint8]) -> None:
     refused = r"'edge_sam' has no HQ decoder.*choose 'lite_sam', 'mobile_sam'"
     with pytest.raises(ConfigError, match=refused):
-        ConfigError, match=r"'edge_sam' has no HQ decoder.*choose 'lite_sam', 'mobile_sam'"
-    ):
         load_predictor("edge_sam", hq=True)
     with pytest.raises(ConfigError, match="choose False, True or 'only'"):
         load_predictor("mobile_sam", hq="best")  # type: ignore[arg-type]
