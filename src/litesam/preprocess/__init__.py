@@ -1,12 +1,14 @@
 """Image → normalised RGB plane: the first room of the pipe.
 
 `planes` reads one plane of any array-like, `intensity` maps its intensities to 0–255, `large` does
-both for the regions of a plane that is too large to be read as a whole. The mean and
+both for the regions of a plane that is too large to be read as a whole, `composite` makes one image
+of several. The mean and
 standard deviation of a model belong to its spec, not here.
 """
 
 from __future__ import annotations
 
+from litesam.preprocess.composite import COLOURS, Composite, CompositePart, arrays_of
 from litesam.preprocess.intensity import Plane, estimate_limits, to_rgb
 from litesam.preprocess.large import LargePlane, open_plane
 from litesam.preprocess.planes import extract_plane, guess_axes
@@ -15,9 +17,13 @@ from litesam.preprocess.planes import extract_plane, guess_axes
 AnyPlane = Plane | LargePlane
 
 __all__ = [
+    "COLOURS",
     "AnyPlane",
+    "Composite",
+    "CompositePart",
     "LargePlane",
     "Plane",
+    "arrays_of",
     "estimate_limits",
     "extract_plane",
     "guess_axes",

@@ -31,6 +31,7 @@ from litesam.session.journal import (
     sessions_dir,
 )
 from litesam.session.recording import (
+    colour_references,
     image_reference,
     model_reference,
     outcome_of,
@@ -74,6 +75,7 @@ __all__ = [
     "Session",
     "SessionJournal",
     "StoredObject",
+    "colour_references",
     "find_journals",
     "image_reference",
     "labels_hash",

@@ -164,6 +164,10 @@ def image_from_json(part: Fields) -> ImageReference:
         tiling=_config(part, "tiling", TilingConfig),
         scale=part.get("scale", _numbers, None),
         unit=part.get("unit", _text, None),
+        colours=tuple(
+            None if one is None else image_from_json(Fields(one, f"{part.place}.colours[{i}]"))
+            for i, one in enumerate(part.get("colours", _items, []))
+        ),
     )
     letters = set(image.axes)
     if len(image.axes) != len(image.shape) or not {"Y", "X"} <= letters:
@@ -173,6 +177,8 @@ def image_from_json(part: Fields) -> ImageReference:
         )
     if image.scale is not None and len(image.scale) != len(image.shape):
         raise ReadError(f"{part.place}.scale needs one number for each of {image.axes}.")
+    if image.colours and (len(image.colours) != 3 or not any(image.colours)):
+        raise ReadError(f"{part.place}.colours needs red, green and blue, one of them not null.")
     return image
 
 

@@ -65,6 +65,7 @@ def image_to_json(image: ImageReference) -> Json:
         tiling=_config(image.tiling, TilingConfig()),
         scale=None if image.scale is None else list(image.scale),
         unit=image.unit,
+        colours=[None if one is None else image_to_json(one) for one in image.colours] or None,
     )
 
 

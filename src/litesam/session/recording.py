@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from litesam.preprocess import Composite
 from litesam.session.actions import (
     Accepted,
     BatchCommit,
@@ -46,7 +47,7 @@ def image_reference(
     Parameters
     ----------
     segmenter
-        Gives axes, shape, type and channel.
+        Gives axes, shape, type and channel; of a composite the colours as well.
     path
         File of the image, or None.
     normalize, tiling
@@ -64,6 +65,26 @@ def image_reference(
         tiling or TilingConfig(),
         None if scale is None else tuple(float(step) for step in scale),
         unit,
+        colour_references(segmenter.image),
+    )
+
+
+def colour_references(image: Any) -> tuple[ImageReference | None, ...]:
+    """Describe the colours of a composite; empty for any other image."""
+    if not isinstance(image, Composite):
+        return ()
+    return tuple(
+        None
+        if part is None
+        else ImageReference(
+            part.path,
+            part.axes,
+            tuple(int(size) for size in part.image.shape),
+            str(part.image.dtype),
+            part.channel,
+            part.normalize,
+        )
+        for part in image.parts
     )
 
 

@@ -25,6 +25,10 @@ class ImageReference:
         Contrast and tiles that the model saw.
     scale, unit
         Spacing of the pixels along each axis, and its unit; None where unknown.
+    colours
+        Of a composite (`litesam.preprocess.Composite`) its red, green and blue, each with a file,
+        contrast and channel of its own, None where a colour is left black. ``path`` is None then,
+        and ``axes`` and ``shape`` are those of the composite. Empty for all other images.
     """
 
     path: str | None
@@ -36,6 +40,7 @@ class ImageReference:
     tiling: TilingConfig = field(default_factory=TilingConfig)
     scale: tuple[float, ...] | None = None
     unit: str | None = None
+    colours: tuple[ImageReference | None, ...] = ()
 
     @property
     def label_axes(self) -> str:

@@ -22,6 +22,7 @@ from litesam.objects import (
     smooth_object,
     split_object,
 )
+from litesam.preprocess import COLOURS, Composite, CompositePart
 from litesam.session.actions import (
     Action,
     BatchCommit,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from litesam.segmenter import Segmenter  # noqa: TC004  (it loads torch; nobody asks for hints)
-    from litesam.session.references import ModelReference, Outcome
+    from litesam.session.references import ImageReference, ModelReference, Outcome
     from litesam.session.values import Session
     from litesam.store import EmbeddingStore
     from litesam.types import IsCancelled, OnProgress
@@ -187,19 +188,51 @@ def object_details(
 def _open_image(session: Session, image: Any, folder: str | os.PathLike[str] | None) -> ImageData:
     """The image of a session, if it can be that image."""
     about = session.image
+    if about.colours and image is None:
+        return _open_composite(about, folder)
+    if about.colours and isinstance(image, (str, Path)):
+        raise SessionError(
+            "The session's image is a composite of several images, one file is none; put the files "
+            "that the session names into its folder and leave the image out."
+        )
+    return _open_one(about, image, folder, "image")
+
+
+def _open_composite(about: ImageReference, folder: str | os.PathLike[str] | None) -> ImageData:
+    """The composite that a session was made with, of the files of its colours."""
+    parts: list[CompositePart | None] = []
+    for name, one in zip(COLOURS, about.colours, strict=True):
+        if one is None:
+            parts.append(None)
+            continue
+        array = _open_one(one, None, folder, name).array
+        parts.append(CompositePart(array, one.axes, one.channel, one.normalize, one.path))
+    return ImageData(Composite(parts), about.axes, about.scale, "composite", about.unit)
+
+
+def _open_one(
+    about: ImageReference, image: Any, folder: str | os.PathLike[str] | None, what: str
+) -> ImageData:
+    """An image that a session names, or that is given, if it can be that image."""
     if image is None and about.path is None:
-        raise SessionError("The session's image is in no file; give the image.")
+        raise SessionError(f"The session's {what} is in no file; give the image.")
     if image is None and about.path is not None:
-        image = find_file(about.path, folder, "The image")
+        image = find_file(about.path, folder, f"The {what}")
     if isinstance(image, (str, Path)):
         image = read_image(image)
     array = image.array if isinstance(image, ImageData) else image
     array = array if hasattr(array, "shape") else np.asarray(array)
     shape = tuple(int(size) for size in array.shape)
     if shape != about.shape or str(array.dtype) != about.dtype:
+        hint = "give the image that was annotated."
+        if what in COLOURS:
+            hint = (
+                "where a viewer made several layers of one file, open them there and the session "
+                "beside them."
+            )
         raise SessionError(
-            f"The image is {array.dtype} of shape {shape}, the session's is {about.dtype} of shape "
-            f"{about.shape}; give the image that was annotated."
+            f"The {what} is {array.dtype} of shape {shape}, the session's is {about.dtype} of "
+            f"shape {about.shape}; {hint}"
         )
     scale, unit, name = about.scale, about.unit, "image"
     if isinstance(image, ImageData):
