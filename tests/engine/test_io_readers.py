@@ -296,8 +296,19 @@ def test_plain_zarr_array(tmp_path: Path) -> None:
 
 
 def test_folder_that_is_no_zarr(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match="not a readable Zarr"):
+    with pytest.raises(ReadError, match="is no Zarr and holds no images"):
         read_image(tmp_path)
+
+
+def test_folder_of_planes_is_a_stack(tmp_path: Path) -> None:
+    for number, plane in ((9, STACK[0]), (10, STACK[1])):
+        tifffile.imwrite(tmp_path / f"slice{number}.tif", plane)
+    image = read_image(tmp_path)
+    assert (image.axes, image.array.shape) == ("ZYX", (2, *STACK.shape[1:]))
+    _same(image.array, STACK[:2])
+    tifffile.imwrite(tmp_path / "slice11.tif", STACK[0][:5])
+    with pytest.raises(ReadError, match="slice11"):
+        np.asarray(read_image(tmp_path).array)
 
 
 def test_damaged_ome_zarr(tmp_path: Path) -> None:
@@ -308,6 +319,16 @@ def test_damaged_ome_zarr(tmp_path: Path) -> None:
     (tmp_path / "a.ome.zarr" / "zarr.json").write_text('{"zarr_format": 3, "node_')
     with pytest.raises(ReadError, match="not a readable Zarr"):
         read_image(tmp_path / "a.ome.zarr")
+
+
+def test_damaged_chunk(tmp_path: Path) -> None:
+    _ome_zarr(tmp_path / "a.ome.zarr", "0.5")
+    for chunk in (tmp_path / "a.ome.zarr" / "0" / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(chunk.read_bytes()[:10])
+    image = read_image(tmp_path / "a.ome.zarr")
+    with pytest.raises(ReadError, match=r"A part of .*a\.ome\.zarr cannot be read"):
+        np.asarray(image.array)
 
 
 def test_group_without_an_image(tmp_path: Path) -> None:

@@ -129,19 +129,19 @@ def test_interruption_leaves_the_old_output(
 ) -> None:
     target = tmp_path / "out"
     target.mkdir() if is_folder else target.touch()
-    (target / "x" if is_folder else target).write_text("old")
+    (target / "zarr.json" if is_folder else target).write_text("old")
 
     def write_half() -> None:
         with atomic_path(target, overwrite=True) as part:
             if is_folder:
                 part.mkdir()
-            (part / "x" if is_folder else part).write_text("half")
+            (part / "zarr.json" if is_folder else part).write_text("half")
             raise error
 
     expected = WriteError if isinstance(error, OSError) else error
     with pytest.raises(expected if isinstance(expected, type) else type(expected)):
         write_half()
-    assert (target / "x" if is_folder else target).read_text() == "old"
+    assert (target / "zarr.json" if is_folder else target).read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 

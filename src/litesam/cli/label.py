@@ -18,6 +18,7 @@ from litesam.cli.options import (
 from litesam.cli.outputs import (
     Outputs,
     add_extra_options,
+    check_keeps_inputs,
     check_one_name_each,
     outputs_of,
     write_lists,
@@ -147,9 +148,13 @@ def run(args: argparse.Namespace) -> int:
     elif not args.images:
         raise UsageError("Name an image, or a session with --session.")
     _check_ome_zarr(args)
+    read = (*args.images, args.session, args.prompts, args.select, args.boxes)
+    inputs = (*read, args.proposer, args.weights)
     if is_job(args):
+        check_keeps_inputs((args.output, args.tracks), inputs)
         return run_job(args)
     jobs = _plan(args)
+    check_keeps_inputs((path for job in jobs for path in job.outputs.files), inputs)
     if args.session is not None:
         return run_session(args, jobs[0].outputs)
     predictor, wanted = load_wanted(args)

@@ -10,7 +10,7 @@ from litesam.cli.terminal import UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from litesam.objects import ObjectDetails
     from litesam.types import LabelArray
@@ -107,6 +107,42 @@ def check_one_name_each(args: argparse.Namespace, images: Sequence[Path]) -> Non
     for name in _EXTRAS:
         if getattr(args, name) not in (None, Path()) and len(images) > 1:
             raise UsageError(f"With several images --{name} takes no name.")
+
+
+def check_keeps_inputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Refuse outputs that would replace what is read, also with ``--overwrite``.
+
+    Raises
+    ------
+    WriteError
+        If an output is an input, or a folder in which an input lies, or would be one of the images
+        of a folder that is read as a stack.
+    """
+    from litesam.errors import WriteError
+    from litesam.io import is_zarr
+
+    read = [path for path in inputs if path is not None and path.exists()]
+    for output in (path for path in outputs if path is not None):
+        for path in read:
+            if _replaces(output, path):
+                raise WriteError(
+                    f"{output} would replace {path}, which is read; give the output another name. "
+                    "Nothing was changed."
+                )
+            is_stack = path.is_dir() and not is_zarr(path)
+            among = output.resolve().parent == path.resolve()
+            if is_stack and among and output.suffix.lower() in (".tif", ".tiff", ".png"):
+                raise WriteError(
+                    f"{output} would be one more image of the stack {path}; write it into another "
+                    "folder."
+                )
+
+
+def _replaces(output: Path, path: Path) -> bool:
+    """Whether writing the output would take the path away."""
+    return output.exists() and (
+        output.samefile(path) or path.resolve().is_relative_to(output.resolve())
+    )
 
 
 def write_lists(

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litesam.cli.options import open_store
-from litesam.cli.outputs import write_lists
+from litesam.cli.outputs import check_keeps_inputs, write_lists
 from litesam.cli.terminal import UsageError, complain, progress_bars, say, say_json
 
 if TYPE_CHECKING:
     import argparse
 
     from litesam.cli.outputs import Outputs
-    from litesam.session import Replayed
+    from litesam.session import Replayed, Session
 
 #: Options that a session answers itself, by the name of their value.
 _ANSWERED = (
@@ -36,6 +36,7 @@ def run_session(args: argparse.Namespace, outputs: Outputs) -> int:
 
     start = time.perf_counter()
     session = read_session(args.session)
+    check_keeps_inputs(outputs.files, _files_of(session, args.session.parent))
     store = open_store(args.store) if args.store or args.cache else None
     with progress_bars(quiet=args.quiet) as bars:
         bars.begin(args.session.name)
@@ -72,6 +73,14 @@ def run_session(args: argparse.Namespace, outputs: Outputs) -> int:
         write_overlay(outputs.overlay, rgb, done.labels[index], overwrite=args.overwrite)
     _say_result(args, done, outputs, time.perf_counter() - start)
     return 0
+
+
+def _files_of(session: Session, folder: Path) -> list[Path]:
+    """The files that a session names, as far as they lie where it says."""
+    images = (session.image, *session.image.colours)
+    names = [one.path for one in images if one is not None and one.path is not None]
+    names += [] if session.model.weights is None else [session.model.weights]
+    return [place for name in names for place in (folder / name, folder / Path(name).name)]
 
 
 def check_session_options(args: argparse.Namespace, config_fields: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from litesam.io.labelled_folder import LabelledImage, read_labelled_folder
 from litesam.io.lazy import open_image, open_levels
 from litesam.io.napari_layers import is_napari_csv, read_napari_csv
 from litesam.io.ome_metadata import OME_VERSIONS
+from litesam.io.ome_zarr import is_zarr
 from litesam.io.overlay import draw_overlay, write_gallery, write_overlay, write_png
 from litesam.io.prompts import PromptedObjects, read_prompted_objects, read_prompts_csv
 from litesam.io.readers import ImageData, read_image, read_labels, stem
@@ -30,6 +31,7 @@ __all__ = [
     "check_output",
     "draw_overlay",
     "is_napari_csv",
+    "is_zarr",
     "label_axes",
     "mask_from_runs",
     "open_image",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from litesam.errors import WriteError
+from litesam.io.ome_zarr import is_zarr
 
 if TYPE_CHECKING:
     import os
@@ -25,7 +26,8 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
     Raises
     ------
     WriteError
-        If it exists and ``overwrite`` is false, or its folder does not exist.
+        If it exists and ``overwrite`` is false, if it is a folder of other things than a Zarr
+        image, which is never replaced, or if its folder does not exist.
     """
     target = Path(path)
     try:
@@ -39,6 +41,11 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Pa
                 f"{target} exists already; choose another name or allow overwriting "
                 f"(overwrite=True, "
                 "--overwrite)."
+            )
+        if target.is_dir() and not _may_be_replaced(target):
+            raise WriteError(
+                f"{target} is a folder of other files, which is not replaced by an output; choose "
+                "another name."
             )
     except WriteError:
         raise
@@ -84,6 +91,11 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
         raise WriteError(f"{target} cannot be written: {_reason(error)}.") from error
     finally:
         _remove(part)
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    """Whether a folder is a Zarr image, such as an earlier output, or empty."""
+    return is_zarr(folder) or not any(folder.iterdir())
 
 
 def _move(part: Path, target: Path) -> None:

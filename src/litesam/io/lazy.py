@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from litesam.errors import ReadError
-from litesam.io.ome_zarr import Pyramid, open_pyramid
+from litesam.io.ome_zarr import Pyramid, is_zarr, open_pyramid
 from litesam.io.readers import ImageData, read_image, stem
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from litesam.types import AnyArray
 
-_ZARR_FILES = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 _PLANE_ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".npy")
 #: Planes of a folder that stay in memory: the blocks of a large one are read one after the other.
 _PLANES_IN_MEMORY = 2
@@ -55,9 +54,9 @@ def open_image(path: str | os.PathLike[str], level: int = 0) -> ImageData:
     """
     source = Path(path)
     if source.is_dir():
-        if any((source / name).exists() for name in _ZARR_FILES):
+        if is_zarr(source):
             return _open_zarr_level(source, level)
-        image = _open_folder(source)
+        image = open_folder(source)
     else:
         image = read_image(source)
         if hasattr(image.array, "dask"):
@@ -76,7 +75,7 @@ def open_levels(path: str | os.PathLike[str]) -> tuple[ImageData, ...]:
         See `open_image`.
     """
     source = Path(path)
-    if source.is_dir() and any((source / name).exists() for name in _ZARR_FILES):
+    if source.is_dir() and is_zarr(source):
         pyramid = open_pyramid(source)
         return tuple(_image_of(source, pyramid, level) for level in range(len(pyramid.levels)))
     return (open_image(source),)
@@ -178,8 +177,14 @@ class _FolderStack:
         return np.asarray(plane)
 
 
-def _open_folder(path: Path) -> ImageData:
-    """Images of a folder as the slices of a stack."""
+def open_folder(path: Path) -> ImageData:
+    """Open the images of a folder as the slices of a stack.
+
+    Raises
+    ------
+    ReadError
+        If there are none, or the first is no plane.
+    """
     found = (file for file in path.iterdir() if file.suffix.lower() in _PLANE_ENDINGS)
     files = sorted((f for f in found if not f.name.startswith(".")), key=_natural)
     if not files:

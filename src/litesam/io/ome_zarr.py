@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _AXES = frozenset("TCZYX")
+_ZARR_FILES = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 _PerLevel = tuple[tuple[float, ...] | None, ...]
 
 
@@ -40,6 +41,38 @@ class Pyramid:
     scales: tuple[tuple[float, ...] | None, ...] = (None,)
     unit: str | None = None
     translations: tuple[tuple[float, ...] | None, ...] = (None,)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder says that it is a Zarr array or group."""
+    return any((path / name).exists() for name in _ZARR_FILES)
+
+
+class ReadableArray:
+    """A zarr array that says in words where it cannot be read.
+
+    Parameters
+    ----------
+    array
+        The zarr array.
+    path
+        Its image; for messages.
+    """
+
+    def __init__(self, array: Any, path: Path) -> None:
+        self._array, self._path = array, path
+        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self._array[key]
+        except Exception as error:  # stores and codecs raise all kinds on damaged chunks
+            raise ReadError(
+                f"A part of {self._path} cannot be read; it is truncated or damaged ({error}). "
+                "Copy it again."
+            ) from error
 
 
 def open_zarr(path: Path) -> Any:

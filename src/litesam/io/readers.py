@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from litesam.errors import ReadError
-from litesam.io.ome_zarr import label_names, open_pyramid
+from litesam.io.ome_zarr import ReadableArray, is_zarr, label_names, open_pyramid
 
 if TYPE_CHECKING:
     import os
@@ -76,8 +76,9 @@ def read_image(path: str | os.PathLike[str]) -> ImageData:
     Parameters
     ----------
     path
-        A .tif/.tiff, .png, .jpg or .npy file, or an OME-Zarr folder (also a group inside one, such
-        as ``labels/name``).
+        A .tif/.tiff, .png, .jpg or .npy file, an OME-Zarr folder (also a group inside one, such
+        as ``labels/name``), or a folder of images of one size: the planes of a stack, in the order
+        of their names, which are read when they are asked for.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def read_image(path: str | os.PathLike[str]) -> ImageData:
         if not source.exists():
             raise ReadError(f"{source} does not exist; check the name and the folder.")
         if source.is_dir():
-            return _read_zarr(source)
+            return _read_folder(source)
         if source.stat().st_size == 0:
             raise ReadError(f"{source} is empty (0 bytes); copy or export it again.")
         with source.open("rb") as file:
@@ -359,11 +360,27 @@ def _read_npy(path: Path) -> ImageData:
 # ----------------------------------------------------------------------------------------- OME-Zarr
 
 
+def _read_folder(path: Path) -> ImageData:
+    """An OME-Zarr, or images as the planes of a stack."""
+    from litesam.io.lazy import open_folder
+
+    if is_zarr(path) or path.name.lower().endswith(".zarr"):
+        return _read_zarr(path)
+    import dask.array as da
+
+    stack = open_folder(path)
+    planes = (1, *stack.array.shape[1:])
+    lazy = da.from_array(stack.array, chunks=planes, name=False)
+    return ImageData(lazy, stack.axes, stack.scale, stack.name, stack.unit)
+
+
 def _read_zarr(path: Path) -> ImageData:
     import dask.array as da
 
     pyramid = open_pyramid(path)
-    lazy = da.from_zarr(pyramid.levels[0])
+    array = pyramid.levels[0]
+    chunks = getattr(array, "shards", None) or array.chunks
+    lazy = da.from_array(ReadableArray(array, path), chunks=chunks, name=False)
     return ImageData(
         lazy,
         pyramid.axes,
