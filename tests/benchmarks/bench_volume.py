@@ -242,7 +242,7 @@ def bench_scale(names: list[str]) -> None:
                 labels, _ = litesam.segment_everything(
                     canvas, predictor, axes="YXC", tiling=TilingConfig(512, 64, 1024)
                 )
-                found = off_canvas(labels, plane.shape_yx)
+                found, _ = off_canvas(labels, plane.shape_yx)
                 true = np.unique(truth[z], return_inverse=True)[1].reshape(plane.shape_yx)
                 scores.append(average_precision(true.astype(np.int32), found))
             if side == 0 or side > max(plane.shape_yx):

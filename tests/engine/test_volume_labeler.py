@@ -300,9 +300,9 @@ def test_a_canvas_is_as_large_as_asked_and_cut_off_again(tmp_path: Path) -> None
     assert (larger.rgb[150, 150] == np.median(plane.rgb)).all()
     assert on_canvas(plane, 122) is plane
     labels = np.array([[0, 3, 3], [5, 5, 1], [1, 1, 1]], dtype=np.int32)
-    np.testing.assert_array_equal(off_canvas(labels, (2, 2)), [[0, 1], [2, 2]])
-    np.testing.assert_array_equal(off_canvas(labels + 1, (1, 2)), [[1, 2]])
-    assert off_canvas(labels, (3, 3)) is labels
+    np.testing.assert_array_equal(off_canvas(labels, (2, 2))[0], [[0, 1], [2, 2]])
+    np.testing.assert_array_equal(off_canvas(labels + 1, (1, 2))[0], [[1, 2]])
+    assert off_canvas(labels, (3, 3))[0] is labels
 
 
 def test_objects_that_move_are_linked_by_their_pixels(tmp_path: Path) -> None:

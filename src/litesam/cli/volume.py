@@ -30,6 +30,7 @@ _JOB_OPTIONS = (
     "range",
     "time",
     "tracks",
+    "objects",
     "level",
     "workers",
     "scheduler",
@@ -91,6 +92,13 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="with --link: also write a table of the tracks (track_id, t, z, y, x, area), as "
         "napari's Tracks layer takes it; means --time tracks",
+    )
+    group.add_argument(
+        "--objects",
+        type=Path,
+        metavar="CSV",
+        help="also write a table of the objects: id, number of slices and voxels, confidence (the "
+        "model's, mean of its slices), least sure slice, centroid and bounding box",
     )
     group.add_argument(
         "--level",
@@ -230,6 +238,7 @@ def run_job(args: argparse.Namespace) -> int:
                 executor,
                 device=args.device,
                 tracks=args.tracks,
+                objects=args.objects,
                 overwrite=args.overwrite,
                 restart=args.restart,
                 on_progress=bars.part(0),
@@ -249,6 +258,7 @@ def run_job(args: argparse.Namespace) -> int:
         "blocks": result.blocks,
         "blocks_before": result.blocks_before,
         "tracks": None if result.tracks is None else str(result.tracks),
+        "table": None if result.table is None else str(result.table),
         "linked": bool(args.link),
         "objects": result.objects,
         "seconds": round(result.seconds, 3),
@@ -259,8 +269,9 @@ def run_job(args: argparse.Namespace) -> int:
     count = "1 object" if result.objects == 1 else f"{result.objects} objects"
     place = f" in {result.planes} planes" if result.planes > 1 else ""
     say(f"{result.path}: {count}{place}, {result.seconds:.1f} s")
-    if result.tracks is not None:
-        say(str(result.tracks))
+    for table in (result.tracks, result.table):
+        if table is not None:
+            say(str(table))
     if result.planes > 1 and not args.link:
         say("Every plane by itself; --link makes objects of the volume of them.")
     return 0

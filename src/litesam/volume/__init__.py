@@ -2,9 +2,9 @@
 
 `plan` says what is to be done, `folder` keeps what is done, `stages` are what workers run,
 `executors` (and `cluster`) are who runs it, `seams` joins the blocks of a plane, `linking` the
-planes of a volume, `tracks` volumes through time, `run` is one run of all that, and `labeler` its
-beginning and end. `cost` says beforehand what a job takes; `scale` and `levels` choose tiles and
-the level of a pyramid for the size of objects.
+planes of a volume, `tracks` volumes through time, `objects` is the table of what came out, `run` is
+one run of all that, and `labeler` its beginning and end. `cost` says beforehand what a job takes;
+`scale` and `levels` choose tiles and the level of a pyramid for the size of objects.
 """
 
 from litesam.volume.cluster import DaskExecutor
@@ -17,6 +17,7 @@ from litesam.volume.labeler import (
     make_plan,
 )
 from litesam.volume.levels import LevelChoice, choose_level, estimate_on_levels
+from litesam.volume.objects import VolumeObjects, read_objects
 from litesam.volume.plan import Plan
 from litesam.volume.run import duration_text
 from litesam.volume.scale import estimate_diameter, parse_length, tiling_for
@@ -34,6 +35,7 @@ __all__ = [
     "ProcessExecutor",
     "ThreadExecutor",
     "Tracks",
+    "VolumeObjects",
     "VolumeResult",
     "choose_level",
     "duration_text",
@@ -45,5 +47,6 @@ __all__ = [
     "measure_tracks",
     "parse_length",
     "probe_image",
+    "read_objects",
     "tiling_for",
 ]

@@ -15,6 +15,7 @@ from litesam.io.ome_metadata import array_options, image_attributes, metadata_fi
 from litesam.volume.folder import sync_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from litesam.types import AnyArray, Box, LabelArray
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _CHUNK_PX = 1024
 _SMALLEST_LEVEL_PX = 256
+#: Rows of a table in one chunk.
+_TABLE_ROWS = 65_536
 
 
 def make_planes(path: Path, plan: Plan) -> None:
@@ -55,6 +58,41 @@ def make_result(path: Path, plan: Plan, name: str, largest: int) -> None:
     )
     for file in metadata_files(path, version):
         sync_file(file, path.parent)
+
+
+def write_table(
+    path: Path, columns: Mapping[str, AnyArray], about: Mapping[str, Any], version: str
+) -> None:
+    """Write columns of a table as a group of arrays; one that is there is replaced.
+
+    Parameters
+    ----------
+    path
+        The group, in a group that is there.
+    columns
+        Arrays by name; rows are their first axis.
+    about
+        Attributes of the group.
+    version
+        Of the OME-Zarr that the table lies in.
+    """
+    import zarr
+
+    group = zarr.open_group(path, mode="w", zarr_format=zarr_format(version))
+    for name, column in columns.items():
+        rows = min(max(len(column), 1), _TABLE_ROWS)
+        array = group.create_array(
+            name,
+            shape=column.shape,
+            chunks=(rows, *(max(length, 1) for length in column.shape[1:])),
+            dtype=column.dtype,
+        )
+        if column.size:
+            array[...] = column
+    group.attrs.update(about)  # last: now the others are complete
+    for file in path.rglob("*"):
+        if file.is_file():
+            sync_file(file, path.parent)
 
 
 def _place(plan: Plan, level: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from litesam.preprocess import Plane
-    from litesam.types import LabelArray
+    from litesam.types import IntArray, LabelArray
 
 
 def on_canvas(plane: Plane, side_px: int) -> Plane:
@@ -37,19 +37,24 @@ def on_canvas(plane: Plane, side_px: int) -> Plane:
     return replace(plane, rgb=rgb, fingerprint=f"{plane.fingerprint};canvas={side_px}")
 
 
-def off_canvas(labels: LabelArray, shape_yx: tuple[int, int]) -> LabelArray:
+def off_canvas(labels: LabelArray, shape_yx: tuple[int, int]) -> tuple[LabelArray, IntArray]:
     """Return the labels of the plane alone, numbered 1 … N again.
 
     Parameters
     ----------
     labels
-        Labels of the canvas.
+        Labels of the canvas, 1 … M.
     shape_yx
         Height and width of the plane.
+
+    Returns
+    -------
+    tuple
+        (H, W) labels, and the (N,) labels that they had before.
     """
     if labels.shape == shape_yx:
-        return labels
+        return labels, np.arange(1, int(labels.max(initial=0)) + 1)
     cropped = labels[: shape_yx[0], : shape_yx[1]]
     names, inverse = np.unique(cropped, return_inverse=True)
     first = 0 if len(names) and names[0] == 0 else 1
-    return (inverse.reshape(shape_yx) + first).astype(np.int32)
+    return (inverse.reshape(shape_yx) + first).astype(np.int32), names[names > 0].astype(np.int64)

@@ -173,7 +173,7 @@ def probe_image(
         start = time.perf_counter()
         raw = source.read(plane, box)
         read = time.perf_counter()
-        labels, _, inside = find_in_region(raw, plan, predictor, proposer, colour=source.colour)
+        labels, _, inside, _ = find_in_region(raw, plan, predictor, proposer, colour=source.colour)
         seconds.append((time.perf_counter() - read) / inside)
         reading.append((read - start) / raw.size)
         sizes.append(_compressed_bytes(labels) / labels.size)

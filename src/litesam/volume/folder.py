@@ -244,6 +244,27 @@ def write_durably(path: Path, content: bytes) -> None:
     sync_names(path.parent.parent)
 
 
+def copy_durably(source: Path, path: Path) -> None:
+    """Copy a file to one that is there completely or not at all, also after a power cut.
+
+    Raises
+    ------
+    OSError
+        If the system refuses; nothing is left behind.
+    """
+    part = _part_of(path)
+    try:
+        with source.open("rb") as old, part.open("wb") as new:
+            shutil.copyfileobj(old, new)
+            new.flush()
+            os.fsync(new.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    sync_names(path.parent)
+
+
 def sync_file(path: Path, root: Path) -> None:
     """Flush a file that somebody else wrote, and its name; nothing if it is not there.
 

@@ -29,10 +29,12 @@ from litesam.volume.executors import InlineExecutor
 from litesam.volume.folder import (
     JobFolder,
     LockedFolder,
+    copy_durably,
     job_path,
     sync_names,
     write_durably,
 )
+from litesam.volume.objects import read_objects
 from litesam.volume.plan import Plan
 from litesam.volume.run import Run
 from litesam.volume.source import SourceConfig, VolumeSource, resolve_ranges
@@ -75,6 +77,8 @@ class VolumeResult:
         What this run took.
     tracks
         The table of tracks, if it was wanted.
+    table
+        The table of objects as a file, if it was wanted.
     """
 
     path: Path
@@ -86,6 +90,7 @@ class VolumeResult:
     blocks_before: int
     seconds: float
     tracks: Path | None = None
+    table: Path | None = None
 
 
 def make_plan(
@@ -188,6 +193,7 @@ def label_volume(
     hq: HqMode = False,
     ome_zarr: str = "0.5",
     tracks: str | os.PathLike[str] | None = None,
+    objects: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     restart: bool = False,
     on_progress: OnProgress | None = None,
@@ -247,8 +253,11 @@ def label_volume(
     tracks
         With ``time_axis="tracks"``: a CSV file for the table of tracks, see `measure_tracks`;
         positions are pixels of the image (of the level that is labelled).
+    objects
+        A CSV file for the table of objects: size, place and confidence of each, see
+        `VolumeObjects`. OME-Zarr labels have it beside them in any case.
     overwrite
-        Replace an existing target and table, at the end.
+        Replace an existing target and tables, at the end.
     restart
         Forget what an earlier run has done.
     on_progress, cancelled
@@ -276,10 +285,13 @@ def label_volume(
     table = None if tracks is None else _checked_table(Path(tracks), out, overwrite=overwrite)
     if table is not None and (time_axis != "tracks" or link is None):
         raise ConfigError("A table of tracks goes with links and time_axis='tracks'.")
+    rows = None if objects is None else _checked_table(Path(objects), out, overwrite=overwrite)
+    if rows is not None and rows == table:
+        raise WriteError(f"Tracks and objects are two tables; {rows} is the name of both.")
     if _is_path(source) and Path(source).absolute() == out.absolute():
         raise WriteError(f"{out} is the image itself; choose another name for the labels.")
     if result := _left_behind(out):
-        return replace(result, tracks=table)
+        return replace(result, tracks=table, table=rows)
     image = Path(source).absolute() if _is_path(source) else source
     plan = make_plan(
         image,
@@ -308,19 +320,20 @@ def label_volume(
         _begin(folder, plan)
         work = Work(str(folder.path.absolute()), image, predictor, device)
         run = Run(Job(work), executor or InlineExecutor(), on_progress, cancelled)
-        objects = run.label()
-        _finish(folder, plan, out, objects, table)
+        count = run.label()
+        _finish(folder, plan, out, count, _Tables(table, rows))
         locked.remove()
     return VolumeResult(
         out,
         plan.axes,
         plan.shape,
-        objects,
+        count,
         plan.planes,
         plan.planes * len(plan.blocks),
         run.before,
         time.perf_counter() - start,
         table,
+        rows,
     )
 
 
@@ -338,7 +351,7 @@ def _checked_target(target: Path, *, overwrite: bool) -> Path:
 def _checked_table(path: Path, target: Path, *, overwrite: bool) -> Path:
     """The name of a table that may be written; a run that was killed at its end has written it."""
     if path.suffix.lower() != ".csv":
-        raise WriteError(f"The tracks {path} are a CSV file; let its name end with .csv.")
+        raise WriteError(f"The table {path} is a CSV file; let its name end with .csv.")
     finished = job_path(target) / "finished.json"
     return check_output(path, overwrite=overwrite or finished.exists())
 
@@ -392,18 +405,21 @@ def _begin(folder: JobFolder, plan: Plan) -> None:
 # ------------------------------------------------------------------------------------------ the end
 
 
-def _finish(folder: JobFolder, plan: Plan, target: Path, objects: int, table: Path | None) -> None:
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Files beside the labels that were wanted: tracks, objects."""
+
+    tracks: Path | None
+    objects: Path | None
+
+
+def _finish(folder: JobFolder, plan: Plan, target: Path, objects: int, tables: _Tables) -> None:
     """Put the result in its place."""
     import json
 
-    import zarr
-
     part = folder.path / "result.zarr"
     try:
-        text = None
-        if table is not None:
-            labels: Any = zarr.open_array(part / "0", mode="r")
-            text = measure_tracks(labels, plan.axes, plan.origin).to_csv()
+        texts = _table_parts(folder, plan, tables)
         if not target.name.lower().endswith(".zarr"):
             part = folder.path / f"result{''.join(target.suffixes[-2:])}"
             level = folder.path / "result.zarr" / "0"
@@ -418,8 +434,8 @@ def _finish(folder: JobFolder, plan: Plan, target: Path, objects: int, table: Pa
             "blocks": plan.planes * len(plan.blocks),
         }
         write_durably(folder.path / "finished.json", json.dumps(about).encode())
-        if table is not None and text is not None:
-            write_durably(table, text.encode())
+        for table, text in texts:
+            copy_durably(text, table)
         if target.exists():
             old = folder.path / "replaced"
             shutil.rmtree(old, ignore_errors=True)
@@ -433,3 +449,22 @@ def _finish(folder: JobFolder, plan: Plan, target: Path, objects: int, table: Pa
             f"{target} cannot be written: {error.strerror or error}. All labels are finished and "
             f"safe in {folder.path}; the same command goes on from there."
         ) from error
+
+
+def _table_parts(folder: JobFolder, plan: Plan, tables: _Tables) -> list[tuple[Path, Path]]:
+    """Write the tables that are wanted into the job's folder: (where to, what)."""
+    import zarr
+
+    found = []
+    result = folder.path / "result.zarr"
+    if tables.tracks is not None:
+        labels: Any = zarr.open_array(result / "0", mode="r")
+        text = folder.path / "tracks.csv"
+        text.write_text(measure_tracks(labels, plan.axes, plan.origin).to_csv(), encoding="utf-8")
+        found.append((tables.tracks, text))
+    if tables.objects is not None:
+        text = folder.path / "objects.csv"
+        with text.open("w", encoding="utf-8", newline="") as file:
+            read_objects(result).write_csv(file)
+        found.append((tables.objects, text))
+    return found

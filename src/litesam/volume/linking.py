@@ -104,7 +104,7 @@ def _link_series(
         else:
             labels = job.plane_region(plane, Box(0, 0, *plan.plane_shape)).astype(np.int32)
             linker.add(labels)
-            boxes.append(_boxes(labels))
+            boxes.append(boxes_of(labels))
         if len(linker) % _PLANES_PER_CHECKPOINT == 0:
             _save_state(job.folder, linker, boxes, first)
         on_plane(plane + 1)
@@ -155,7 +155,7 @@ def count_plane(job: Job, plane: int) -> int:
         here = np.bincount(labels.ravel(), minlength=len(areas))
         here[: len(areas)] += areas
         areas = here.astype(np.int64)
-        boxes = _union(boxes, _boxes(labels), box.y0)
+        boxes = _union(boxes, boxes_of(labels), box.y0)
     about = {"areas": areas, "boxes": boxes}
     lags = min(plane % plan.series, plan.link.max_gap + 1 if plan.link is not None else 0)
     for lag in range(1, lags + 1):
@@ -167,7 +167,7 @@ def count_plane(job: Job, plane: int) -> int:
     return len(areas) - 1
 
 
-def _boxes(labels: LabelArray) -> IntArray:
+def boxes_of(labels: LabelArray) -> IntArray:
     """(N + 1, 4) boxes of the objects of a plane, by label; zeros where there is none."""
     found = np.zeros((int(labels.max(initial=0)) + 1, 4), dtype=np.int64)
     for label, box in enumerate(ndimage.find_objects(labels), start=1):

@@ -12,6 +12,7 @@ from litesam.io import stem
 from litesam.types import Progress
 from litesam.volume.arrays import make_result
 from litesam.volume.linking import link_planes
+from litesam.volume.objects import collect_objects
 from litesam.volume.tracks import link_times, prepare_motion
 
 if TYPE_CHECKING:
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from litesam.volume.stages import Job
 
 #: Steps of the progress for one block of each stage; the model takes nearly all of the time.
-_STEPS = {"label": 100, "seams": 2, "compose": 2, "overlap": 2, "link": 1, "motion": 10, "write": 2}
+_STEPS = {
+    "label": 100,
+    "seams": 2,
+    "compose": 2,
+    "overlap": 2,
+    "link": 1,
+    "motion": 10,
+    "write": 2,
+    "measure": 1,
+}
 
 
 class Run:
@@ -54,7 +64,12 @@ class Run:
         self._on_progress, self._cancelled = on_progress, cancelled
         plan = job.plan
         blocks = plan.planes * len(plan.blocks)
-        self.counts = {"label": blocks, "link": plan.planes, "write": blocks}
+        self.counts = {
+            "label": blocks,
+            "link": plan.planes,
+            "write": blocks,
+            "measure": plan.planes,
+        }
         if len(plan.blocks) > 1:
             self.counts |= {"seams": plan.planes, "compose": blocks}
         if plan.counts_overlaps:
@@ -82,6 +97,7 @@ class Run:
                 folder.forget("write")
             make_result(folder.path / "result.zarr", plan, name, objects)
             self._do(session, "write")
+            collect_objects(self.job, objects, self._note_measured, self._check_cancelled)
         return objects
 
     def _do(self, session: Session, stage: str) -> None:
@@ -97,6 +113,10 @@ class Run:
     def _note_linked(self, planes: int) -> None:
         self.done["link"] = planes
         self._report("link")
+
+    def _note_measured(self, planes: int) -> None:
+        self.done["measure"] = planes
+        self._report("measure")
 
     # ------------------------------------------------------------------------------------- messages
 
@@ -124,6 +144,7 @@ class Run:
             "link": "planes linked",
             "motion": "points in time compared",
             "write": "written",
+            "measure": "planes measured",
         }[stage]
         message = f"{self.done[stage]} of {self.counts[stage]} {what}{self._time_left()}"
         self._on_progress(Progress(done, total, message))

@@ -163,7 +163,7 @@ def look(
     areas, sure = [], []
     for plane in sorted({source.planes // 4, source.planes // 2, source.planes * 3 // 4}):
         raw = source.read(plane, box)
-        labels, records, _ = find_in_region(raw, plan, predictor, None, colour=source.colour)
+        labels, records, *_ = find_in_region(raw, plan, predictor, None, colour=source.colour)
         areas.append(np.bincount(labels.ravel())[1:])
         sure += [record.predicted_iou * record.stability for record in records]
     diameters = np.sqrt(np.concatenate(areas) * 4 / np.pi)

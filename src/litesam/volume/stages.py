@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -151,6 +151,27 @@ class Job:
 # ------------------------------------------------------------------------------------------ stages
 
 
+class Found(NamedTuple):
+    """The objects of a region.
+
+    Attributes
+    ----------
+    labels
+        (h, w) labels 1 … N.
+    records
+        What the model says of the objects, also of those that lie on the canvas beside the region.
+    tiles
+        How many tiles the network has seen.
+    scores
+        Predicted IoU of each label.
+    """
+
+    labels: LabelArray
+    records: list[MaskRecord]
+    tiles: int
+    scores: list[float]
+
+
 def find_in_region(
     raw: AnyArray,
     plan: Plan,
@@ -159,15 +180,8 @@ def find_in_region(
     *,
     colour: bool = False,
     stopped: IsCancelled | None = None,
-) -> tuple[LabelArray, list[MaskRecord], int]:
-    """Find the objects of a region: contrast, canvas, encode, decode, paint.
-
-    Returns
-    -------
-    tuple
-        (h, w) labels 1 … N; what the model says of the objects, also of those that lie on the
-        canvas beside the region; and how many tiles the network has seen.
-    """
+) -> Found:
+    """Find the objects of a region: contrast, canvas, encode, decode, paint."""
     from dataclasses import replace
 
     from litesam.embedder import Embedder
@@ -192,7 +206,9 @@ def find_in_region(
         proposer=proposer,
         cancelled=stopped,
     )
-    return off_canvas(labels, shape), list(records), len(tiles)
+    labels, names = off_canvas(labels, shape)
+    sure = {record.label: record.predicted_iou for record in records}
+    return Found(labels, list(records), len(tiles), [round(sure[int(name)], 4) for name in names])
 
 
 def label_block(job: Job, number: int) -> Outcome:
@@ -203,10 +219,11 @@ def label_block(job: Job, number: int) -> Outcome:
     start = time.perf_counter()
     raw = job.source.read(plane, tile.padded)
     reading = time.perf_counter() - start
-    labels, _, tiles = find_in_region(
+    found = find_in_region(
         raw, plan, predictor, proposer, colour=job.source.colour, stopped=job.folder.stop_asked
     )
     del raw
+    labels = found.labels
     done = time.perf_counter()
     folder = job.folder.path
     if len(plan.blocks) == 1:
@@ -218,7 +235,8 @@ def label_block(job: Job, number: int) -> Outcome:
         write_region(folder / "blocks.zarr", (number,), whole, labels)
     return {
         "objects": int(labels.max(initial=0)),
-        "tiles": tiles,
+        "scores": found.scores,
+        "tiles": found.tiles,
         "read_s": round(reading, 4),
         "model_s": round(done - start - reading, 4),
         "write_s": round(time.perf_counter() - done, 4),
@@ -278,15 +296,20 @@ def motion_volume(job: Job, time: int) -> Outcome:
 def write_block(job: Job, number: int) -> Outcome:
     """Write one block of the result, at all levels, with the ids of the volume."""
     from litesam.volume.linking import fill_gaps
+    from litesam.volume.objects import measure_block
 
     plan, folder = job.plan, job.folder
     plane, tile = plan.block(number)
     offsets = folder.load("links", "offsets")
     ids = np.asarray(folder.load("links", "ids")[offsets[plane] : offsets[plane + 1]])
-    labels = ids[job.plane_region(plane, tile.core)]
+    own = job.plane_region(plane, tile.core)
+    labels = ids[own]
     fill_gaps(job, plane, tile.core, labels)
     if plan.links_volumes:
-        labels = np.asarray(folder.load("tracks", "of"))[labels]
+        tracks = np.asarray(folder.load("tracks", "of"))
+        ids, labels = tracks[ids], tracks[labels]
+    measured = measure_block(own, ids, labels, tile.core)
+    del own
     index = job.index(plane)
     for level in range(level_count(plan)):
         if level:
@@ -294,7 +317,7 @@ def write_block(job: Job, number: int) -> Outcome:
         y, x = tile.core.y0 >> level, tile.core.x0 >> level
         box = Box(y, x, y + labels.shape[0], x + labels.shape[1])
         write_region(folder.path / "result.zarr" / str(level), index, box, labels)
-    return {}
+    return measured
 
 
 _STAGES: dict[str, Callable[[Job, int], Outcome]] = {
