@@ -209,7 +209,7 @@ def test_words_choose_of_what_any_way_found(
 ) -> None:
     asked: list[tuple[Any, ...]] = []
 
-    def load(*args: Any) -> DarkScorer:
+    def load(*args: Any, **_: Any) -> DarkScorer:
         asked.append(args)
         return DarkScorer()
 

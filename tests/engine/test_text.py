@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 import tifffile
 
 import litesam
+import litesam.predictors
 from litesam.cli import main
 from litesam.errors import ConfigError, PromptError, WeightsError
 from litesam.io import write_labels
@@ -189,3 +191,62 @@ def test_command_labels_the_object_that_fits_best(
     assert code == 0
     labels = tifffile.imread(tmp_path / "out.tif")
     assert set(np.unique(labels)) == {0, 1}
+
+
+# ------------------------------------------------------------------------------- before a download
+
+
+def _ask_for_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str | None, *options: str
+) -> tuple[int, list[bool]]:
+    """Exit code of a run whose CLIP is not on this computer, and which calls might download it."""
+    asked = []
+
+    def load(place: str, device: str = "cpu", *, download: bool = True) -> DarkScorer:
+        asked.append(download)
+        if not download:
+            raise WeightsError("not here")
+        return DarkScorer()
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return answer is not None
+
+    monkeypatch.setattr(litesam.predictors, "load_text_scorer", load)
+    monkeypatch.setattr(sys, "stdin", Terminal(f"{answer}\n"))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: answer is not None)
+    image = tmp_path / "image.tif"
+    write_labels(image, _picture().astype(np.int32), "YX", overwrite=True)
+    arguments = ["label", str(image), "-o", str(tmp_path / "out.tif"), "--text", "a dark cell"]
+    return main([*arguments, "--quiet", "--overwrite", *options]), asked
+
+
+def test_clip_is_not_downloaded_without_being_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _ask_for_words(monkeypatch, tmp_path, None) == (1, [False])
+    said = capsys.readouterr().err
+    assert "605 MB, licence MIT" in said
+    assert "add --text-download" in said.lower()
+    assert _ask_for_words(monkeypatch, tmp_path, "n") == (1, [False])
+    said = capsys.readouterr().err
+    assert "[y/N]" in said
+    assert "nothing was downloaded" in said
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_clip_is_downloaded_after_the_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("transformers", reason="the extra 'text' is not installed")
+    assert _ask_for_words(monkeypatch, tmp_path, "y") == (0, [False, True])
+    assert _ask_for_words(monkeypatch, tmp_path, None, "--text-download") == (0, [False, True])
+    assert "Getting CLIP" in capsys.readouterr().err
+
+
+def test_wrong_words_are_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["label", "a.tif", "-o", str(tmp_path / "out.tif")]
+    assert main([*command, "--text", " "]) == 2
+    assert main([*command, "--text-download"]) == 2
+    assert main([*command, "--text-model", "x"]) == 2
+    assert capsys.readouterr().err.count("litesam: --text") == 3

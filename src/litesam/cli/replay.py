@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _ANSWERED = (
     *("model", "weights", "hq", "axes", "index", "channel", "limits", "per_plane"),
     *("proposals", "boxes", "proposer", "prompts", "prompts_as", "select", "text", "text_model"),
+    "text_download",
 )
 
 
@@ -91,7 +92,7 @@ def check_session_options(args: argparse.Namespace, config_fields: tuple[str, ..
     UsageError
         If there is such an option.
     """
-    defaults = {"model": "lite_sam", "hq": False, "per_plane": False}
+    defaults = {"model": "lite_sam", "hq": False, "per_plane": False, "text_download": False}
     given = [
         f"--{name.replace('_', '-')}"
         for name in (*_ANSWERED, *config_fields)

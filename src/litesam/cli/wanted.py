@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from litesam.cli.options import config_from, load_model
 from litesam.cli.terminal import UsageError, complain
+from litesam.cli.words import add_words_options, check_words, load_scorer
 from litesam.errors import PromptError
 from litesam.types import PROPOSALS, EverythingConfig, Progress
 
@@ -84,17 +85,7 @@ def add_wanted_options(parser: argparse.ArgumentParser) -> None:
         help="what was done in a saved session, again; IMAGE is not needed where it lies where the "
         "session says",
     )
-    group.add_argument(
-        "--text",
-        metavar="WORDS",
-        help="find everything, keep only the object of each plane that fits the words best; needs "
-        "the extra napari-litesam[text]",
-    )
-    group.add_argument(
-        "--text-model",
-        metavar="CLIP",
-        help="folder with a CLIP, or its name on huggingface.co, which is then downloaded",
-    )
+    add_words_options(group)
 
 
 class Wanted(NamedTuple):
@@ -134,7 +125,7 @@ def load_wanted(args: argparse.Namespace) -> tuple[Predictor, Wanted]:
     """
     from litesam.io import read_prompts_csv
     from litesam.models.registry import get_spec
-    from litesam.predictors import load_proposer, load_text_scorer
+    from litesam.predictors import load_proposer
 
     _check_together(args)
     config = config_from(args, EverythingConfig)
@@ -147,7 +138,7 @@ def load_wanted(args: argparse.Namespace) -> tuple[Predictor, Wanted]:
     if args.proposer is not None:
         proposer = load_proposer(args.proposer, predictor)
     if args.text is not None:
-        scorer = load_text_scorer(args.text_model, predictor.device)
+        scorer = load_scorer(args, predictor.device)
     return predictor, Wanted(
         config, args.proposals, proposer, boxes, prompts, select, args.text, scorer
     )
@@ -173,8 +164,7 @@ def _check_together(args: argparse.Namespace) -> None:
             raise UsageError(f"{kind} goes with one image, here are {len(args.images)}.")
     if args.prompts_as is not None and args.prompts is None:
         raise UsageError("--prompts-as goes with --prompts.")
-    if args.text_model is not None and args.text is None:
-        raise UsageError("--text-model goes with --text.")
+    check_words(args)
 
 
 def _check_options(args: argparse.Namespace, spec: ModelSpec) -> None:
