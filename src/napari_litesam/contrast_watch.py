@@ -33,7 +33,7 @@ class ContrastWatch:
 
     def __init__(self, state: PluginState) -> None:
         self._state = state
-        self._image: Image | None = None
+        self._images: tuple[Image, ...] = ()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(DELAY_MS)
@@ -50,29 +50,37 @@ class ContrastWatch:
         """Let go of the layer."""
         self._state.settings_changed.disconnect(self._on_settings)
         self._timer.stop()
-        self._watch(None)
+        self._watch(())
 
     def _on_settings(self, changed: frozenset[str]) -> None:
-        if not changed & {"image", "contrast"}:
+        if not changed & {"image", "colours", "contrast"}:
             return
         settings = self._state.settings
-        self._watch(settings.image if settings.contrast is Contrast.LAYER else None)
+        images = [] if settings.image is None else [settings.image]
+        images += [] if settings.colours is None else settings.colours.layers
+        follows = settings.contrast is Contrast.LAYER
+        self._watch(tuple(dict.fromkeys(images)) if follows else ())
         self._look()
 
-    def _watch(self, image: Image | None) -> None:
-        if image is self._image:
-            return
-        if self._image is not None:
+    def _watch(self, images: tuple[Image, ...]) -> None:
+        for old in self._images:
             for name in _EVENTS:
-                getattr(self._image.events, name).disconnect(self._on_look)
-        self._image = image
-        if image is not None:
+                getattr(old.events, name).disconnect(self._on_look)
+        self._images = images
+        for new in images:
             for name in _EVENTS:
-                getattr(image.events, name).connect(self._on_look)
+                getattr(new.events, name).connect(self._on_look)
 
     def _on_look(self, _event: Any = None) -> None:
         self._timer.start()
 
     def _look(self) -> None:
         self._timer.stop()
-        self._state.update(look=None if self._image is None else look_of(self._image))
+        settings = self._state.settings
+        if not self._images or settings.image is None:
+            self._state.update(look=None, looks=())
+            return
+        layers = () if settings.colours is None else settings.colours.layers
+        self._state.update(
+            look=look_of(settings.image), looks=tuple(look_of(layer) for layer in layers)
+        )

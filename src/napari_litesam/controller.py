@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 _DIMS = ("current_step", "ndisplay", "order", "range")
 #: Settings with which the model sees something else, or is another.
-_OTHER_PIXELS = {"image", "channel", "level", "contrast", "look", "model", "device", "weights"}
+_OTHER_PIXELS = {
+    *("image", "channel", "colours", "level", "contrast", "look", "looks"),
+    *("model", "device", "weights"),
+}
 _PICK = "Click on a candidate to reject it or to accept it again."
 _RECREATE = "The prompt layers were removed; choose Positive, Negative or Box to get them back."
 
@@ -174,10 +177,14 @@ class Controller(Intents):
         self.propagation.forget(layer)
         if layer is settings.target:
             self.state.update(target=None)
-        if layer is settings.image:
+        if isinstance(layer, Image):
             self._pool.forget(pixels(layer))
+        if settings.colours is not None and layer in settings.colours.layers:
+            self.state.update(colours=None)
+            self._note = f"{layer.name!r} is gone: the model sees one layer alone again."
+        if layer is settings.image:
             others = self.images()
-            self.state.update(image=others[-1] if others else None)
+            self.state.update(image=others[-1] if others else None, colours=None)
         self.layers_changed.emit()
         self._schedule()
 
@@ -200,10 +207,10 @@ class Controller(Intents):
             self._current.forget()
             self._planes.lane.cancel()
             self._note = f"{self.models.spec.title} answers now." if "model" in changed else ""
-        if changed & {"image", "channel"}:
+        if changed & {"image", "channel", "colours"}:
             self._layers.removed_by_user = False
-            image = self.state.settings.image
-            self._layers.watch(image)
+            image, colours = self.state.settings.image, self.state.settings.colours
+            self._layers.watch(image, () if colours is None else colours.layers)
             target = None if image is None else self._targets.get(image)
             self.state.update(target=target if target in self.targets() else None, words=None)
             self.layers_changed.emit()

@@ -1,4 +1,4 @@
-"""The part of the panel about the image: its axes, channel, level and contrast."""
+"""The part of the panel about the image: its axes, channel, colours, level and contrast."""
 
 from __future__ import annotations
 
@@ -14,18 +14,31 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from litesam.preprocess import COLOURS
+from napari_litesam.colours import stains_of
 from napari_litesam.image_axes import MEANINGS, axes_letters
 from napari_litesam.requests import channel_choices, level_choices
 from napari_litesam.rows import Chooser, make_form, refill
 from napari_litesam.state import Contrast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from napari.layers import Image
 
+    from napari_litesam.controller import Controller
     from napari_litesam.state import Settings
 
+_ALONE = (
+    "The layer alone",
+    "The model sees the chosen layer, and of its channels the one that is chosen.",
+)
+_SEVERAL = (
+    "Several as colours",
+    "The model sees up to three layers, or channels of the image, as red, green and blue, each "
+    "with its own contrast: nuclei and membranes together, for example.\nLayers need the same "
+    "shape and have to lie on each other.",
+)
 _CONTRASTS = (
     (
         "Automatic",
@@ -130,12 +143,16 @@ class AxesLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
 
 
 class ImageSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
-    """Axes, channel, level and contrast of the chosen image.
+    """Axes, channel, colours, level and contrast of the chosen image.
 
     Attributes
     ----------
     axes, channel, level, contrast
         The controls; that of the level is there for multiscale images only.
+    colours
+        Whether the model sees several layers; it is there if there are several.
+    stains
+        What red, green and blue are.
     tips
         What they are for, by name of control.
     """
@@ -144,12 +161,22 @@ class ImageSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
         super().__init__(parent)
         self.axes = AxesLine(self)
         self.channel, self.level, self.contrast = Chooser(self), Chooser(self), Chooser(self)
+        self.colours = Chooser(self)
+        for on, (text, tip) in enumerate((_ALONE, _SEVERAL)):
+            self.colours.addItem(text, bool(on))
+            self.colours.setItemData(on, tip, Qt.ItemDataRole.ToolTipRole)
+        self.stains = tuple(Chooser(self) for _ in COLOURS)
+        for name, chooser in zip(COLOURS, self.stains, strict=True):
+            chooser.setObjectName(name)
+            chooser.setToolTip(f"The layer, or channel, that the model sees in {name}.")
         for text, contrast, tip in _CONTRASTS:
             self.contrast.addItem(text, contrast)
             self.contrast.setItemData(self.contrast.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.tips = {
             "axes": "What the axes of the image mean, from the first to the last.",
             "channel": "The colours or the channel that the model sees.",
+            "colours": "Whether the model sees the layer alone, or several layers or channels as "
+            "one image in colours.",
             "level": "The level of the pyramid that the model sees. 0 has the finest details; a "
             "coarser one is quicker and shows objects that are larger than a tile.\nObjects are "
             "written in pixels of level 0 always.",
@@ -158,19 +185,51 @@ class ImageSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._form = make_form()
         self._form.addRow("Axes", self.axes)
         self._form.addRow("Channel", self.channel)
+        self._form.addRow("Colours", self.colours)
+        for name, chooser in zip(COLOURS, self.stains, strict=True):
+            self._form.addRow(f"    {name.capitalize()}", chooser)
         self._form.addRow("Level", self.level)
         self._form.addRow("Contrast", self.contrast)
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.addLayout(self._form)
 
-    def show_settings(self, settings: Settings) -> None:
-        """Show the image and what was chosen for it."""
+    def follow(self, controller: Controller) -> None:
+        """Do what the user wants with the axes and the colours."""
+        self.axes.named.connect(lambda axis, letter: controller.name_axis(axis, letter))
+        self.colours.activated.connect(lambda row: controller.compose(on=bool(row)))
+        for at, chooser in enumerate(self.stains):
+            chooser.activated.connect(
+                lambda _, at=at, one=chooser: controller.choose_colour(at, one.currentData())
+            )
+
+    def show_settings(self, settings: Settings, images: Sequence[Image] = ()) -> None:
+        """Show the image and what was chosen for it; ``images``: all that can be chosen."""
         image = settings.image
         self.axes.show_image(image)
         refill(self.channel, channel_choices(image), settings.channel)
         levels = level_choices(image)
         refill(self.level, levels, min(settings.level, len(levels) - 1))
-        for widget in (self.level, self._form.labelForField(self.level)):
-            widget.setVisible(len(levels) > 1)
+        self._show_row(self.level, len(levels) > 1)
+        self._show_colours(settings, images)
         self.contrast.setCurrentIndex(self.contrast.findData(settings.contrast))
+
+    def _show_colours(self, settings: Settings, images: Sequence[Image]) -> None:
+        """Show what red, green and blue can be, and are."""
+        image, colours = settings.image, settings.colours
+        found = stains_of(images)
+        several = image is not None and not image.rgb and len(found) > 1
+        self._show_row(self.colours, several or colours is not None)
+        self.colours.setCurrentIndex(int(colours is not None))
+        choices = [("–", None), *((stain.name, stain) for stain in found)]
+        for at, chooser in enumerate(self.stains):
+            self._show_row(chooser, colours is not None)
+            if colours is not None:
+                refill(chooser, choices, None)
+                chosen = [stain for _, stain in choices]
+                stain = colours.stains[at]
+                chooser.setCurrentIndex(chosen.index(stain) if stain in chosen else 0)
+
+    def _show_row(self, field: QWidget, shown: bool) -> None:
+        for widget in (field, self._form.labelForField(field)):
+            widget.setVisible(shown)

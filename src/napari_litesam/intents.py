@@ -15,6 +15,7 @@ from qtpy.QtCore import QTimer
 from litesam.errors import LiteSamError
 from litesam.types import PointLabel
 from napari_litesam.ahead import Ahead
+from napari_litesam.colours import first_colours
 from napari_litesam.committer import Committer, Outcome
 from napari_litesam.contrast_watch import ContrastWatch
 from napari_litesam.current_object import CurrentObject
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
     from litesam.types import ModelSpec
     from napari_litesam.requests import PlaneRequest
+    from napari_litesam.stains import Stain
 
 
 class Intents(StackIntents):
@@ -180,6 +182,18 @@ class Intents(StackIntents):
         image = self.state.settings.image
         if image is not None and axes_letters(image)[axis] != letter:
             name_axis(image, axis, letter)
+
+    def compose(self, *, on: bool) -> None:
+        """Let the model see several layers, or channels, as colours, or one layer alone."""
+        image = self.state.settings.image
+        colours = first_colours(image, self.images()) if on and image is not None else None
+        self.state.update(colours=colours)
+
+    def choose_colour(self, colour: int, stain: Stain | None) -> None:
+        """Say what red (0), green or blue is."""
+        colours = self.state.settings.colours
+        if colours is not None and colours.stains[colour] != stain:
+            self.state.update(colours=colours.replaced(colour, stain))
 
     def embed(self) -> None:
         """Embed the plane shown, or all planes, in the worker."""

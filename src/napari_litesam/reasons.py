@@ -68,7 +68,9 @@ def disabled_reasons(settings: Settings, situation: Situation) -> dict[str, str]
             reasons[name] = "A computation is running; wait or cancel it."
     if not (situation.computing or situation.decoding):
         reasons["cancel"] = "Nothing is running."
-    if len(channel_choices(settings.image)) < 2:
+    if settings.colours is not None:
+        reasons["channel"] = "The colours say what the model sees."
+    elif len(channel_choices(settings.image)) < 2:
         reasons["channel"] = (
             "The image has no channel axis; the sliders choose the plane."
             if settings.image is not None

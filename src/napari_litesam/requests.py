@@ -12,6 +12,7 @@ import numpy as np
 from napari.components import Dims
 
 from litesam.models.registry import get_spec
+from litesam.preprocess import Composite
 from litesam.types import (
     BoxPrompt,
     Drawing,
@@ -22,9 +23,11 @@ from litesam.types import (
     Prompts,
     Scribble,
 )
+from napari_litesam.colours import composite_of, why_not_composed
 from napari_litesam.contrast import normalize_for
 from napari_litesam.image_axes import axes_letters, channel_axis, pixels, plane_axes
 from napari_litesam.prompt_layers import PromptLayers
+from napari_litesam.stains import Colours
 from napari_litesam.state import Where, Words
 from napari_litesam.variants import why_not
 
@@ -54,7 +57,8 @@ class ImageSource:
     Attributes
     ----------
     data
-        Array-like with all pixels (of the chosen level of a multiscale layer).
+        Array-like with all pixels (of the chosen level of a multiscale layer); of several layers
+        that are seen as colours their composite.
     axes
         One letter per axis of ``data``.
     channel
@@ -67,6 +71,8 @@ class ImageSource:
         Mapping of intensities.
     layer
         The array (level 0) that the layer holds; tells images from each other.
+    colours
+        What the composite is made of; None: the layer alone is seen.
     model, device, weights
         See `Settings`.
     """
@@ -81,6 +87,7 @@ class ImageSource:
     weights: str | None
     normalize: NormalizeConfig = field(default_factory=NormalizeConfig)
     layer: Any = None
+    colours: Colours | None = None
 
     @property
     def reduced(self) -> bool:
@@ -95,7 +102,8 @@ class ImageSource:
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for sources of the same pixels and model."""
-        return (id(self.data), self.axes, self.channel, self.normalize, *self.model_key)
+        pixels = self.data.key if isinstance(self.data, Composite) else id(self.data)
+        return (pixels, self.axes, self.channel, self.normalize, *self.model_key)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,27 +244,69 @@ def resolve_plane(settings: Settings, scene: Scene) -> PlaneRequest | NotReady:
     at = plane_index(image, scene.dims)
     if isinstance(at, NotReady):
         return at
-    full, data = pixels(image), level_of(image, settings.level)
+    looked_at = look_at(settings)
+    if isinstance(looked_at, NotReady):
+        return looked_at
+    full = pixels(image)
     height, width = full.shape[image.ndim - 2 : image.ndim]
     channel, along = settings.channel, channel_axis(image)
-    if along is None:
+    if along is None or settings.colours is not None:
         channel = None
     elif channel is None or channel >= full.shape[along]:
         channel = at.get(along)
     axes = plane_axes(image)
     source = ImageSource(
-        data=data,
-        axes=axes_letters(image),
+        data=looked_at.data,
+        axes=looked_at.axes,
         channel=channel,
         shape_yx=(int(height), int(width)),
         planes=tuple(int(full.shape[axis]) for axis in axes),
         model=settings.model,
         device=settings.device,
         weights=settings.weights,
-        normalize=normalize_for(image, settings.contrast, settings.look),
-        layer=full,
+        normalize=looked_at.normalize,
+        layer=looked_at.layer,
+        colours=settings.colours,
     )
     return PlaneRequest(source, tuple(at[axis] for axis in axes) or None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LookedAt:
+    """What the model sees: pixels of the chosen level and of level 0, axes and contrast."""
+
+    data: Any
+    layer: Any
+    axes: str
+    normalize: NormalizeConfig
+
+
+def look_at(settings: Settings) -> LookedAt | NotReady:
+    """Return what the model sees of the chosen image: its layer, or the colours of several."""
+    image, colours = settings.image, settings.colours
+    assert image is not None
+    if colours is None:
+        normalize = normalize_for(image, settings.contrast, settings.look)
+        data = level_of(image, settings.level)
+        return LookedAt(data, pixels(image), axes_letters(image), normalize)
+    reason = why_not_composed(image, colours)
+    if reason is not None:
+        return NotReady(reason, warns=True)
+    level = min(settings.level, len(image.data) - 1) if image.multiscale else 0
+    full, data = (composite_of(colours, at, settings.contrast, settings.looks) for at in (0, level))
+    # Each colour has its contrast already.
+    return LookedAt(data, full, full.axes, NormalizeConfig())
+
+
+def same_pixels(one: Any, other: Any) -> bool:
+    """Whether two arrays, or composites, show the same pixels; their contrast may differ."""
+    if isinstance(one, Composite) and isinstance(other, Composite):
+        own, others = (
+            [part and (id(part.image), part.axes, part.channel) for part in image.parts]
+            for image in (one, other)
+        )
+        return own == others
+    return one is other
 
 
 def channel_shown(image: Image, dims: Dims) -> tuple[int, int] | None:

@@ -13,8 +13,7 @@ from psygnal import Signal
 from napari_litesam import candidates
 from napari_litesam.candidates import Candidates, Filters, Verdicts
 from napari_litesam.committer import Outcome
-from napari_litesam.image_axes import axes_letters, pixels
-from napari_litesam.requests import NotReady, PlaneRequest
+from napari_litesam.requests import NotReady, PlaneRequest, look_at, same_pixels
 from napari_litesam.state import ReviewStatus
 
 if TYPE_CHECKING:
@@ -80,8 +79,10 @@ class Reviewer:
         if not isinstance(review, Review) or settings.image is None:
             return None
         source = review.plane.source
-        image = settings.image
-        same = source.layer is pixels(image) and source.axes == axes_letters(image)
+        seen = look_at(settings)
+        if isinstance(seen, NotReady):
+            return None
+        same = same_pixels(seen.layer, source.layer) and source.axes == seen.axes
         # Without a choice the channel is that at the slider.
         return review if same and settings.channel in (None, source.channel) else None
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from litesam.errors import Cancelled, ConfigError, PromptError, WeightsError
+from litesam.preprocess import arrays_of
 from litesam.prompting import prompts_from_drawing
 from litesam.types import MaskRecord, Progress
 from napari_litesam.candidates import Filters, Verdicts, collect, kept, to_objects
@@ -75,7 +76,7 @@ class SegmenterPool:
         self.record = Record()
         self._gates: dict[ModelKey, threading.Lock] = {}
         self._predictors: OrderedDict[ModelKey, Predictor] = OrderedDict()
-        self._segmenters: OrderedDict[tuple[Any, ...], tuple[tuple[Any, Any], Segmenter]] = (
+        self._segmenters: OrderedDict[tuple[Any, ...], tuple[tuple[Any, ...], Segmenter]] = (
             OrderedDict()
         )
         self._void: deque[Any] = deque()
@@ -113,7 +114,8 @@ class SegmenterPool:
                     normalize=source.normalize,
                 )
                 # The array is kept beside it: its id is part of the key and must not be used again.
-                self._segmenters[source.key] = ((source.data, source.layer), segmenter)
+                arrays = arrays_of((source.data, source.layer))
+                self._segmenters[source.key] = (arrays, segmenter)
                 while len(self._segmenters) > _KEPT_SEGMENTERS:
                     self._segmenters.popitem(last=False)
                 self.record.open(source, len(segmenter.tiles))

@@ -21,10 +21,17 @@ from litesam.session import (
     sessions_dir,
     write_session,
 )
-from napari_litesam.image_axes import pixels, plane_axes
+from napari_litesam.image_axes import plane_axes
 from napari_litesam.jobs import JobContext, Lane
 from napari_litesam.label_layer import OBJECTS_NAME, fits
 from napari_litesam.prompt_layers import placement
+from napari_litesam.session_images import (
+    Annotated,
+    find_layers,
+    missing_files,
+    no_fit,
+    why_not_open,
+)
 from napari_litesam.state import Unsaved
 
 if TYPE_CHECKING:
@@ -87,13 +94,14 @@ class SessionDesk:
 
     def show(self) -> None:
         """Tell the panel about the newest unsaved work; what fits an open image comes first."""
-        self._found.sort(key=lambda one: self._image_of(one.session) is None)
+        images = self._layers.images()
+        self._found.sort(key=lambda one: find_layers(one.session, images) is None)
         if not self._found:
             self._state.offer_unsaved(None)
             return
         first = self._found[0]
         self._state.offer_unsaved(
-            Unsaved(_text(first), len(self._found) - 1, self._why_not(first.session))
+            Unsaved(_text(first), len(self._found) - 1, why_not_open(first.session, images))
         )
 
     def bring_back(self) -> None:
@@ -101,17 +109,13 @@ class SessionDesk:
         if not self._found:
             return
         first = self._found[0]
-        image = self._image_of(first.session)
-        path = first.session.image.path
-        if image is None and path is not None:
-            self._viewer.open(path)
-            image = self._image_of(first.session)
-        if image is None:
-            self.failed.emit(SessionError(self._why_not(first.session) or _NO_FIT))
+        found = self._layers_of(first.session, Path())
+        if found is None:
+            self.failed.emit(SessionError(no_fit(first.session, self._layers.images())))
             return
         self.lane.submit(
-            partial(_labels_of, first, pixels(image)),
-            partial(self._on_recovered, image, first),
+            partial(_labels_of, first, found.data),
+            partial(self._on_recovered, found, first),
             self.failed.emit,
         )
 
@@ -153,19 +157,12 @@ class SessionDesk:
         """
         source = Path(path)
         session = read_session(source)
-        image = self._image_of(session)
-        named = session.image.path
-        if image is None and named is not None:
-            for place in (source.parent / named, source.parent / Path(named).name):
-                if place.exists():
-                    self._viewer.open(str(place))
-                    image = self._image_of(session)
-                    break
-        if image is None:
-            raise SessionError(self._why_not(session) or _NO_FIT)
+        found = self._layers_of(session, source.parent)
+        if found is None:
+            raise SessionError(no_fit(session, self._layers.images()))
         self.lane.submit(
-            partial(_replayed, session, pixels(image), source.parent),
-            partial(self._on_replayed, image),
+            partial(_replayed, session, found.data, source.parent),
+            partial(self._on_replayed, found),
             self.failed.emit,
         )
 
@@ -175,21 +172,22 @@ class SessionDesk:
         self._found = found
         self.show()
 
-    def _on_recovered(self, image: Image, recovered: Recovered, labels: LabelArray) -> None:
-        target = self._add(image, recovered.session, labels)
+    def _on_recovered(self, found: Annotated, recovered: Recovered, labels: LabelArray) -> None:
+        target = self._add(found, recovered.session, labels)
         self._keeper.adopt(target, recovered)
         self._found = [one for one in self._found if one is not recovered]
         self.show()
-        self.opened.emit(Opened(image, target, recovered.session))
+        self.opened.emit(Opened(found.image, target, recovered.session))
 
-    def _on_replayed(self, image: Image, reply: tuple[Session, LabelArray]) -> None:
+    def _on_replayed(self, found: Annotated, reply: tuple[Session, LabelArray]) -> None:
         session, labels = reply
-        target = self._add(image, session, labels)
-        self._keeper.take(target, image, session)
-        self.opened.emit(Opened(image, target, session))
+        target = self._add(found, session, labels)
+        self._keeper.take(target, found.image, session)
+        self.opened.emit(Opened(found.image, target, session))
 
-    def _add(self, image: Image, session: Session, labels: LabelArray) -> Labels:
+    def _add(self, found: Annotated, session: Session, labels: LabelArray) -> Labels:
         """Add the layer of a session and choose it."""
+        image = found.image
         channel = session.image.channel
         target = Labels(
             labels,
@@ -200,39 +198,21 @@ class SessionDesk:
         if not fits(target, image, plane_axes(image)):
             raise ImageError(f"The session's labels, {labels.shape}, do not fit {image.name!r}.")
         self._layers.insert(target)
-        self._state.update(image=image, channel=channel)
+        self._state.update(image=image, channel=channel, colours=found.colours)
         self._state.update(target=target)
         return target
 
-    def _image_of(self, session: Session) -> Image | None:
-        """The open image that a session belongs to."""
-        about = session.image
-        fitting = [
-            layer
-            for layer in self._layers.images()
-            if tuple(pixels(layer).shape) == about.shape and str(pixels(layer).dtype) == about.dtype
-        ]
-        for layer in fitting:
-            if about.path is not None and str(getattr(layer.source, "path", None)) == about.path:
-                return layer
-        name = session.settings.get("image")
-        named = [layer for layer in fitting if layer.name == name or about.path is None]
-        return next((one for one in named if one.name == name), None)
-
-    def _why_not(self, session: Session) -> str:
-        """Why a session cannot be opened now; "" if it can."""
-        if self._image_of(session) is not None:
-            return ""
-        path = session.image.path
-        if path is not None and Path(path).exists():
-            return ""
-        name = session.settings.get("image", "its image")
-        shape = " × ".join(map(str, session.image.shape))
-        where = "" if path is None else f", which is not at {path} any more"
-        return f"Open the image first: {name!r}, {shape} {session.image.dtype}{where}."
-
-
-_NO_FIT = "The image of the session is another one now; open the one that was annotated."
+    def _layers_of(self, session: Session, folder: Path) -> Annotated | None:
+        """The layers that a session belongs to; files that are not open are opened, by their path
+        or from the folder of the session.
+        """
+        if find_layers(session, self._layers.images()) is None:
+            for path in list(missing_files(session, self._layers.images())):
+                for place in (folder / path, folder / Path(path).name):
+                    if place.exists():
+                        self._viewer.open(str(place))
+                        break
+        return find_layers(session, self._layers.images())
 
 
 def _find(_context: JobContext) -> list[Recovered]:

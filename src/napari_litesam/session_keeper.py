@@ -28,11 +28,14 @@ from litesam.session import (
     ModelReference,
     Session,
     SessionJournal,
+    colour_references,
     record_change,
     sessions_dir,
 )
 from napari_litesam import __version__
+from napari_litesam.image_axes import plane_axes
 from napari_litesam.label_layer import array_of
+from napari_litesam.session_images import COLOURS, IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,7 +141,9 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
             self._change(kept, labels_dtype=_dtype(target))
             self._add_start(kept, target, change)
         if kept is None:
-            settings = {"image": image.name}
+            settings: dict[str, Any] = {IMAGE: image.name}
+            if source.colours is not None:
+                settings[COLOURS] = [one and one.layer.name for one in source.colours.stains]
             if target is not None:
                 settings["labels"] = target.name
             session = Session(
@@ -152,6 +157,9 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
             kept = self._kept[owner] = _Kept(session, self._open(self._new_path(image), session))
             self._add_start(kept, target, change)
         elif kept.session.model.weights_hash is None or not kept.session.actions:
+            about = _about(image, source)
+            if not kept.session.actions and about != kept.session.image:
+                self._change(kept, image=about)
             model = self.model(source)
             if model != kept.session.model and (
                 model.name == kept.session.model.name or not kept.session.actions
@@ -286,16 +294,22 @@ def _dtype(target: Labels) -> str:
 
 
 def _about(image: Image, source: ImageSource) -> ImageReference:
-    """Describe an image layer."""
+    """Describe an image layer, or several that are seen as colours."""
     path = getattr(image.source, "path", None)
     scale = tuple(float(step) for step in image.scale)
+    if source.colours is not None:
+        axes = (*plane_axes(image), image.ndim - 2, image.ndim - 1)
+        scale = (*(scale[axis] for axis in axes), 1.0)
+    elif image.rgb:
+        scale = (*scale, 1.0)
     return ImageReference(
-        None if path is None else str(path),
+        None if path is None or source.colours is not None else str(path),
         source.axes,
         tuple(int(size) for size in source.layer.shape),
         str(source.layer.dtype),
         source.channel,
         source.normalize,
-        scale=(*scale, 1.0) if image.rgb else scale,
+        scale=scale,
         unit=str(image.units[-1]),
+        colours=colour_references(source.layer),
     )

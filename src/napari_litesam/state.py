@@ -17,6 +17,7 @@ from psygnal import Signal
 from litesam.types import EverythingConfig, ModelSpec, PointLabel, WeightsSpec
 from napari_litesam.candidates import Filters
 from napari_litesam.keys import with_keys
+from napari_litesam.stains import Colours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -128,6 +129,9 @@ class Settings:
         Image layer to segment.
     channel
         Channel of the image, or None: all colours of an RGB image, else the channel at the slider.
+    colours
+        Layers, or channels of one, that the model sees as red, green and blue; None: the image
+        layer alone.
     level
         Level of a multiscale image that is encoded; prompts and objects are in pixels of level 0.
     contrast
@@ -135,6 +139,8 @@ class Settings:
     look
         How the layer shows its intensities, as far as the model is to know it; None: as it does
         now.
+    looks
+        The same for each layer of ``colours``.
     model, device, weights
         Name of the model, where it runs, and a weights file of the user's own (None: the managed
         file).
@@ -173,9 +179,11 @@ class Settings:
 
     image: Image | None = None
     channel: int | None = None
+    colours: Colours | None = None
     level: int = 0
     contrast: Contrast = Contrast.AUTO
     look: Look | None = None
+    looks: tuple[Look, ...] = ()
     model: str = "lite_sam"
     device: str = "auto"
     weights: str | None = None

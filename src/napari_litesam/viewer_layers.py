@@ -88,6 +88,7 @@ class ViewerLayers:
         self.removed_by_user = False
         self._orphans: list[Layer] = []
         self._watched: Image | None = None
+        self._beside: tuple[Image, ...] = ()
         self._objects: list[Labels] = []
         self._closed = False
 
@@ -175,8 +176,15 @@ class ViewerLayers:
 
     # --------------------------------------------------------------------------------------- image
 
-    def watch(self, image: Image | None) -> None:
-        """Listen to the chosen image layer."""
+    def watch(self, image: Image | None, beside: Sequence[Image] = ()) -> None:
+        """Listen to the chosen image layer, and to those that are seen with it as colours."""
+        for layer in self._beside:
+            for event in self._about_pixels(layer):
+                event.disconnect(self._on_pixels)
+        self._beside = tuple(layer for layer in beside if layer is not image)
+        for layer in self._beside:
+            for event in self._about_pixels(layer):
+                event.connect(self._on_pixels)
         if self._watched is not None:
             self._watched.events.data.disconnect(self._on_pixels)
             self._watched.events.axis_labels.disconnect(self._on_axes)
@@ -188,6 +196,12 @@ class ViewerLayers:
             image.events.axis_labels.connect(self._on_axes)
             for name in _TRANSFORMS:
                 getattr(image.events, name).connect(self._on_transform)
+
+    @staticmethod
+    def _about_pixels(layer: Image) -> Iterator[Any]:
+        """Yield the events that tell of other pixels, or of pixels elsewhere."""
+        for name in ("data", "axis_labels", *_TRANSFORMS):
+            yield getattr(layer.events, name)
 
     def _on_pixels(self, _event: Any = None) -> None:
         self.pixels_changed.emit()

@@ -164,6 +164,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.about = ImageSection(self)
         self.axes, self.channel = self.about.axes, self.about.channel
         self.level, self.contrast = self.about.level, self.about.contrast
+        self.colours = self.about.colours
         for name, tip in self.about.tips.items():
             self._name(name, getattr(self, name), tip)
         self.model = ModelPicker(self._models, self)
@@ -313,7 +314,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.volume.follow(controller)
         self.unsaved.follow(controller.desk)
         self.keys.follow(self.state, controller.keys)
-        self.axes.named.connect(lambda axis, letter: controller.name_axis(axis, letter))
+        self.about.follow(controller)
         self.model.chosen.connect(lambda name: controller.models.choose(model=name))
         self.model.opened.connect(lambda: controller.models.look())
         self.device.activated.connect(self._choose_device)
@@ -350,7 +351,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
     def _choose(self, combo: QComboBox, setting: str) -> None:
         changes: dict[str, Any] = {setting: combo.currentData()}
         if setting == "image":
-            changes.update(channel=None, level=0)
+            changes.update(channel=None, level=0, colours=None)
         self.state.update(**changes)
 
     def _choose_device(self, _index: int) -> None:
@@ -381,13 +382,13 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         refill(
             self.image, [(layer.name, layer) for layer in images] or [("–", None)], settings.image
         )
-        self.about.show_settings(settings)
+        self.about.show_settings(settings, images)
         targets = [("New layer", None), *((t.name, t) for t in self.controller.targets())]
         refill(self.target, targets, settings.target)
 
     def _show_settings(self, changed: frozenset[str]) -> None:
         settings = self.state.settings
-        if changed & {"image", "channel", "target", "level", "contrast"} and hasattr(
+        if changed & {"image", "channel", "colours", "target", "level", "contrast"} and hasattr(
             self, "controller"
         ):
             self._fill_layers()

@@ -1,8 +1,9 @@
 """By hand: pictures of the panel's part about the image, for the pages.
 
-``python tests/plugin/take_image_screenshots.py out.png [--theme light] [--width 300] [--pyramid]``
-with a display (``xvfb-run -s "-screen 0 1280x1024x24"`` gives one). The sample stack has
-a second channel, or is a pyramid; the model is the real one.
+``python tests/plugin/take_image_screenshots.py out.png [--theme light] [--width 300]
+[--pyramid|--colours]`` with a display (``xvfb-run -s "-screen 0 1280x1024x24"`` gives one). The
+sample stack has a second channel, or is a pyramid, or two layers that are seen as colours; the
+model is the real one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     parser.add_argument("--width", type=int, default=320, help="width of the panel, px")
     parser.add_argument("--pyramid", action="store_true")
+    parser.add_argument("--colours", action="store_true")
     options = parser.parse_args()
 
     stack = np.asarray(imread(sample_path("embryo")))
@@ -43,6 +45,10 @@ def main() -> None:
             contrast_limits=(0, top),
             scale=(4, 1, 1),
         )
+    elif options.colours:
+        for name, data, colour in (("nuclei", stack, "blue"), ("membranes", stack[:, ::-1], "red")):
+            look = {"colormap": colour, "blending": "additive", "contrast_limits": (0, top)}
+            viewer.add_image(data, name=name, scale=(4, 1, 1), **look)
     else:
         channels = np.stack([stack, stack[:, ::-1]], axis=1)
         viewer.add_image(
@@ -60,6 +66,9 @@ def main() -> None:
     viewer.reset_view()
     widget.contrast.setCurrentIndex(widget.contrast.findData(Contrast.LAYER))
     widget.contrast.activated.emit(widget.contrast.currentIndex())
+    if options.colours:
+        widget.colours.setCurrentIndex(1)
+        widget.colours.activated.emit(1)
     QTest.mouseClick(widget.embedding.ahead, Qt.MouseButton.LeftButton, pos=QPoint(8, 8))
     wait(8)
     image = widget.state.settings.image

@@ -139,6 +139,14 @@ class Composite:
         """The arrays of the parts."""
         return tuple(part.image for part in self.parts if part is not None)
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for composites of the same arrays and contrast, as long as the arrays live."""
+        return tuple(
+            part and (id(part.image), part.axes, part.channel, part.normalize)
+            for part in self.parts
+        )
+
     def __repr__(self) -> str:
         return f"Composite(shape={self.shape}, axes={self.axes!r})"
 

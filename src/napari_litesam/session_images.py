@@ -1,0 +1,128 @@
+"""Which open layers a session belongs to. Pure functions of layers and sessions; no Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+
+from litesam.preprocess import Composite, CompositePart
+from napari_litesam.image_axes import pixels
+from napari_litesam.stains import Colours, Stain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from litesam.session import ImageReference, Session
+
+_NO_FIT = "The image of the session is another one now; open the one that was annotated."
+#: Settings of a session that the panel writes: names of layers.
+IMAGE, COLOURS = "image", "colours"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Annotated:
+    """The layers of a session.
+
+    Attributes
+    ----------
+    image
+        The image layer that was chosen.
+    colours
+        What was seen with it; None: it alone.
+    data
+        The array that was annotated: what a replay needs.
+    """
+
+    image: Image
+    colours: Colours | None
+    data: Any
+
+
+def find_layers(session: Session, images: Sequence[Image]) -> Annotated | None:
+    """Return the open layers that a session belongs to; None if one of them is not open."""
+    about = session.image
+    if not about.colours:
+        image = _layer_of(about, session.settings.get(IMAGE), images)
+        return None if image is None else Annotated(image, None, pixels(image))
+    stains: list[Stain | None] = []
+    parts: list[CompositePart | None] = []
+    for one, name in _colours(session):
+        layer = None if one is None else _layer_of(one, name, images)
+        if one is None:
+            stains.append(None)
+            parts.append(None)
+        elif layer is None:
+            return None
+        else:
+            stains.append(Stain(layer, one.channel))
+            array = pixels(layer)
+            parts.append(CompositePart(array, one.axes, one.channel, one.normalize, one.path))
+    colours = Colours(tuple(stains))
+    named = [layer for layer in colours.layers if layer.name == session.settings.get(IMAGE)]
+    return Annotated((named or list(colours.layers))[0], colours, Composite(parts))
+
+
+def missing_files(session: Session, images: Sequence[Image]) -> Iterator[str]:
+    """Yield the paths of images of a session that are not open, where it names a file."""
+    for one, name in _references(session):
+        if one.path is not None and _layer_of(one, name, images) is None:
+            yield one.path
+
+
+def why_not_open(session: Session, images: Sequence[Image]) -> str:
+    """Why a session cannot be opened now; "" if it can, as far as one can see."""
+    if find_layers(session, images) is not None:
+        return ""
+    for one, name in _references(session):
+        path = one.path
+        if _layer_of(one, name, images) is not None or (path and Path(path).exists()):
+            continue
+        shape = " × ".join(map(str, one.shape))
+        where = "" if path is None else f", which is not at {path} any more"
+        return f"Open the image first: {name or 'its image'!r}, {shape} {one.dtype}{where}."
+    return ""
+
+
+def no_fit(session: Session, images: Sequence[Image]) -> str:
+    """Why a session cannot be opened although its files are there."""
+    return why_not_open(session, images) or _NO_FIT
+
+
+def _references(session: Session) -> Iterator[tuple[ImageReference, str | None]]:
+    """Yield what a session says of each of its images, and the names of their layers."""
+    if not session.image.colours:
+        yield session.image, session.settings.get(IMAGE)
+    for one, name in _colours(session):
+        if one is not None:
+            yield one, name
+
+
+def _colours(session: Session) -> Iterator[tuple[ImageReference | None, str | None]]:
+    """Yield red, green and blue of a session, and the names of their layers."""
+    names = session.settings.get(COLOURS)
+    known = names if isinstance(names, list) and len(names) == 3 else [None] * 3
+    if session.image.colours:
+        yield from zip(session.image.colours, known, strict=True)
+
+
+def _layer_of(about: ImageReference, name: Any, images: Sequence[Image]) -> Image | None:
+    """Return the layer of an image, by its file or its name."""
+    fitting = [
+        layer
+        for layer in images
+        if tuple(pixels(layer).shape) == about.shape and str(pixels(layer).dtype) == about.dtype
+    ]
+    of_file = [
+        layer
+        for layer in fitting
+        if about.path is not None and str(getattr(layer.source, "path", None)) == about.path
+    ]
+    # Of one file there may be several layers, the channels of it.
+    for layers in (of_file, fitting):
+        named = [layer for layer in layers if layer.name == name]
+        if named:
+            return named[0]
+    return of_file[0] if of_file else None
