@@ -13,9 +13,10 @@ from napari_litesam.requests import NotReady, Scene, resolve_plane
 from napari_litesam.state import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari.components import ViewerModel
+    from napari.layers import Labels
 
     from napari_litesam.committer import Committer, Outcome
     from napari_litesam.current_object import CurrentObject, Shown
@@ -56,6 +57,39 @@ class StackIntents:
     def copy_volume(self) -> None:
         """Bring the labels of the stack into memory, to correct them."""
         self.volume.copy()
+
+    def doubt_object(self, step: int) -> None:
+        """Go to the next object of the labelled stack in the order of confidence, or back.
+
+        0: to the least sure of all.
+        """
+        review = self.volume.review
+        doubt = None if "volume_least" in review.reasons() else review.step(step)
+        if doubt is None:
+            reason = review.reasons().get("volume_least")
+            self._reporter.refuse(reason or "There are no further objects that way.")
+            return
+        self._show_place(doubt.layer, doubt.position)
+        if doubt.corrects:
+            self.state.select({doubt.number})
+        doubt.layer.selected_label = doubt.number
+        slices = ", ".join(map(str, doubt.at))
+        text = (
+            f"Object {doubt.number}, {doubt.place} of {doubt.of}: confidence "
+            f"{doubt.confidence:.2f}; its least sure slice is {slices}."
+        )
+        self._note = text if doubt.corrects else f"{text} To change it, correct a copy."
+        self.state.report(Level.READY, self._note)
+        self._schedule()
+
+    def _show_place(self, layer: Labels, position: Sequence[float]) -> None:
+        """Show a place of a layer in the middle of the canvas."""
+        world = layer.data_to_world(position)
+        for axis, value in enumerate(world[:-2]):
+            self.viewer.dims.set_point(axis + self.viewer.dims.ndim - len(world), float(value))
+        # napari 0.9 moved the camera to the scene.
+        scene = getattr(self.viewer, "scene", self.viewer)
+        scene.camera.center = tuple(float(value) for value in world[-2:])
 
     def propagate(self) -> None:
         """Carry the object of the prompts, or else the chosen ones, through the stack."""

@@ -17,9 +17,8 @@ import numpy as np
 from psygnal import Signal
 
 from litesam.session import sessions_dir
-from litesam.types import EverythingConfig, LinkConfig, Progress
 from napari_litesam.image_axes import plane_axes
-from napari_litesam.jobs import JobContext, Lane
+from napari_litesam.jobs import Lane
 from napari_litesam.label_layer import (
     ON_DISK,
     array_of,
@@ -29,14 +28,17 @@ from napari_litesam.label_layer import (
     new_tracks_layer,
 )
 from napari_litesam.requests import ImageSource, NotReady, PlaneRequest
-from napari_litesam.state import Level, VolumeChoice
+from napari_litesam.state import Level
+from napari_litesam.volume_review import VolumeReview
+from napari_litesam.volume_worker import Labelled, VolumeRequest, label_stack
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.layers import Tracks as TracksLayer
 
     from litesam.errors import LiteSamError
-    from litesam.volume import Tracks, VolumeResult
+    from litesam.types import Progress
+    from litesam.volume import Tracks
     from napari_litesam.reports import Reporter
     from napari_litesam.segmenters import SegmenterPool
     from napari_litesam.state import PluginState
@@ -70,51 +72,6 @@ class VolumeStatus:
     begun: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class VolumeRequest:
-    """A whole stack.
-
-    Attributes
-    ----------
-    source
-        Image and model.
-    axes, planes
-        Letters and lengths of the axes that choose a plane.
-    choice
-        How, with all of it resolved.
-    file
-        File of the image, if that is all of it.
-    proposals, config
-        Everything mode.
-    overwrite
-        Labels that are there are replaced.
-    """
-
-    source: ImageSource
-    axes: str
-    planes: tuple[int, ...]
-    choice: VolumeChoice
-    file: str | None
-    proposals: str | None
-    config: EverythingConfig
-    overwrite: bool
-
-    @property
-    def origin(self) -> tuple[int, ...]:
-        """Position of the labels' first pixel in the image, without channels."""
-        return (*(0,) * (len(self.planes) - 1), self.choice.first, 0, 0)
-
-    @property
-    def tracked(self) -> bool:
-        """Whether objects are linked through time."""
-        return self.axes == "T" or ("T" in self.axes and self.choice.tracks)
-
-    @property
-    def whole(self) -> bool:
-        """Whether all slices are wanted."""
-        return self.choice.first == 0 and self.choice.last == self.planes[-1] - 1
-
-
 class VolumeJobs:
     """Labels whole stacks, and shows the labels on the disk.
 
@@ -122,6 +79,8 @@ class VolumeJobs:
     ----------
     lane
         The worker.
+    review
+        The objects of labels that are complete, the least sure first.
     changed
         A `VolumeStatus`.
     done
@@ -144,6 +103,7 @@ class VolumeJobs:
         self.lane = Lane("volume")
         self.lane.progressed.connect(self._on_progress)
         self.status = VolumeStatus()
+        self.review = VolumeReview(state)
         self._request: VolumeRequest | None = None
         self._image: Image | None = None
         self._layer: Labels | None = None
@@ -213,6 +173,7 @@ class VolumeJobs:
         array_of(target)[where] = labels
         layer.visible = False
         self._layers.insert(target)
+        self.review.follow_copy(target)
         self._state.update(target=target)
         text = f"{target.name!r} is in memory: correct it as any other objects."
         self.done.emit(text)
@@ -238,6 +199,7 @@ class VolumeJobs:
         if status != self.status:
             self.status = status
             self.changed.emit(status)
+        self.review.look(plane)
 
     def reasons(self, plane: PlaneRequest | NotReady) -> dict[str, str]:
         """Return the reason by name of each control that cannot be used now."""
@@ -265,7 +227,7 @@ class VolumeJobs:
         reason = self._copy_reason()
         if reason is not None:
             found["volume_copy"] = reason
-        return found
+        return found | self.review.reasons()
 
     def _copy_reason(self) -> str | None:
         layer = self._layer
@@ -280,6 +242,7 @@ class VolumeJobs:
 
     def note_removed(self, layer: Any) -> None:
         """A layer left the viewer; its labels stay on the disk."""
+        self.review.note_removed(layer)
         if layer is self._layer:
             self._layer = None
         if layer is self._tracks:
@@ -309,12 +272,13 @@ class VolumeJobs:
         if (path / "zarr.json").exists():
             self._show(path, live=True)
 
-    def _on_done(self, done: tuple[VolumeResult, Tracks | None]) -> None:
+    def _on_done(self, done: Labelled) -> None:
         assert self._request is not None
-        result, tracks = done
+        result = done.result
         self._finished = True
         self._show(result.path, live=False)
-        self._show_tracks(tracks)
+        self._show_tracks(done.tracks)
+        self.review.begin(done.objects, self._layer, self._image)
         parts = f"{result.objects} objects in {result.planes} slices"
         self.done.emit(f"{parts}, {result.seconds:.0f} s; the labels are {result.path}.")
 
@@ -378,80 +342,3 @@ def _default_output(name: str) -> str:
     while (path := folder / f"{plain}-{number}.ome.zarr").exists():
         number += 1
     return str(path)
-
-
-def label_stack(
-    pool: SegmenterPool, request: VolumeRequest, context: JobContext
-) -> tuple[VolumeResult, Tracks | None]:
-    """Label a stack, and measure its tracks if objects are linked through time; job of the worker.
-
-    Raises
-    ------
-    LiteSamError
-        See `litesam.label_volume`.
-    """
-    from litesam.io.ome_zarr import open_pyramid
-    from litesam.volume import DaskExecutor, label_volume, measure_tracks, tiling_for
-
-    source, choice = request.source, request.choice
-    assert choice.last is not None
-    array = source.data if source.layer is None else source.layer
-    image: Any = array
-    options: dict[str, Any] = {}
-    if choice.diameter_px:
-        tiling = tiling_for(choice.diameter_px)
-        options |= {"tiling": tiling, "canvas_px": tiling.tile_px}
-    if choice.scheduler:
-        model: Any = source.model
-        options |= {
-            "executor": DaskExecutor(choice.scheduler),
-            "weights": source.weights,
-            "device": source.device,
-        }
-        image = _on_disk(request.file, array)
-    else:
-        model = pool.load(source.model_key, context)
-    target = Path(choice.output).expanduser()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    letter = request.axes[-1]
-    ranges = {} if request.whole else {letter: (choice.first, choice.last + 1)}
-    shift = choice.max_shift_px if request.tracked else 0
-    result = label_volume(
-        image,
-        target,
-        model,
-        axes=source.axes,
-        channel=source.channel,
-        ranges=ranges,
-        proposals=request.proposals,
-        config=request.config,
-        normalize=source.normalize,
-        link=LinkConfig(
-            min_extent=choice.min_extent, max_gap=choice.max_gap, max_shift_px=float(shift)
-        ),
-        time_axis="tracks" if request.tracked else "volumes",
-        overwrite=request.overwrite,
-        restart=choice.anew,
-        on_progress=context.on_progress,
-        cancelled=context.cancelled,
-        **options,
-    )
-    if not request.tracked:
-        return result, None
-    labels = open_pyramid(result.path).levels[0]
-    return result, measure_tracks(labels, result.axes, request.origin)
-
-
-def _on_disk(file: str | None, array: Any) -> Any:
-    """The image's file, which workers open for themselves, if that is what the layer shows."""
-    from litesam.errors import LiteSamError
-    from litesam.io import open_image
-
-    if file is not None:
-        try:
-            found = open_image(file).array
-        except LiteSamError:
-            return array
-        if tuple(found.shape) == tuple(array.shape) and found.dtype == array.dtype:
-            return file
-    return array

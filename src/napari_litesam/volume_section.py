@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_litesam.propagate_page import PropagatePage
+from napari_litesam.propagate_page import ConfidencePlot, PropagatePage
 from napari_litesam.rows import Chooser, make_form, side_by_side
 from napari_litesam.state import PluginState, VolumeChoice
 
@@ -58,6 +58,13 @@ _TIPS = {
     "Continue goes on.",
     "volume_copy": "The labels lie on the disk, and are as large as the stack. Copy them into "
     "memory to correct them as any other objects.",
+    "volume_doubts": "How sure the model is, slice by slice: of the object that is looked at, or of "
+    "all on average. The higher and greener a bar, the surer; the line is the slice shown. Click: "
+    "go there.",
+    "volume_least": "Go to the object that the model is least sure of, in its least sure slice. In "
+    "a copy it is chosen, too: delete it, open it again, or carry it through the stack.",
+    "volume_back": "Go back to the object before, which is less sure.",
+    "volume_next": "Go to the next object, which is surer. Deleted ones are passed over.",
 }
 _FILTERS = "OME-Zarr labels (*.zarr)"
 
@@ -109,6 +116,9 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.start = self._button("Label volume")
         self.pause = self._button("Pause")
         self.copy = self._button("Correct a copy")
+        self.least = self._button("Worst object")
+        self.back, self.next = self._button("Back"), self._button("Next")
+        self.doubts = ConfidencePlot(self)
         for control in (
             self.first,
             self.last,
@@ -151,6 +161,10 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         for line in (side_by_side(self.start, self.pause), side_by_side(self.copy, self.anew)):
             line.setStretch(0, 1)
             rows.addLayout(line)
+        rows.addWidget(self.doubts)
+        walk = side_by_side(self.least, self.back, self.next)
+        walk.setStretch(0, 1)
+        rows.addLayout(walk)
         whole = QWidget(self)
         pages = QVBoxLayout(whole)
         pages.setContentsMargins(0, 0, 0, 0)
@@ -191,11 +205,17 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
             (self.start, lambda: intents.label_volume()),
             (self.pause, lambda: intents.pause_volume()),
             (self.copy, lambda: intents.copy_volume()),
+            (self.least, lambda: intents.doubt_object(0)),
+            (self.back, lambda: intents.doubt_object(-1)),
+            (self.next, lambda: intents.doubt_object(1)),
         )
         for button, intent in clicks:
             button.clicked.connect(lambda _=False, do=intent: do())
         self.propagate.follow(intents)
         intents.volume.changed.connect(self.show_status)
+        self.doubts.wanted.connect(lambda number: intents.show_slice(number))
+        intents.volume.review.changed.connect(self.doubts.show_confidence)
+        self.doubts.show_confidence(intents.volume.review.confidence)
         self._state.settings_changed.connect(self._on_settings)
         self.show_status(intents.volume.status)
         self.show_choice(self._state.settings.volume)

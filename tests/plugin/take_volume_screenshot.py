@@ -1,7 +1,7 @@
 """By hand: label the sample stack in the Volume section as a user would, and save what is seen.
 
-``python tests/plugin/take_volume_screenshot.py out.png [--width 300] [--propagate]`` with a
-display (``xvfb-run -s "-screen 0 1280x860x24"`` gives one). The model is the real one.
+``python tests/plugin/take_volume_screenshot.py out.png [--width 300] [--propagate | --review]`` with
+a display (``xvfb-run -s "-screen 0 1280x860x24"`` gives one). The model is the real one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("output")
     parser.add_argument("--width", type=int, default=300, help="width of the panel, px")
     parser.add_argument("--propagate", action="store_true", help="correct a copy, carry objects")
+    parser.add_argument("--review", action="store_true", help="go to the least sure object")
     options = parser.parse_args()
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1280, 860)
@@ -50,6 +51,11 @@ def main() -> None:
         print(widget.status.text())
         if options.propagate:
             propagate(viewer, widget)
+        if options.review:
+            for button in (section.copy, section.least, section.next):
+                QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+                settle(widget)
+                print(widget.status.text())
         widget.findChild(QScrollArea).ensureWidgetVisible(section)
         wait(1.0)
         viewer.window.screenshot(options.output, canvas_only=False, flash=False)

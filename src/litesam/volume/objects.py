@@ -44,6 +44,7 @@ _COLUMNS = (
     "centroids",
     "first",
     "last",
+    "plane_confidence",
 )
 
 
@@ -158,6 +159,9 @@ def collect_objects(
         on_plane(plane + 1)
     columns = total.columns()
     columns["section_offsets"] = np.cumsum([0, *(len(names) for names, _ in sections)])
+    columns["plane_confidence"] = np.array(
+        [sure.mean() if len(sure) else np.nan for _, sure in sections], dtype=np.float32
+    )
     columns["section_ids"] = np.concatenate([names for names, _ in sections])
     columns["section_confidence"] = np.concatenate([sure for _, sure in sections])
     about = {
@@ -294,6 +298,8 @@ class VolumeObjects:
         (N, D) float, pixels of the labels.
     first, last
         (N, D) int: bounding box, both ends included.
+    plane_confidence
+        (P,) float32: mean over the objects of each plane, NaN where there are none.
     """
 
     axes: str
@@ -307,6 +313,7 @@ class VolumeObjects:
     centroids: FloatArray
     first: IntArray
     last: IntArray
+    plane_confidence: FloatArray
     _group: Any
 
     def __len__(self) -> int:
