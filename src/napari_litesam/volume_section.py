@@ -58,7 +58,7 @@ _TIPS = {
     "Continue goes on.",
     "volume_copy": "The labels lie on the disk, and are as large as the stack. Copy them into "
     "memory to correct them as any other objects.",
-    "volume_doubts": "How sure the model is, slice by slice: of the object that is looked at, or of "
+    "volume_doubts": "How sure the model is in each slice: of the object that is looked at, or of "
     "all on average. The higher and greener a bar, the surer; the line is the slice shown. Click: "
     "go there.",
     "volume_least": "Go to the object that the model is least sure of, in its least sure slice. In "

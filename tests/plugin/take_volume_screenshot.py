@@ -1,7 +1,7 @@
 """By hand: label the sample stack in the Volume section as a user would, and save what is seen.
 
-``python tests/plugin/take_volume_screenshot.py out.png [--width 300] [--propagate | --review]`` with
-a display (``xvfb-run -s "-screen 0 1280x860x24"`` gives one). The model is the real one.
+``python tests/plugin/take_volume_screenshot.py out.png [--width 300] [--propagate | --review]``
+with a display (``xvfb-run -s "-screen 0 1280x860x24"`` gives one). The model is the real one.
 """
 
 from __future__ import annotations
