@@ -57,6 +57,8 @@ class Embedder:
         self._recent_lock = threading.Lock()
         self._encode_lock = threading.Lock()
         self._store_failing = False
+        #: Why an embedding could not be kept, the newest reason; None: all could.
+        self.store_error: StoreError | None = None
 
     def with_predictor(self, predictor: Predictor) -> Embedder:
         """Return an embedder for another model on the same store and memory.
@@ -238,6 +240,7 @@ class Embedder:
         try:
             self.store.put(key, embedding.features, metadata)
         except StoreError as error:
+            self.store_error = error
             self._note_failure(error)
         else:
             self._store_failing = False

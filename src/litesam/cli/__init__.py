@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,15 @@ from litesam.cli import (
     train_ppn,
 )
 from litesam.cli.options import separate_hq
-from litesam.cli.terminal import UsageError, complain
+from litesam.cli.terminal import (
+    Parser,
+    UsageError,
+    close_result,
+    complain,
+    end_of_result,
+    explain,
+    use_streams,
+)
 from litesam.errors import Cancelled, LiteSamError
 
 if TYPE_CHECKING:
@@ -48,7 +55,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="litesam",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
@@ -86,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code, see the module's documentation.
     """
+    use_streams()
     parser = build_parser()
     try:
         args = parser.parse_args(separate_hq(sys.argv[1:] if argv is None else argv))
@@ -103,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         code: int = args.run(args)
-        sys.stdout.flush()
+        end_of_result()
     except UsageError as error:
         complain(f"{error} See litesam {args.command} --help.")
         return 2
@@ -114,7 +122,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(str(error))
         return 1
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        close_result()
+        return 1
+    except Exception as error:
+        logging.getLogger("litesam").info("Where it went wrong:", exc_info=True)
+        complain(explain(error))
         return 1
     return code
 

@@ -37,7 +37,9 @@ def add_parser(commands: Any) -> None:
         "embeddings again.",
         _EXAMPLES,
     )
-    parser.add_argument("image", type=Path, help="TIFF, PNG, JPEG, OME-Zarr or .npy")
+    parser.add_argument(
+        "image", type=Path, help="TIFF, PNG, JPEG, OME-Zarr or .npy; a folder of planes"
+    )
     parser.add_argument(
         "--store",
         type=Path,
@@ -75,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
             if planes.segmenter.is_embedded(index or None):
                 continue
             planes.segmenter.embed(index or None, on_progress=bars.part(number))
+            if (error := planes.segmenter.embedder.store_error) is not None:
+                raise error  # to go on without the store is for those who want masks
             done += 1
     result = {
         "image": str(args.image),

@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from litesam.cli.options import add_command, add_model_options, add_output_options, load_model
+from litesam.cli.options import (
+    add_command,
+    add_model_options,
+    add_output_options,
+    load_model,
+    parse_count,
+)
 from litesam.cli.terminal import progress_bars, say, say_json
 from litesam.types import PROPOSALS
 
@@ -57,7 +63,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--split", default="val", help="split of index.csv (default: val)")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images of each")
+    parser.add_argument(
+        "--limit", type=parse_count, metavar="N", help="only the first N images of each"
+    )
     parser.add_argument(
         "--tasks",
         metavar="LIST",
@@ -85,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
     if args.csv is not None:
         check_output(args.csv, overwrite=args.overwrite)
     sets = {
-        folder.resolve().name: list(islice(read_labelled_folder(folder, args.split), args.limit))
-        for folder in args.folders
+        name: list(islice(read_labelled_folder(folder, args.split), args.limit))
+        for name, folder in _names(args.folders).items()
     }
     predictor = load_model(args)
     tasks = TASKS if args.tasks is None else tuple(args.tasks.split(","))
@@ -110,6 +118,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         _say_markdown(summaries)
     return 0
+
+
+def _names(folders: list[Path]) -> dict[str, Path]:
+    """Folders by their names, or, where two have one name, by all of their paths."""
+    found = {folder.resolve().name: folder for folder in folders}
+    return found if len(found) == len(folders) else {str(folder): folder for folder in folders}
 
 
 def _say_markdown(summaries: dict[str, dict[str, float]]) -> None:

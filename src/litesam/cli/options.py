@@ -150,6 +150,13 @@ def _parse_hq(text: str) -> HqMode:
     raise argparse.ArgumentTypeError(f"{text!r} is no HQ mode; write --hq or --hq only")
 
 
+def parse_count(text: str) -> int:
+    """Read a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of things; write 1 or more")
+    return int(text)
+
+
 def parse_size(text: str) -> int:
     """Read "500MB", "2 GB", "1.5GiB" or a number of bytes."""
     match = _SIZE.fullmatch(text.strip())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litesam.cli.options import add_output_options
 from litesam.cli.terminal import say, say_json, size_text
-from litesam.errors import ReadError
+from litesam.errors import ConfigError, ReadError, WriteError
 
 if TYPE_CHECKING:
     import argparse
@@ -77,7 +78,16 @@ def show_log(args: argparse.Namespace) -> None:
 
 
 def run_values(args: argparse.Namespace) -> dict[str, Any]:
-    """Options of `add_run_options` as fields of a `RunConfig`; files aside."""
+    """Options of `add_run_options` as fields of a `RunConfig`; files aside.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range, or there is no such device.
+    WriteError
+        If the run folder or a file at the end of the run could not be written.
+    """
+    _check_run(args)
     return {
         "run_folder": str(args.run_folder),
         "steps": args.steps,
@@ -87,6 +97,27 @@ def run_values(args: argparse.Namespace) -> dict[str, Any]:
         "threads": args.threads,
         "bf16": args.bf16,
     }
+
+
+def _check_run(args: argparse.Namespace) -> None:
+    """Find mistakes before hours of work."""
+    from litesam.io import check_output
+    from litesam.predictors.base import resolve_device
+
+    if args.steps < 1:
+        raise ConfigError(f"--steps is {args.steps}; at least 1 is needed.")
+    if not 0 < args.learning_rate < math.inf:
+        raise ConfigError(
+            f"--learning-rate is {args.learning_rate:g}; a number above 0 is needed, such as 0.001."
+        )
+    if args.threads < 0:
+        raise ConfigError(f"--threads is {args.threads}; 1 or more is needed, or 0 for all.")
+    resolve_device(args.device)
+    if args.run_folder.exists() and not args.run_folder.is_dir():
+        raise WriteError(f"{args.run_folder} is a file; --run needs a folder of its own.")
+    for file in (args.export, getattr(args, "export_decoder", None)):
+        if file is not None:
+            check_output(file, overwrite=True)
 
 
 def keep_result(
@@ -140,13 +171,26 @@ def data_sets(
 
     names = sorted(path.parent.name for path in folder.glob("*/index.csv"))
     if not names:
-        raise ReadError(
-            f"{folder} holds no data set; each is a folder with images/, labels/ and index.csv."
-        )
+        raise ReadError(_no_data_set(folder))
     shares = {config.name: config for config in known}
     if synthetic:
         names += [name for name in shares if name.startswith(PREFIX)]
     return tuple(shares.get(name) or DataSetConfig(name, weight=0.1) for name in names)
+
+
+def _no_data_set(folder: Path) -> str:
+    """Why a folder has nothing to train on."""
+    if not folder.is_dir():
+        return f"There is no folder {folder}; give a folder that holds data sets."
+    if (folder / "images").is_dir():
+        around = folder.resolve().parent
+        return f"{folder} is a data set itself; give the folder that it lies in: {around}."
+    if found := sorted(path.parent.name for path in folder.glob("*/images")):
+        return (
+            f"{folder / found[0]} has no index.csv; write one with the columns id and split, where "
+            "the rows with the split train are learned from."
+        )
+    return f"{folder} holds no data set; each is a folder with images/, labels/ and index.csv."
 
 
 def say_run(args: argparse.Namespace, step: int, result: dict[str, Any]) -> None:

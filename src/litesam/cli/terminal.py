@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import io
 import json
+import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from litesam.errors import WriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +23,65 @@ class UsageError(Exception):
     """The arguments do not make sense together; exit code 2."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Says of wrong arguments what is wrong, instead of all that there are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2."""
+        self.exit(2, f"litesam: {message}{'' if message.endswith('.') else '.'} {self.advice}\n")
+
+    @property
+    def advice(self) -> str:
+        """Where more is said."""
+        return f"See {self.prog} --help."
+
+
+def use_streams() -> None:
+    """Let names of files be printed that the terminal or a pipe has no characters for."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def say(text: str = "") -> None:
     """Write a line of the result."""
-    sys.stdout.write(text + "\n")
+    _write(text + "\n")
 
 
 def say_json(value: Any) -> None:
     """Write the result as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    _write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def end_of_result() -> None:
+    """Let the result leave the program.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be written, as where a disk is full.
+    """
+    _write("", flush=True)
+
+
+def _write(text: str, *, flush: bool = False) -> None:
+    try:
+        sys.stdout.write(text)
+        if flush:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        close_result()
+        reason = error.strerror or error
+        raise WriteError(
+            f"The result cannot be written to the standard output: {reason}."
+        ) from error
+
+
+def close_result() -> None:
+    """Write nothing more to a standard output that takes nothing more."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -48,6 +105,23 @@ def say_fields(fields: Mapping[str, str]) -> None:
 def complain(message: str) -> None:
     """Write an error message to stderr."""
     sys.stderr.write(f"litesam: {message}\n")
+
+
+def explain(error: Exception) -> str:
+    """Say in one line what an error means that nobody foresaw."""
+    text = str(error).strip().split("\n", 1)[0]
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return (
+            "The memory is not enough. Label a part (--index, or --range with --link), take a "
+            "smaller model, or let other programs go."
+        )
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or text or type(error).__name__}."
+    return (
+        f"Something went wrong that litesam did not foresee ({type(error).__name__}: {text}). Add "
+        "--verbose to see where, and report it, please."
+    )
 
 
 def size_text(size_bytes: int) -> str:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Files that count; others, such as notes beside the images, are left alone.
+_ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".npy", ".zarr")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledImage:
@@ -56,7 +59,8 @@ def read_labelled_folder(folder: Path, split: str | None = None) -> Iterator[Lab
     names = sorted(images.keys() & labels.keys())
     if not names:
         raise ReadError(
-            f"{folder} is not a data set: images/ and labels/ with files of equal names are needed."
+            f"{folder} is not a data set: images/ and labels/ with files of equal names are "
+            f"needed{_lack(folder, images, labels)}."
         )
     if split is not None and index.exists():
         names = split_names(index, split)
@@ -73,8 +77,29 @@ def read_labelled_folder(folder: Path, split: str | None = None) -> Iterator[Lab
 
 def _files(folder: Path) -> dict[str, Path]:
     """Files of a folder by their names without endings."""
-    found = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
-    return {stem(path): path for path in found}
+    found = sorted(
+        path
+        for path in folder.glob("*")
+        if path.suffix.lower() in _ENDINGS and not path.name.startswith(".")
+    )
+    files: dict[str, Path] = {}
+    for path in found:
+        if (other := files.setdefault(stem(path), path)) != path:
+            raise ReadError(
+                f"{other} and {path.name} have one name, so it is not clear which of them counts; "
+                "move one of them away."
+            )
+    return files
+
+
+def _lack(folder: Path, images: dict[str, Path], labels: dict[str, Path]) -> str:
+    """What a folder has instead, as the end of a sentence."""
+    if not folder.exists():
+        return "; there is no such folder"
+    if not images or not labels:
+        empty = "labels/" if images else "images/"
+        return f"; {empty} is missing or holds no image ({', '.join(_ENDINGS)})"
+    return f"; here are {next(iter(images.values())).name} and {next(iter(labels.values())).name}"
 
 
 def split_names(index: Path, split: str) -> list[str]:
@@ -108,6 +133,18 @@ def _read(name: str, image_path: Path, labels_path: Path) -> LabelledImage:
         raise ReadError(
             f"{image_path} has the shape {image.shape}; one plane is needed, (H, W) or (H, W, 3). "
             "Save the planes of a stack as files of their own."
+        )
+    if image.dtype.kind == "f" and not np.isfinite(image).any():
+        raise ReadError(f"{image_path} has no finite value, only NaN or infinity; leave it out.")
+    if labels.ndim == 3 and labels.shape[2] in (3, 4):
+        raise ReadError(
+            f"{labels_path} is a colour picture of shape {labels.shape}; labels are one whole "
+            "number for each pixel, 0 for the background and another one for each object."
+        )
+    if labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
+        raise ReadError(
+            f"{labels_path} has labels from {labels.min()} to {labels.max()}; they must be 0 "
+            f"(background) to {np.iinfo(np.int32).max}."
         )
     if labels.shape != image.shape[:2]:
         raise ReadError(

@@ -143,7 +143,8 @@ def read_labels(path: str | os.PathLike[str], name: str | None = None) -> ImageD
     image = read_image(source)
     if np.dtype(image.array.dtype).kind not in "iu":
         raise ReadError(
-            f"{source} has pixels of type {image.array.dtype}; labels are whole numbers (integers)."
+            f"{source} has pixels of type {image.array.dtype}; labels are whole numbers, so save "
+            "them as integers, such as uint16, each object with a number of its own."
         )
     return image
 
