@@ -29,6 +29,7 @@ from litesam.types import (
     Masks,
     NormalizeConfig,
     PointLabel,
+    Progress,
     PromptBatch,
     Tile,
     TilingConfig,
@@ -310,15 +311,21 @@ class Segmenter:
         masks = self.predictor.decode(
             self.embedder.embed(self.plane(index), tile),
             batch,
-            multimask=_is_ambiguous(prompts) if multimask is None else multimask,
+            multimask=prompts.is_ambiguous if multimask is None else multimask,
         )
         best = int(masks.predicted_iou[0].argmax())
         return _result(masks, best, _first_foreground(prompts), self.plane_shape, tile)
 
-    def segment_many(self, prompts: Sequence[Prompts], index: Index = None) -> list[MaskRecord]:
+    def segment_many(
+        self,
+        prompts: Sequence[Prompts],
+        index: Index = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> list[MaskRecord]:
         """Segment many objects of one plane, each as `segment` would.
 
-        Prompts of the same tile and kind are decoded together.
+        Prompts of the same tile and kind are decoded together, and ``on_progress`` is told of them.
 
         Returns
         -------
@@ -341,7 +348,7 @@ class Segmenter:
                 check_prompt_kinds(one.to_batch(), self.predictor.spec)
             except PromptError as error:
                 raise PromptError(f"Prompt {number}: {error}") from error
-            kind = (len(one.points), one.box is not None, *_shape_of(one.low_res_mask))
+            kind = (len(one.points), one.box is not None, *getattr(one.low_res_mask, "shape", ()))
             groups[(tile.index, *kind)].append((number, one))
         plane = self.plane(index)
         records: dict[int, MaskRecord] = {}
@@ -349,6 +356,8 @@ class Segmenter:
             embedding = self.embedder.embed(plane, self.tiles[group[0]])
             for start in range(0, len(members), _BATCH):
                 records.update(self._decode_alike(embedding, members[start : start + _BATCH]))
+                if on_progress is not None:
+                    on_progress(Progress(len(records), len(prompts), f"{len(prompts)} prompts"))
         return [records[number] for number in range(len(prompts))]
 
     def _decode_alike(
@@ -357,7 +366,7 @@ class Segmenter:
         """Records of prompts of one tile that have the same number of points and so on."""
         first = members[0][1]
         batch = PromptBatch.concatenate([one.to_batch() for _, one in members])
-        masks = self.predictor.decode(embedding, batch, multimask=_is_ambiguous(first)).best()
+        masks = self.predictor.decode(embedding, batch, multimask=first.is_ambiguous).best()
         return {
             number: record_from_masks(masks, row, point=_first_foreground(one))
             for row, (number, one) in enumerate(members)
@@ -473,18 +482,9 @@ class Segmenter:
 # ------------------------------------------------------------------------------------- the prompts
 
 
-def _is_ambiguous(prompts: Prompts) -> bool:
-    """Whether three candidates are worth having: a single point and nothing else."""
-    return len(prompts.points) == 1 and prompts.box is None and prompts.low_res_mask is None
-
-
 def _first_foreground(prompts: Prompts) -> tuple[float, float] | None:
     found = (p for p in prompts.points if p.label == PointLabel.FOREGROUND)
     return next(((point.y, point.x) for point in found), None)
-
-
-def _shape_of(array: Any) -> tuple[int, ...]:
-    return () if array is None else tuple(array.shape)
 
 
 def _result(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import tifffile
 import litesam.predictors
 from engine.threshold_predictor import ThresholdPredictor
 from litesam.cli import label, main
+from litesam.cli.terminal import Bars
 from litesam.errors import ReadError, StoreError
 from litesam.io import read_labelled_folder
 from litesam.store import ZarrStore
@@ -211,3 +213,47 @@ def test_what_a_labelled_folder_lacks() -> None:
     (folder / "labels/b.tif").unlink()
     with pytest.raises(ReadError, match="labels/ is missing or holds no image"):
         list(read_labelled_folder(folder))
+
+
+# ------------------------------------------------------------------------------------------ prompts
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "said"),
+    [
+        (LABELS[:50], [], "labels of 50 × 100 pixels, the image has 90 × 100"),
+        (np.stack([LABELS] * 2), [], "labels of 2 × 90 × 100 pixels, the image has 90 × 100"),
+        (LABELS.astype(np.int16) - 1, [], r"p\.tif: Labels are 0"),
+        (np.stack([LABELS] * 3, -1).astype(np.uint8), [], "a colour picture"),
+        (LABELS * 0, ["--prompts-as", "point"], "has no labels"),
+    ],
+)
+def test_label_images_that_are_no_prompts(
+    capsys: pytest.CaptureFixture[str], labels: np.ndarray, options: list[str], said: str
+) -> None:
+    colour = {"photometric": "rgb"} if labels.shape[-1] == 3 else {}
+    tifffile.imwrite("p.tif", labels, **colour)
+    assert main(["label", "cells.tif", "-o", "l.tif", "--prompts", "p.tif", *options]) == 1
+    assert re.search(said, capsys.readouterr().err)
+    assert not Path("l.tif").exists()
+
+
+def test_places_in_a_stack_for_one_plane(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("p.csv").write_text("z,y,x\n0,20,20\n")
+    assert main(["label", "cells.tif", "-o", "l.tif", "--prompts", "p.csv"]) == 1
+    assert "leave the columns z and t out" in capsys.readouterr().err
+
+
+def test_many_prompts_report_progress_and_what_is_covered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares: list[float] = []
+    monkeypatch.setattr(
+        Bars, "part", lambda *_: lambda progress: shares.append(progress.done / progress.total)
+    )
+    Path("p.csv").write_text("y,x\n" + "".join(f"{12 + n % 16},20\n" for n in range(150)))
+    assert main(["label", "cells.tif", "-o", "l.tif", "--prompts", "p.csv"]) == 0
+    assert len([share for share in shares if share < 1]) >= 2
+    said = capsys.readouterr()
+    assert "l.tif: 1 object" in said.out
+    assert "149 of 150 objects are not in the labels: others cover them" in said.err

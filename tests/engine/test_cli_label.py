@@ -187,10 +187,10 @@ def test_prompts_on_planes_of_a_stack(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("csv", "options", "message"),
     [
-        ("y,x\n1,1\n", [], "needs the columns z"),
+        ("y,x\n1,1\n", [], "needs the column z"),
         ("z,y,x\n9,1,1\n", [], "no plane 9; the stack has 5 planes"),
         ("z,y,x\n1,20,20\n", ["--index", "2"], "no prompts for the plane"),
-        ("z,y,x\n1,200,20\n", [], "outside"),
+        ("z,y,x\n1,20,20\n1,200,20\n", [], "object number 2 of plane 1: Point .*outside"),
         ("z,y,x\n1,20\n", [], "line 2: x is ''"),
     ],
 )

@@ -107,9 +107,18 @@ def test_wrong_header(tmp_path: Path, text: str, message: str) -> None:
 def test_missing_or_binary_file(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="cannot be read"):
         read_prompts_csv(tmp_path / "none.csv")
-    (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x01")
+    (tmp_path / "b.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")
     with pytest.raises(ReadError, match="not a text file"):
         read_prompts_csv(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_tables_of_spreadsheets(tmp_path: Path, encoding: str) -> None:
+    text = "object;z;y;x\nKörper;3,0;40,5;61\nKörper;3.0;,5;-0,25\n"
+    (tmp_path / "p.csv").write_bytes(text.encode(encoding))
+    ((index, (prompts,)),) = read_prompts_csv(tmp_path / "p.csv").items()
+    assert index == (3,)
+    assert [(p.y, p.x) for p in prompts.points] == [(40.5, 61.0), (0.5, -0.25)]
 
 
 def test_an_object_may_be_prompted_on_many_planes(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from litesam.cli.options import config_from, load_model
 from litesam.cli.terminal import UsageError, complain
 from litesam.cli.words import add_words_options, check_words, load_scorer
-from litesam.errors import PromptError
+from litesam.errors import ImageError, PromptError
 from litesam.types import PROPOSALS, EverythingConfig, Progress
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class Wanted(NamedTuple):
         Everything mode.
     boxes, prompts, select
         Content of the files of that name, by plane, and None where there is no such file.
+    labelled
+        Shape of the label image that the prompts are made of; None: they are of a table.
     text, scorer
         Words, and what compares them with objects.
     """
@@ -109,6 +111,7 @@ class Wanted(NamedTuple):
     select: PlanePrompts | None = None
     text: str | None = None
     scorer: TextScorer | None = None
+    labelled: tuple[int, ...] | None = None
 
 
 def load_wanted(args: argparse.Namespace) -> tuple[Predictor, Wanted]:
@@ -130,7 +133,9 @@ def load_wanted(args: argparse.Namespace) -> tuple[Predictor, Wanted]:
     _check_together(args)
     config = config_from(args, EverythingConfig)
     _check_options(args, get_spec(args.model))
-    prompts = None if args.prompts is None else _read_prompts(args.prompts, args.prompts_as)
+    prompts, labelled = None, None
+    if args.prompts is not None:
+        prompts, labelled = _read_prompts(args.prompts, args.prompts_as)
     select = None if args.select is None else read_prompts_csv(args.select)
     boxes = None if args.boxes is None else _read_boxes(args.boxes)
     predictor = load_model(args)
@@ -140,7 +145,7 @@ def load_wanted(args: argparse.Namespace) -> tuple[Predictor, Wanted]:
     if args.text is not None:
         scorer = load_scorer(args, predictor.device)
     return predictor, Wanted(
-        config, args.proposals, proposer, boxes, prompts, select, args.text, scorer
+        config, args.proposals, proposer, boxes, prompts, select, args.text, scorer, labelled
     )
 
 
@@ -202,19 +207,40 @@ def _flags(names: list[str]) -> str:
     return " and ".join("--" + name.replace("_", "-") for name in names)
 
 
-def _read_prompts(path: Path, labels_as: str | None) -> PlaneDrawings:
-    """Prompts of a CSV file of ours or of napari's, or of a label image, for each plane."""
-    from litesam.io import is_napari_csv, read_labels, read_napari_csv, read_prompts_csv
-    from litesam.prompting import drawings_from_labels
+def _read_prompts(
+    path: Path, labels_as: str | None
+) -> tuple[PlaneDrawings, tuple[int, ...] | None]:
+    """Prompts of a CSV file of ours or of napari's, or of a label image, for each plane; and the
+    shape of the label image.
+    """
+    from litesam.io import is_napari_csv, read_napari_csv, read_prompts_csv
 
     if path.suffix.lower() in _LABEL_ENDINGS:
-        found = drawings_from_labels(read_labels(path).array, labels_as or "both")
-        if not found:
-            raise PromptError(f"{path} has no labels, only background; there is nothing to do.")
-        return found
+        return _read_labels(path, labels_as or "both")
     if labels_as is not None:
         raise UsageError(f"--prompts-as is for label images; {path} is none.")
-    return read_napari_csv(path) if is_napari_csv(path) else read_prompts_csv(path)
+    return read_napari_csv(path) if is_napari_csv(path) else read_prompts_csv(path), None
+
+
+def _read_labels(path: Path, labels_as: str) -> tuple[PlaneDrawings, tuple[int, ...]]:
+    """Prompts for the objects of a label image, and its shape."""
+    from litesam.io import read_labels
+    from litesam.prompting import drawings_from_labels
+
+    image = read_labels(path)
+    shape = tuple(int(size) for size in image.array.shape)
+    if (image.axes or "").endswith("C"):
+        raise PromptError(
+            f"{path} is a colour picture of shape {shape}; labels are one whole number for each "
+            "pixel, 0 for the background and another one for each object."
+        )
+    try:
+        found = drawings_from_labels(image.array, labels_as)
+    except ImageError as error:
+        raise PromptError(f"{path}: {error}") from error
+    if not found:
+        raise PromptError(f"{path} has no labels, only background; there is nothing to do.")
+    return found, shape
 
 
 def _read_boxes(path: Path) -> PlaneBoxes:
@@ -254,18 +280,24 @@ class PlaneLabeller:
         self._planes = planes
         self._wanted = wanted
         self._boxes = _by_plane(wanted.boxes, planes, args.boxes)
-        self._prompts = _decodable(_by_plane(wanted.prompts, planes, args.prompts), planes)
+        if wanted.labelled is not None:
+            _check_labelled(wanted.labelled, planes, args.prompts)
+        self._prompts = _decodable(
+            _by_plane(wanted.prompts, planes, args.prompts), planes, args.prompts
+        )
         self._select = _by_plane(wanted.select, planes, args.select)
         for index, prompts in (self._select or {}).items():
             _check_inside(prompts, planes.segmenter.plane_shape, index, args.select)
-        self._asked = self._found = 0
+        self._asked = self._found = self._painted_objects = 0
 
     def label(self, index: Index, on_progress: OnProgress) -> tuple[LabelArray, list[MaskRecord]]:
         """Labels 1 … N of one plane, and the N objects with their labels."""
         segmenter, wanted = self._planes.segmenter, self._wanted
         if self._prompts is not None:
             prompts = self._prompts.get(index, [])
-            records = segmenter.segment_many(prompts, index or None) if prompts else []
+            if not prompts:
+                return self._painted([], on_progress)
+            records = segmenter.segment_many(prompts, index or None, on_progress=on_progress)
             return self._painted(records, on_progress)
         if self._select is not None:
             from litesam.merge import select_by_prompts
@@ -287,9 +319,16 @@ class PlaneLabeller:
         return labels, list(painted)
 
     def tell_missing(self) -> None:
-        """Say for how many prompts there is no object."""
+        """Say for how many prompts there is no object, and how many objects were left out."""
         if self._found < self._asked:
             complain(f"Nothing was found for {self._asked - self._found} of {self._asked} prompts.")
+        if self._painted_objects < self._found:
+            left_out = self._found - self._painted_objects
+            complain(
+                f"{left_out} of {self._found} objects are not in the labels: others cover them "
+                "(--overlap-policy says who keeps the pixels), or they are smaller than "
+                "--min-area-px."
+            )
 
     def _objects(self, index: Index, on_progress: OnProgress) -> list[MaskRecord]:
         return self._planes.segmenter.find_objects(
@@ -322,6 +361,7 @@ class PlaneLabeller:
         )
         self._asked += len(records)
         self._found += sum(record.area > 0 for record in records)
+        self._painted_objects += len(painted)
         on_progress(Progress(1, 1, ""))
         return labels, painted
 
@@ -335,11 +375,18 @@ def _by_plane(given: dict[Index, T] | None, planes: Planes, path: Path) -> dict[
     known = set(planes.indices)
     leading = planes.leading
     for index in given:
-        if len(index) != len(leading):
-            columns = " and ".join(leading.lower()) or "neither z nor t"
+        if len(index) != len(leading) and not leading:
             raise PromptError(
-                f"{path}: an image with the axes {planes.axes} needs the columns {columns} beside "
-                "the coordinates."
+                f"{path} says where in a stack its prompts lie, but the image is one plane (axes "
+                f"{planes.axes}); leave the columns z and t out."
+            )
+        if len(index) != len(leading):
+            columns = ("column " if len(leading) == 1 else "columns ") + " and ".join(
+                leading.lower()
+            )
+            raise PromptError(
+                f"{path}: an image with the axes {planes.axes} needs the {columns} beside the "
+                "coordinates; or choose one plane with --index."
             )
         if index not in known and planes.chosen is None:
             raise PromptError(
@@ -351,9 +398,23 @@ def _by_plane(given: dict[Index, T] | None, planes: Planes, path: Path) -> dict[
     return given
 
 
-def _decodable(given: Any, planes: Planes) -> PlanePrompts | None:
-    """Prompts as they are, drawings as prompts for the model."""
+def _check_labelled(shape: tuple[int, ...], planes: Planes, path: Path) -> None:
+    """Refuse a label image of another size than the image."""
+    sizes = dict(zip(planes.axes, planes.image.array.shape, strict=True))
+    leading = tuple(int(sizes[letter]) for letter in planes.leading)
+    one_plane = len(planes.indices) == 1 and len(shape) == 2
+    if shape[-2:] != planes.segmenter.plane_shape or not (one_plane or shape[:-2] == leading):
+        wanted = (*leading, *planes.segmenter.plane_shape)
+        raise PromptError(
+            f"{path} has labels of {' × '.join(map(str, shape))} pixels, the image has "
+            f"{' × '.join(map(str, wanted))}; give the labels of this image."
+        )
+
+
+def _decodable(given: Any, planes: Planes, path: Path) -> PlanePrompts | None:
+    """Prompts as they are, drawings as prompts for the model; none lies outside the image."""
     from litesam.prompting import prompts_from_drawing
+    from litesam.tiling import tile_for_prompts
     from litesam.types import Drawing
 
     if given is None:
@@ -365,7 +426,16 @@ def _decodable(given: Any, planes: Planes) -> PlanePrompts | None:
             return prompts_from_drawing(prompts, segmenter.predictor.spec, segmenter.tiles)
         return prompts  # type: ignore[no-any-return]
 
-    return {index: [one(prompts) for prompts in many] for index, many in given.items()}
+    found: PlanePrompts = {}
+    for index, many in given.items():
+        for number, prompts in enumerate(many, start=1):
+            try:
+                found.setdefault(index, []).append(one(prompts))
+                tile_for_prompts(segmenter.tiles, found[index][-1])
+            except PromptError as error:
+                where = f" of plane {', '.join(map(str, index))}" if index else ""
+                raise PromptError(f"{path}, object number {number}{where}: {error}") from error
+    return found
 
 
 def _check_inside(

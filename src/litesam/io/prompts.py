@@ -16,6 +16,8 @@ The first line names the columns, in any order, in capitals or not:
 ``y0``, ``x0``, ``y1``, ``x1``
     Box: rows y0 <= y < y1, columns x0 <= x < x1.
 
+Cells are separated by commas, or, as spreadsheets of some languages write them, by semicolons or
+tabs, and the decimal sign may then be a comma. The text is UTF-8, UTF-16 with its mark, or Latin.
 Empty lines and lines that begin with ``#`` are skipped. Example::
 
     z,object,kind,y,x,label,y0,x0,y1,x1
@@ -26,7 +28,9 @@ Empty lines and lines that begin with ``#`` are skipped. Example::
 
 from __future__ import annotations
 
+import codecs
 import csv
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,6 +51,9 @@ _LABELS = {
     "0": PointLabel.BACKGROUND,
     "-": PointLabel.BACKGROUND,
 }
+#: A whole number, also as tables write it that have empty cells: 3.0.
+_WHOLE = re.compile(r"(\d+)(?:\.0*)?")
+_DECIMAL_COMMA = re.compile(r"^([+-]?\d*),(\d+)$")
 
 
 @dataclass
@@ -145,12 +152,7 @@ def _read(source: Path) -> tuple[list[str], dict[tuple[int, ...], dict[str, _Obj
 
 def _lines(source: Path) -> list[tuple[int, list[str]]]:
     """Line numbers and stripped cells of all lines that say something."""
-    try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file (UTF-8)"
-        raise ReadError(f"The prompts file {source} cannot be read: {reason}.") from error
+    text = _text(source)
     first = next(
         (line for line in text.splitlines() if line.strip(" ,;\t")[:1] not in ("", "#")), ""
     )
@@ -161,11 +163,32 @@ def _lines(source: Path) -> list[tuple[int, list[str]]]:
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
+            if delimiter != ",":
+                stripped = [_DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in stripped]
             if any(stripped) and not stripped[0].startswith("#"):
                 lines.append((reader.line_num, stripped))
     except csv.Error as error:
         raise ReadError(f"{source}, line {reader.line_num}: {error}.") from error
     return lines
+
+
+def _text(source: Path) -> str:
+    """Text of a file, in the encodings of spreadsheets."""
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise ReadError(f"The prompts file {source} cannot be read: {error.strerror}.") from error
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    for encoding in ("utf-16",) if marked else ("utf-8-sig", "cp1252", "latin-1"):
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise ReadError(
+        f"The prompts file {source} cannot be read: it is not a text file (UTF-8). Save it as CSV."
+    )
 
 
 def _checked_header(source: Path, header: list[str]) -> list[str]:
@@ -226,6 +249,7 @@ def _number(row: Mapping[str, str], name: str, where: str) -> float:
 
 
 def _whole(text: str, name: str, where: str) -> int:
-    if not text.isdecimal():
+    whole = _WHOLE.fullmatch(text)
+    if whole is None:
         raise PromptError(f"{where}: {name} is {text!r}; a whole number from 0 is needed.")
-    return int(text)
+    return int(whole.group(1))

@@ -79,6 +79,11 @@ class Prompts:
         if not self.points and self.box is None and self.low_res_mask is None:
             raise PromptError("The prompt is empty; give at least one point or a box.")
 
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether three candidates are worth having: a single point and nothing else."""
+        return len(self.points) == 1 and self.box is None and self.low_res_mask is None
+
     def to_batch(self) -> PromptBatch:
         """Return the array form with P = 1."""
         points = labels = boxes = masks = None
