@@ -1,7 +1,7 @@
 # Every target does its own set-up: on a fresh Debian or Ubuntu machine `make test` and `make demo`
 # need Python 3.11 or newer, make, and, where system packages are missing, root or sudo.
 # Set PYTHON to choose the interpreter, VENV to put the virtual environment elsewhere and WORKERS
-# for the processes that share the tests without a window.
+# for the processes that share the tests.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -12,9 +12,8 @@ VENV ?= .venv
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
   if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
   then echo $$python; break; fi; done)
-# Processes that share the tests without a window, and these tests.
+# Processes that share the tests; those that measure the window's pauses come afterwards, alone.
 WORKERS ?= 2
-SHARED := tests/architecture tests/engine tests/parity
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -29,8 +28,8 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 test: lint display ## Check style, types and architecture, then run the whole test suite
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(SHARED)
-	$(BIN)/python -m pytest tests/plugin
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not alone"
+	$(BIN)/python -m pytest -m "alone and not slow"
 
 test-slow: install-test display ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

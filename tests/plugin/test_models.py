@@ -264,6 +264,7 @@ def test_damaged_file_is_replaced_by_a_download(open_panel, cells, server, home,
     assert not (home / "weights" / "mobile_sam.pt").exists()
 
 
+@pytest.mark.alone
 def test_window_lives_while_weights_come_and_load(
     open_panel, cells, home, server, mobile_sam_file
 ) -> None:

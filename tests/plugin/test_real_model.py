@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from qtpy.QtCore import Qt
 from skimage.measure import regionprops
 
@@ -43,6 +44,7 @@ def test_clicks_on_a_sample_give_its_nuclei(open_panel) -> None:
     assert hands.objects.data.max() == 5
 
 
+@pytest.mark.alone
 def test_window_lives_while_the_encoder_works(open_panel) -> None:
     drawn = []
 
@@ -82,6 +84,7 @@ def test_window_lives_while_the_encoder_works(open_panel) -> None:
     assert min(drawn) < LONGEST_DRAWING_S
 
 
+@pytest.mark.alone
 def test_window_lives_while_it_embeds_ahead_and_a_click_comes_first(open_panel) -> None:
     def trial() -> float:
         hands = open_panel()
