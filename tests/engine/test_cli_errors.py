@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -257,3 +258,34 @@ def test_many_prompts_report_progress_and_what_is_covered(
     said = capsys.readouterr()
     assert "l.tif: 1 object" in said.out
     assert "149 of 150 objects are not in the labels: others cover them" in said.err
+
+
+def test_numbers_out_of_range(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value, said in (
+        ("--min-area-px", "-5", "min_area_px is -5; it must be at least 0."),
+        ("--min-visible", "nan", "min_visible is nan; it must be between 0"),
+        ("--top-n", "5000", "it must be between 1 and 4096."),
+    ):
+        assert main(["label", "cells.tif", "-o", "l.tif", option, value]) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_stack_that_looks_like_channels(capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("stack.npy", np.stack([PLANE] * 3))
+    assert main(["label", "stack.npy", "-o", "l.tif"]) == 1
+    said = capsys.readouterr().err
+    assert "(--channel)" in said
+    assert "say so: 'ZYX' or 'TYX' (axes=, --axes)" in said
+    assert main(["label", "stack.npy", "-o", "l.tif", "--axes", "ZYX"]) == 0
+
+
+def test_pickle_is_told_in_words(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("evil.pt").write_bytes(pickle.dumps(print, protocol=4))
+    assert main(["models", "import", "evil.pt", "--as", "lite_sam"]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("litesam: ")
+
+
+def test_help_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["label", "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 100

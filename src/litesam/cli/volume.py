@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +64,12 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of jobs."""
     group = parser.add_argument_group(
         "volumes, time series and large planes",
-        "Any of these options makes a job of it: block by block, in the memory of one, each "
-        "finished block safe on the disk; run again, it goes on where it stopped. So does an "
-        "image that is too large for the memory.",
+        textwrap.fill(
+            "Any of these options makes a job of it: block by block, in the memory of one, each "
+            "finished block safe on the disk; run again, it goes on where it stopped. So does an "
+            "image that is too large for the memory.",
+            78,
+        ),
     )
     group.add_argument(
         "--link",

@@ -352,9 +352,17 @@ def _read_npy(path: Path) -> ImageData:
         lazy = path.stat().st_size > LAZY_BYTES
         array = np.load(path, mmap_mode="r" if lazy else None, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:
+        if "allow_pickle" in str(error):
+            raise ReadError(
+                f"{path} holds Python objects, which could run code when they are read; save an "
+                "array of numbers."
+            ) from error
         raise ReadError(f"{path} cannot be read; it is truncated or damaged ({error}).") from error
     if array.dtype.kind not in "biuf":
-        raise ReadError(f"{path} has elements of type {array.dtype}; an image has numbers.")
+        raise ReadError(
+            f"{path} has elements of type {array.dtype}; an image has real numbers (bool, integers "
+            "or floats)."
+        )
     return ImageData(array, None, None, stem(path))
 
 

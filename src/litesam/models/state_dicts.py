@@ -11,6 +11,7 @@ import io
 import pickle
 import re
 import tarfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -152,9 +153,12 @@ def _read(path: Path, *, mapped: bool) -> Any:
         if packed is not None:
             return _read_packed(path, packed)
         _check_archive(path, path)
-        return torch.load(
-            path, map_location="cpu", weights_only=True, mmap=(mapped and archive) or None
-        )
+        with warnings.catch_warnings():
+            # Of pickles that PyTorch has not written; what they are is said in words.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            return torch.load(
+                path, map_location="cpu", weights_only=True, mmap=(mapped and archive) or None
+            )
     except SafetensorError as error:
         raise WeightsError(
             f"Weights file {path} is damaged or no safetensors file ({error}); get it again."

@@ -126,7 +126,11 @@ def guess_axes(shape: Sequence[int], dtype: Any) -> str:
     ndim = len(sizes)
     if ndim == 2:
         return "YX"
-    if not 2 <= ndim <= 5:
+    if ndim < 2:
+        raise ImageError(
+            f"Image of shape {sizes} has {ndim} axes; an image has at least 2, rows and columns."
+        )
+    if ndim > 5:
         raise ImageError(
             f"Image of shape {sizes} has {ndim} axes; 2 to 5 can be guessed. Name them with "
             "axes=, one letter "
@@ -171,6 +175,13 @@ def _check_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         )
     if 0 in shape:
         raise ImageError(f"Image of shape {shape} is empty; every axis needs at least one pixel.")
+
+
+def _if_a_stack(letters: str) -> str:
+    """Advice about three axes of which the first may have been taken for channels."""
+    if letters != "CYX":
+        return ""
+    return " If these are slices or points in time, say so: 'ZYX' or 'TYX' (axes=, --axes)."
 
 
 def _describe(shape: tuple[int, ...], letters: str) -> str:
@@ -240,8 +251,8 @@ def _channel_selection(
             return slice(0, 3)
         raise ImageError(
             f"Of {_describe(shape, letters)} one of {count} channels is needed; choose it with "
-            "channel=0 … "
-            f"channel={count - 1}. (For colour, 3 or 4 channels come last: axes 'YXC'.)"
+            f"channel=0 … channel={count - 1} (--channel).{_if_a_stack(letters)} For colour, 3 or 4 "
+            "channels come last: 'YXC'."
         )
     position = _integer(channel, "channel")
     if not -count <= position < count:

@@ -27,8 +27,12 @@ def _check_options(config: Any) -> None:
             raise ConfigError(
                 f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}."
             )
-        if (low is not None and value < low) or (high is not None and value > high):
-            raise ConfigError(f"{name} is {value}; it must lie between {low} and {high}.")
+        # Written so that NaN, which compares with nothing, is refused, too.
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            wanted = f"between {low} and {high}"
+            if low is None or high is None:
+                wanted = f"at {'least' if high is None else 'most'} {low if high is None else high}"
+            raise ConfigError(f"{name} is {value}; it must be {wanted}.")
 
 
 @dataclass(frozen=True, slots=True)
