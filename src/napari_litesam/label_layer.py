@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,16 @@ from napari.utils.colormaps import DirectLabelColormap
 from litesam.preprocess.large import LARGE_FROM_PX
 from napari_litesam.candidates import COLOURS, REJECTED
 from napari_litesam.prompt_layers import placement
+from napari_litesam.pyramid_labels import PyramidLabels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.layers import Image
 
-    from litesam.types import BoolArray, Box
+    from litesam.types import AnyArray, BoolArray, Box
     from litesam.volume import Tracks
+    from napari_litesam.levels import LevelPlace
 
 PREVIEW_NAME = "Lite-SAM preview"
 CANDIDATES_NAME = "Lite-SAM candidates"
@@ -124,19 +127,22 @@ def new_objects_layer(image: Image, plane_axes: tuple[int, ...]) -> Labels:
     """
     shape = image_shape(image)
     axes = (*plane_axes, image.ndim - 2, image.ndim - 1)
-    return Labels(
-        **_empty([shape[axis] for axis in axes], np.int32),
-        name=OBJECTS_NAME,
-        opacity=0.6,
-        **placement(image, len(axes)),
-    )
+    return objects_layer(np.zeros([shape[axis] for axis in axes], np.int32), image)
+
+
+def objects_layer(labels: npt.NDArray[Any], image: Image, name: str = OBJECTS_NAME) -> Labels:
+    """Return a Labels layer over an image that shows, and is, an array (plane axes, Y, X)."""
+    look = {"name": name, "opacity": 0.6, **placement(image, labels.ndim)}
+    if _is_large(labels.shape):
+        return PyramidLabels(_levels(labels), multiscale=True, **look)
+    return Labels(labels, **look)
 
 
 def new_disk_layer(
     image: Image,
     plane_axes: tuple[int, ...],
     levels: Sequence[Any],
-    origin: Sequence[int],
+    place: LevelPlace,
     path: str,
 ) -> Labels:
     """Return a layer that shows labels on the disk, and is not written to.
@@ -147,8 +153,8 @@ def new_disk_layer(
         The image, and its axes that choose a plane.
     levels
         Arrays (plane axes, Y, X), the finest first.
-    origin
-        Position of their first pixel in the image, along each of these axes.
+    place
+        Where their pixels lie in the image, along each of these axes.
     path
         Where they are.
     """
@@ -161,13 +167,32 @@ def new_disk_layer(
         metadata={ON_DISK: path},
         **placement(image, ndim),
     )
-    shift = np.subtract(labels.data_to_world(tuple(origin)), labels.data_to_world((0,) * ndim))
+    first = place.in_image((0.0,) * ndim)
+    shift = np.subtract(labels.data_to_world(first), labels.data_to_world((0,) * ndim))
     labels.translate = np.asarray(labels.translate) + shift
+    labels.scale = np.asarray(labels.scale) * place.factors
     labels.editable = False
     return labels
 
 
-def new_tracks_layer(image: Image, tracks: Tracks, path: str) -> TracksLayer:
+def lay(labels: AnyArray, array: AnyArray, place: LevelPlace) -> None:
+    """Write labels of a part of a level into an array as large as level 0, of as many axes."""
+    spans = [
+        place.span(axis, 0, size - 1, length)
+        for axis, (size, length) in enumerate(zip(labels.shape, array.shape, strict=True))
+    ]
+    *planes, rows, columns = (
+        place.under(axis, span, size)
+        for axis, (span, size) in enumerate(zip(spans, labels.shape, strict=True))
+    )
+    region = tuple(slice(span.start, span.stop) for span in spans[-2:])
+    for index in product(*(range(len(span)) for span in spans[:-2])):
+        at: Any = tuple(span[i] for span, i in zip(spans, index, strict=False))
+        of = tuple(int(plane[i]) for plane, i in zip(planes, index, strict=True))
+        array[at + region] = labels[of][rows[:, None], columns]
+
+
+def new_tracks_layer(image: Image, tracks: Tracks, place: LevelPlace, path: str) -> TracksLayer:
     """Return a layer that shows where each object is at each time.
 
     Parameters
@@ -175,12 +200,16 @@ def new_tracks_layer(image: Image, tracks: Tracks, path: str) -> TracksLayer:
     image
         The image.
     tracks
-        In pixels of the image.
+        In pixels of labels.
+    place
+        Where these lie in the image.
     path
         Labels that they are of.
     """
+    data = tracks.data.copy()
+    data[:, 1:] = [place.in_image(row) for row in data[:, 1:]]
     return TracksLayer(
-        tracks.data,
+        data,
         features={"area": tracks.areas},
         name=f"{Path(path).name} (tracks)",
         metadata={"litesam_tracks": path},
@@ -198,11 +227,16 @@ def _empty(shape: Sequence[int], dtype: npt.DTypeLike) -> dict[str, Any]:
     draws a few megabytes of it and not all, and what is written is seen in all levels.
     """
     array = np.zeros(tuple(shape), dtype=dtype)
+    large = _is_large(shape)
+    return {"data": _levels(array) if large else array, "multiscale": large}
+
+
+def _levels(array: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """An array and coarser views of it."""
     levels = [array]
-    if _is_large(shape):
-        while max(levels[-1].shape[-2:]) > _COARSEST_PX:
-            levels.append(levels[-1][..., ::4, ::4])
-    return {"data": levels if len(levels) > 1 else array, "multiscale": len(levels) > 1}
+    while max(levels[-1].shape[-2:]) > _COARSEST_PX:
+        levels.append(levels[-1][..., ::4, ::4])
+    return levels
 
 
 def _is_large(shape: Sequence[int]) -> bool:

@@ -23,8 +23,7 @@ from litesam.session import (
 )
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.jobs import JobContext, Lane
-from napari_litesam.label_layer import OBJECTS_NAME, fits
-from napari_litesam.prompt_layers import placement
+from napari_litesam.label_layer import OBJECTS_NAME, fits, objects_layer
 from napari_litesam.session_images import (
     Annotated,
     find_layers,
@@ -189,12 +188,8 @@ class SessionDesk:
         """Add the layer of a session and choose it."""
         image = found.image
         channel = session.image.channel
-        target = Labels(
-            labels,
-            name=str(session.settings.get("labels", OBJECTS_NAME)),
-            opacity=0.6,
-            **placement(image, labels.ndim),
-        )
+        name = str(session.settings.get("labels", OBJECTS_NAME))
+        target = objects_layer(labels, image, name)
         if not fits(target, image, plane_axes(image)):
             raise ImageError(f"The session's labels, {labels.shape}, do not fit {image.name!r}.")
         self._layers.insert(target)

@@ -18,6 +18,7 @@ from litesam import objects
 from litesam.objects import Change, Commit
 from litesam.session import Action
 from napari_litesam.label_layer import array_of
+from napari_litesam.pyramid_labels import PyramidLabels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -211,7 +212,8 @@ class LabelWriter:
             return 0
         where = tuple(axis + start for axis, (start, _) in zip(inside, change.region, strict=True))
         with self._own():
-            if layer.multiscale:  # its levels are views of one array, which napari does not write
+            if layer.multiscale and not isinstance(layer, PyramidLabels):
+                # Its levels are views of one array, which napari itself does not write.
                 array_of(layer)[where] = values[inside]
                 layer.refresh()
             else:

@@ -28,6 +28,7 @@ from litesam.objects.operations import (
     smooth_object,
     split_object,
 )
+from litesam.objects.regions import connected_region
 from litesam.objects.table import ObjectDetails, ObjectRow, measure_objects, write_table
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "coco_document",
     "commit_labels",
     "commit_mask",
+    "connected_region",
     "delete_objects",
     "fill_holes",
     "measure_objects",
