@@ -23,6 +23,8 @@ from litesam.types import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_litesam.requests import ImageSource
 
 
@@ -130,3 +132,38 @@ def level_index(source: ImageSource, index: tuple[int, ...] | None) -> tuple[int
         min(at * length // full, length - 1)
         for at, length, full in zip(index, lengths, source.planes, strict=True)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPlace:
+    """Where labels of a part of a level lie in the image.
+
+    Attributes
+    ----------
+    factors
+        How many pixels of level 0 one of the labels has, along each of their axes.
+    origin
+        Their first pixel in the level, along each of their axes.
+    """
+
+    factors: tuple[float, ...]
+    origin: tuple[int, ...]
+
+    def in_image(self, position: Sequence[float]) -> tuple[float, ...]:
+        """Return the position in level 0 of one in the labels; pixel centres are whole numbers."""
+        return tuple(
+            float((at + first + 0.5) * factor - 0.5)
+            for at, first, factor in zip(position, self.origin, self.factors, strict=True)
+        )
+
+    def span(self, axis: int, first: int, last: int, length: int) -> range:
+        """Return the pixels of level 0, of so many, that lie on pixels of the labels."""
+        factor, origin = self.factors[axis], self.origin[axis]
+        edges = (round((at + origin) * factor) for at in (first, last + 1))
+        start, stop = (min(max(edge, 0), length) for edge in edges)
+        return range(start, stop)
+
+    def under(self, axis: int, span: range, length: int) -> npt.NDArray[np.intp]:
+        """Return the pixel of the labels, of so many, under each of level 0."""
+        at = ((np.array(span, dtype=float) + 0.5) / self.factors[axis]).astype(np.intp)
+        return np.clip(at - self.origin[axis], 0, length - 1)

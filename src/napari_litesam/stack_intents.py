@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,9 @@ class StackIntents:
 
     def label_volume(self) -> None:
         """Label every slice of the stack and link the objects, in the worker, on the disk."""
-        self.volume.start(resolve_plane(self.state.settings, self._scene()))
+        level = self.volume.level()
+        settings = replace(self.state.settings, level=level.number)
+        self.volume.start(resolve_plane(settings, self._scene()), level)
 
     def pause_volume(self) -> None:
         """Stop labelling the stack; what is labelled is kept."""

@@ -95,6 +95,8 @@ class VolumeChoice:
         Slices, both of them part of it; ``last`` None: the last one there is.
     diameter_px
         Usual diameter of the objects, which chooses the size of the tiles; 0: tiles as they are.
+    level
+        Level of a multiscale image; None: the one that fits the diameter.
     min_extent, max_gap, max_shift_px
         See `litesam.types.LinkConfig`; objects shift in time only.
     tracks
@@ -110,6 +112,7 @@ class VolumeChoice:
     first: int = 0
     last: int | None = None
     diameter_px: int = 0
+    level: int | None = None
     min_extent: int = 1
     max_gap: int = 1
     max_shift_px: int = 0

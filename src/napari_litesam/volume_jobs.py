@@ -23,12 +23,14 @@ from napari_litesam.label_layer import (
     ON_DISK,
     array_of,
     image_shape,
+    lay,
     new_disk_layer,
     new_objects_layer,
     new_tracks_layer,
 )
-from napari_litesam.requests import ImageSource, NotReady, PlaneRequest
+from napari_litesam.requests import ImageSource, NotReady, PlaneRequest, level_choices
 from napari_litesam.state import Level
+from napari_litesam.volume_level import VolumeLevel, level_for, scale_of
 from napari_litesam.volume_review import VolumeReview
 from napari_litesam.volume_worker import Labelled, VolumeRequest, label_stack
 
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 _REDRAW_S = 0.5
 #: Labels of up to this size can be copied into memory.
 _LARGEST_COPY_BYTES = 4_000_000_000
+#: So many levels are a choice.
+_SEVERAL = 2
 _RUNNING = "A volume is being labelled; pause it first."
 _NO_STACK = "The image has one plane; open a stack."
 
@@ -64,12 +68,15 @@ class VolumeStatus:
         Where the labels go.
     begun
         An earlier run began there and was interrupted.
+    levels
+        Levels of the image, (text, number).
     """
 
     letter: str = "Z"
     length: int = 0
     output: str = ""
     begun: bool = False
+    levels: tuple[tuple[str, int], ...] = ()
 
 
 class VolumeJobs:
@@ -114,28 +121,50 @@ class VolumeJobs:
 
     # -------------------------------------------------------------------------------------- intents
 
-    def start(self, plane: PlaneRequest | NotReady) -> None:
-        """Label the stack; what an interrupted run has done at the same place is not done again."""
+    def level(self) -> VolumeLevel:
+        """Return the level of the image that is labelled."""
+        settings = self._state.settings
+        if settings.image is None:
+            return VolumeLevel(0, (1.0, 1.0, 1.0), 0.0)
+        return level_for(settings.image, settings.volume, settings.model)
+
+    def start(self, plane: PlaneRequest | NotReady, level: VolumeLevel) -> None:
+        """Label the stack; what an interrupted run has done at the same place is not done again.
+
+        Parameters
+        ----------
+        plane
+            Any plane, as it is in the level.
+        level
+            See `level`.
+        """
         reason = self.reasons(plane).get("volume_start")
         settings = self._state.settings
         if reason is not None or isinstance(plane, NotReady) or settings.image is None:
             self._reporter.refuse(reason or _NO_STACK)
             return
         source, image = plane.source, settings.image
-        length = source.planes[-1]
-        choice = settings.volume
+        choice, length = settings.volume, source.planes[-1]
+        planes = _planes(source)
         last = length - 1 if choice.last is None else min(choice.last, length - 1)
+        first, last = level.slices(min(choice.first, last), last, planes[-1])
         output = choice.output or self.status.output
-        choice = replace(choice, first=min(choice.first, last), last=last, output=output)
+        choice = replace(choice, first=first, last=last, output=output, level=level.number)
         if choice.anew:
             self._replaced.add(output)
             # Once: a pause and a second start go on with it.
             self._state.update(volume=replace(settings.volume, anew=False))
+        scale, unit, translation = scale_of(image, source.axes, level)
         self._request = VolumeRequest(
             source,
             _stack_letters(source),
-            tuple(source.planes),
+            planes,
             choice,
+            level.factors,
+            scale,
+            unit,
+            translation,
+            level.diameter_px,
             _file_of(image),
             settings.proposals,
             settings.everything,
@@ -144,7 +173,8 @@ class VolumeJobs:
         if self._layer is not None and self._layer.metadata.get(ON_DISK) != output:
             self._layer = None
         self._image, self._finished = image, False
-        self._state.report(Level.BUSY, f"Labelling {last - choice.first + 1} slices")
+        where = f" of level {level.number}" if level.number else ""
+        self._state.report(Level.BUSY, f"Labelling {last - first + 1} slices{where}")
         self.lane.submit(
             partial(label_stack, self._pool, self._request), self._on_done, self._on_error
         )
@@ -167,10 +197,7 @@ class VolumeJobs:
         target = new_objects_layer(image, plane_axes(image))
         target.name = f"{Path(request.choice.output).name} (copy)"
         labels = np.asarray(array_of(layer))
-        where = tuple(
-            slice(at, at + size) for at, size in zip(request.origin, labels.shape, strict=True)
-        )
-        array_of(target)[where] = labels
+        lay(labels, array_of(target), request.place)
         layer.visible = False
         self._layers.insert(target)
         self.review.follow_copy(target)
@@ -195,7 +222,8 @@ class VolumeJobs:
                 )
             letter = _stack_letters(plane.source)[-1]
             begun = Path(f"{output}.job").is_dir() and not self.lane.busy
-            status = VolumeStatus(letter, plane.source.planes[-1], output, begun)
+            levels = level_choices(image)
+            status = VolumeStatus(letter, plane.source.planes[-1], output, begun, levels)
         if status != self.status:
             self.status = status
             self.changed.emit(status)
@@ -215,6 +243,8 @@ class VolumeJobs:
             )
         elif self.lane.busy:
             found["volume_start"] = _RUNNING
+        if len(self.status.levels) < _SEVERAL:
+            found["volume_level"] = "The image has one level."
         letters = "" if isinstance(plane, NotReady) else _stack_letters(plane.source)
         if "T" not in letters:
             found["volume_tracks"] = found["volume_shift"] = "The image has no axis of time (T)."
@@ -278,8 +308,11 @@ class VolumeJobs:
         self._finished = True
         self._show(result.path, live=False)
         self._show_tracks(done.tracks)
-        self.review.begin(done.objects, self._layer, self._image)
-        parts = f"{result.objects} objects in {result.planes} slices"
+        if self._image is not None:
+            self.review.begin(done.objects, self._layer, self._image, self._request.place)
+        level = self._request.choice.level
+        where = f" of level {level}" if level else ""
+        parts = f"{result.objects} objects in {result.planes} slices{where}"
         self.done.emit(f"{parts}, {result.seconds:.0f} s; the labels are {result.path}.")
 
     def _on_error(self, error: LiteSamError) -> None:
@@ -294,8 +327,9 @@ class VolumeJobs:
             return
         levels = open_pyramid(path).levels
         if layer is not None and len(levels) == 1 and not layer.multiscale:
+            made = self._made(levels)
             layer.data = levels[0]
-            layer.translate = self._made(levels).translate
+            layer.scale, layer.translate = made.scale, made.translate
         else:
             if layer is not None:
                 layer.visible = False
@@ -312,7 +346,9 @@ class VolumeJobs:
         if tracks is None or len(tracks.data) == 0 or image is None or request is None:
             return
         if image in self._layers.images():
-            layer = self._tracks = new_tracks_layer(image, tracks, request.choice.output)
+            layer = self._tracks = new_tracks_layer(
+                image, tracks, request.place, request.choice.output
+            )
             self._layers.insert(layer)
 
     def _made(self, levels: Any) -> Labels:
@@ -320,8 +356,17 @@ class VolumeJobs:
         assert self._image is not None
         request, image = self._request, self._image
         return new_disk_layer(
-            image, plane_axes(image), levels, request.origin, request.choice.output
+            image, plane_axes(image), levels, request.place, request.choice.output
         )
+
+
+def _planes(source: ImageSource) -> tuple[int, ...]:
+    """Lengths of the axes that choose a plane, in the level of the source."""
+    return tuple(
+        int(source.data.shape[axis])
+        for axis, letter in enumerate(source.axes)
+        if letter not in "CSYX"
+    )
 
 
 def _stack_letters(source: ImageSource) -> str:

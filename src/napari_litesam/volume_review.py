@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from litesam.volume import VolumeObjects
+    from napari_litesam.levels import LevelPlace
     from napari_litesam.requests import PlaneRequest
     from napari_litesam.state import PluginState
 
@@ -77,14 +78,18 @@ class VolumeReview:
         self._image: Image | None = None
         self._disk: Labels | None = None
         self._copy: Labels | None = None
+        self._where: LevelPlace | None = None
         self._place = -1
         self._sections: dict[tuple[int, ...], float] | None = None
 
     # -------------------------------------------------------------------------------------- intents
 
-    def begin(self, objects: VolumeObjects, layer: Labels | None, image: Image | None) -> None:
+    def begin(
+        self, objects: VolumeObjects, layer: Labels | None, image: Image, where: LevelPlace
+    ) -> None:
         """Take up the objects of labels that are complete."""
         self._objects, self._disk, self._image, self._copy = objects, layer, image, None
+        self._where = where
         self._place, self._sections = -1, None
 
     def follow_copy(self, layer: Labels) -> None:
@@ -110,9 +115,10 @@ class VolumeReview:
     def _doubt(self, number: int) -> Doubt:
         objects, copy = self._objects, self._copy
         assert objects is not None
+        assert self._where is not None
         row = number - 1
         label_at = (*objects.lowest_at[row].tolist(), *objects.centroids[row, -2:].tolist())
-        in_image = self._in_image(label_at)
+        in_image = self._where.in_image(label_at)
         corrects = copy is not None and self._state.settings.target is copy
         layer = copy if copy is not None else self._disk
         assert layer is not None
@@ -127,22 +133,24 @@ class VolumeReview:
             corrects,
         )
 
-    def _in_image(self, position: tuple[float, ...]) -> tuple[float, ...]:
-        """Pixel of the image (level 0) for one of the labels."""
-        assert self._objects is not None
-        return tuple(
-            float(at + start) for at, start in zip(position, self._objects.origin, strict=True)
-        )
-
     def _is_there(self, number: int) -> bool:
         """Whether nobody has deleted it."""
-        if self._copy is None or self._objects is None:
+        if self._copy is None or self._objects is None or self._where is None:
             return True
-        row = number - 1
-        low, high = self._objects.first[row], self._objects.last[row] + 1
-        start, stop = (self._in_image(tuple(corner)) for corner in (low.tolist(), high.tolist()))
-        region = tuple(slice(int(a), int(np.ceil(b))) for a, b in zip(start, stop, strict=True))
-        return bool((np.asarray(array_of(self._copy)[region]) == number).any())
+        array = array_of(self._copy)
+        spans = [
+            self._where.span(axis, int(first), int(last), length)
+            for axis, (first, last, length) in enumerate(
+                zip(
+                    self._objects.first[number - 1],
+                    self._objects.last[number - 1],
+                    array.shape,
+                    strict=True,
+                )
+            )
+        ]
+        region = tuple(slice(span.start, span.stop) for span in spans)
+        return bool((np.asarray(array[region]) == number).any())
 
     # -------------------------------------------------------------------------------------- showing
 
@@ -158,16 +166,21 @@ class VolumeReview:
                 and plane.source.layer is pixels(image)
             ):
                 confidence = Confidence(
-                    plane.source.planes[-1], plane.index[-1], self._values(plane.index)
+                    plane.source.planes[-1],
+                    plane.index[-1],
+                    self._values(plane.index, plane.source.planes),
                 )
         if confidence != self.confidence:
             self.confidence = confidence
             self.changed.emit(confidence)
 
-    def _values(self, index: tuple[int, ...]) -> tuple[tuple[int, float], ...]:
+    def _values(
+        self, index: tuple[int, ...], planes: tuple[int, ...]
+    ) -> tuple[tuple[int, float], ...]:
         """Confidence by slice of the image: of the object looked at, or of all."""
-        objects = self._objects
+        objects, where = self._objects, self._where
         assert objects is not None
+        assert where is not None
         if self._sections is None:
             means = objects.plane_confidence.reshape(objects.shape[:-2])
             values = {
@@ -175,11 +188,14 @@ class VolumeReview:
             }
         else:
             values = self._sections
-        found = {}
+        found: dict[int, float] = {}
         for at, value in values.items():
-            *others, last = (round(p) for p in self._in_image((*at, 0.0, 0.0))[:-2])
-            if tuple(others) == index[:-1]:
-                found[last] = value
+            spans = [
+                where.span(axis, place, place, length)
+                for axis, (place, length) in enumerate(zip(at, planes, strict=True))
+            ]
+            if all(here in span for here, span in zip(index[:-1], spans[:-1], strict=True)):
+                found |= dict.fromkeys(spans[-1], value)
         return tuple(sorted(found.items()))
 
     def reasons(self) -> dict[str, str]:

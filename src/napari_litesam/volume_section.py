@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_litesam.propagate_page import ConfidencePlot, PropagatePage
-from napari_litesam.rows import Chooser, make_form, side_by_side
+from napari_litesam.rows import Chooser, make_form, refill, side_by_side
 from napari_litesam.state import PluginState, VolumeChoice
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ _TIPS = {
     "volume_diameter": "Usual diameter of the objects in a slice. It chooses how large the tiles "
     "are in which the model sees them; where objects are much smaller or larger than 32 px it "
     "matters much.\nas is: tiles of 512 px.",
+    "volume_level": "Level of a multiscale image that is labelled. auto: the coarsest in which the "
+    "model sees objects of the diameter at full resolution; level 0 if no diameter is given. "
+    "Diameter and slices are those of level 0 in any case.",
     "volume_extent": "Drop objects that were seen in fewer slices than this: the best filter of "
     "false objects.",
     "volume_gap": "An object that is missing in up to this many slices goes on behind them.",
@@ -98,6 +101,7 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.diameter.setRange(0, 4096)
         self.diameter.setSuffix(" px")
         self.diameter.setSpecialValueText("as is")
+        self.level = Chooser(self)
         self.extent, self.gap = QSpinBox(self), QSpinBox(self)
         self.extent.setRange(1, 100_000)
         self.gap.setRange(0, 64)
@@ -148,6 +152,7 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         form.addRow("First slice", self.first)
         form.addRow("Last slice", self.last)
         form.addRow("Diameter", self.diameter)
+        form.addRow("Level", self.level)
         form.addRow("Min. slices", self.extent)
         form.addRow("Max. gap", self.gap)
         # Side by side they would widen the panel.
@@ -187,6 +192,7 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
             lambda value: self._choose(last=None if value == self.last.maximum() else value)
         )
         self.diameter.valueChanged.connect(lambda value: self._choose(diameter_px=value))
+        self.level.activated.connect(lambda _: self._choose(level=self.level.currentData()))
         self.extent.valueChanged.connect(lambda value: self._choose(min_extent=value))
         self.gap.valueChanged.connect(lambda value: self._choose(max_gap=value))
         self.shift.valueChanged.connect(lambda value: self._choose(max_shift_px=value))
@@ -245,6 +251,7 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.first.setValue(choice.first)
         self.last.setValue(self.last.maximum() if choice.last is None else choice.last)
         self.diameter.setValue(choice.diameter_px)
+        self.level.setCurrentIndex(max(self.level.findData(choice.level), 0))
         self.extent.setValue(choice.min_extent)
         self.gap.setValue(choice.max_gap)
         self.shift.setValue(choice.max_shift_px)
@@ -261,6 +268,8 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self._quiet = True
         for box in (self.first, self.last):
             box.setMaximum(max(status.length - 1, 0))
+        choice = self._state.settings.volume
+        refill(self.level, (("auto", None), *status.levels), choice.level)
         self._quiet = False
         self.output.setPlaceholderText(status.output)
         self.start.setText("Continue" if status.begun else "Label volume")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litesam.types import EverythingConfig, LinkConfig
+from napari_litesam.levels import LevelPlace
 from napari_litesam.requests import ImageSource
 from napari_litesam.state import VolumeChoice
 
@@ -22,11 +23,17 @@ class VolumeRequest:
     Attributes
     ----------
     source
-        Image and model.
+        Image, at the level that is labelled, and model.
     axes, planes
-        Letters and lengths of the axes that choose a plane.
+        Letters and lengths (of the level) of the axes that choose a plane.
     choice
-        How, with all of it resolved.
+        How, with all of it resolved; slices are those of the level.
+    factors
+        How many pixels of level 0 one of the level has, along these axes, Y and X.
+    scale, unit, translation
+        Of the level, along the axes of the source, as the layer says it; None: it does not.
+    diameter_px
+        Usual diameter of the objects in the level; 0: tiles as they are.
     file
         File of the image, if that is all of it.
     proposals, config
@@ -39,15 +46,20 @@ class VolumeRequest:
     axes: str
     planes: tuple[int, ...]
     choice: VolumeChoice
+    factors: tuple[float, ...]
+    scale: tuple[float, ...] | None
+    unit: str | None
+    translation: tuple[float, ...] | None
+    diameter_px: float
     file: str | None
     proposals: str | None
     config: EverythingConfig
     overwrite: bool
 
     @property
-    def origin(self) -> tuple[int, ...]:
-        """Position of the labels' first pixel in the image, without channels."""
-        return (*(0,) * (len(self.planes) - 1), self.choice.first, 0, 0)
+    def place(self) -> LevelPlace:
+        """Where the labels lie in the image, without channels."""
+        return LevelPlace(self.factors, (*(0,) * (len(self.planes) - 1), self.choice.first, 0, 0))
 
     @property
     def tracked(self) -> bool:
@@ -83,6 +95,7 @@ def label_stack(pool: SegmenterPool, request: VolumeRequest, context: JobContext
     LiteSamError
         See `litesam.label_volume`.
     """
+    from litesam.io import ImageData
     from litesam.io.ome_zarr import open_pyramid
     from litesam.volume import (
         DaskExecutor,
@@ -94,11 +107,12 @@ def label_stack(pool: SegmenterPool, request: VolumeRequest, context: JobContext
 
     source, choice = request.source, request.choice
     assert choice.last is not None
-    array = source.data if source.layer is None else source.layer
-    image: Any = array
+    image: Any = ImageData(
+        source.data, source.axes, request.scale, "image", request.unit, request.translation
+    )
     options: dict[str, Any] = {}
-    if choice.diameter_px:
-        tiling = tiling_for(choice.diameter_px)
+    if request.diameter_px:
+        tiling = tiling_for(request.diameter_px)
         options |= {"tiling": tiling, "canvas_px": tiling.tile_px}
     if choice.scheduler:
         model: Any = source.model
@@ -107,7 +121,9 @@ def label_stack(pool: SegmenterPool, request: VolumeRequest, context: JobContext
             "weights": source.weights,
             "device": source.device,
         }
-        image = _on_disk(request.file, array)
+        if _is_on_disk(request.file, source.data, choice.level or 0):
+            image = request.file
+            options["level"] = choice.level or 0
     else:
         model = pool.load(source.model_key, context)
     target = Path(choice.output).expanduser()
@@ -139,19 +155,18 @@ def label_stack(pool: SegmenterPool, request: VolumeRequest, context: JobContext
     if not request.tracked:
         return Labelled(result, objects)
     labels = open_pyramid(result.path).levels[0]
-    return Labelled(result, objects, measure_tracks(labels, result.axes, request.origin))
+    return Labelled(result, objects, measure_tracks(labels, result.axes))
 
 
-def _on_disk(file: str | None, array: Any) -> Any:
-    """The image's file, which workers open for themselves, if that is what the layer shows."""
+def _is_on_disk(file: str | None, array: Any, level: int) -> bool:
+    """Whether workers can open the image for themselves: its file is what the layer shows."""
     from litesam.errors import LiteSamError
     from litesam.io import open_image
 
-    if file is not None:
-        try:
-            found = open_image(file).array
-        except LiteSamError:
-            return array
-        if tuple(found.shape) == tuple(array.shape) and found.dtype == array.dtype:
-            return file
-    return array
+    if file is None:
+        return False
+    try:
+        found = open_image(file, level).array
+    except LiteSamError:
+        return False
+    return tuple(found.shape) == tuple(array.shape) and found.dtype == array.dtype

@@ -217,7 +217,7 @@ def test_controls_have_tooltips_and_room(predictor, open_panel, stack) -> None:
     hands.settle()
     section = opened(hands)
     names = [name for name in hands.widget._named if name.startswith("volume_")]
-    assert len(names) == 24
+    assert len(names) == 25
     assert all(hands.widget._named[name].toolTip() for name in names)
     assert section.minimumSizeHint().width() <= 280
 

@@ -209,7 +209,8 @@ def label_volume(
     ----------
     source
         Path of an image: TIFF, OME-Zarr (0.4, 0.5), Zarr, ``.npy``, a folder of images; or an
-        array, which has to be the same when a run is continued.
+        array, or a `litesam.io.ImageData` (an array with axes, scale and unit), which has to be
+        the same when a run is continued.
     target
         ``….zarr`` (OME-Zarr with a pyramid) or ``….tif`` (written at the end). Until it is
         complete, all work lies in the folder ``TARGET.job`` beside it.

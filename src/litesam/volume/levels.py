@@ -19,7 +19,7 @@ from litesam.volume.source import VolumeSource
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from litesam.io import ImageData
     from litesam.predictors import Predictor
@@ -105,11 +105,28 @@ def choose_level(
     UnknownModelError
         If there is no such model.
     """
-    from litesam.models.registry import get_spec
-
     images = open_levels(path)
     letters = used_axes(images[0].array, axes or images[0].axes)
     letters = letters if "C" in letters else letters.replace("S", "C")
+    return choose_among(images, letters, diameter_px, model)
+
+
+def choose_among(
+    images: Sequence[ImageData], letters: str, diameter_px: float, model: str = "lite_sam"
+) -> LevelChoice:
+    """Choose among levels that are open; see `choose_level`.
+
+    Parameters
+    ----------
+    images
+        The levels, the finest first.
+    letters
+        Meaning of their axes.
+    diameter_px, model
+        As in `choose_level`.
+    """
+    from litesam.models.registry import get_spec
+
     needed = get_spec(model).input_px
     found = LevelChoice(0, len(images), letters, (1.0,) * len(letters), diameter_px)
     for number, image in enumerate(images[1:], start=1):

@@ -63,7 +63,7 @@ class VolumeSource:
     Parameters
     ----------
     image
-        A path, or an array-like.
+        A path, an array-like, or an `ImageData` that is open.
     config
         What of it is meant.
 
@@ -266,6 +266,8 @@ def _open(image: Path | Any, level: int) -> ImageData:
         return open_image(image, level)
     if level != 0:
         raise ConfigError("A level can be chosen of an OME-Zarr on disk only.")
+    if isinstance(image, ImageData):
+        return image
     array = image if hasattr(image, "shape") else np.asarray(image)
     return ImageData(array, None, None, "image")
 
