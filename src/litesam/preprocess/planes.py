@@ -128,7 +128,7 @@ def guess_axes(shape: Sequence[int], dtype: Any) -> str:
         return "YX"
     if ndim < 2:
         raise ImageError(
-            f"Image of shape {sizes} has {ndim} axes; an image has at least 2, rows and columns."
+            f"Image of shape {sizes} has {ndim} axes; 2 to 5 are needed, rows and columns last."
         )
     if ndim > 5:
         raise ImageError(
@@ -251,8 +251,8 @@ def _channel_selection(
             return slice(0, 3)
         raise ImageError(
             f"Of {_describe(shape, letters)} one of {count} channels is needed; choose it with "
-            f"channel=0 … channel={count - 1} (--channel).{_if_a_stack(letters)} For colour, 3 or 4 "
-            "channels come last: 'YXC'."
+            f"channel=0 … channel={count - 1} (--channel).{_if_a_stack(letters)} For colour, 3 or "
+            "4 channels come last: 'YXC'."
         )
     position = _integer(channel, "channel")
     if not -count <= position < count:
