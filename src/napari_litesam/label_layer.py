@@ -112,12 +112,15 @@ def show_preview(layer: Labels, mask: BoolArray | None, box: Box | None = None) 
             layer.metadata[_SHOWN] = where
         layer.refresh(thumbnail=False, highlight=False, extent=False)
         return
+    # In place: another array would have napari measure all layers anew, and with a thumbnail it
+    # draws the layer list again, both within the time that a click takes.
     if mask is None:
-        data = np.asarray(layer.data)
-        if data.any():
-            layer.data = np.zeros_like(data)
-        return
-    layer.data = mask.astype(np.uint8)
+        if not layer.data.any():
+            return
+        layer.data[...] = 0
+    else:
+        np.copyto(layer.data, mask)
+    layer.refresh(thumbnail=False, highlight=False, extent=False)
 
 
 def new_objects_layer(image: Image, plane_axes: tuple[int, ...]) -> Labels:
@@ -200,14 +203,14 @@ def new_tracks_layer(image: Image, tracks: Tracks, place: LevelPlace, path: str)
     image
         The image.
     tracks
-        In pixels of labels.
+        In pixels of a level of the image.
     place
-        Where these lie in the image.
+        Where labels of that level lie in the image.
     path
         Labels that they are of.
     """
     data = tracks.data.copy()
-    data[:, 1:] = [place.in_image(row) for row in data[:, 1:]]
+    data[:, 1:] = (data[:, 1:] + 0.5) * place.factors - 0.5
     return TracksLayer(
         data,
         features={"area": tracks.areas},

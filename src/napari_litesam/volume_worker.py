@@ -88,7 +88,7 @@ class Labelled:
 
 
 def label_stack(pool: SegmenterPool, request: VolumeRequest, context: JobContext) -> Labelled:
-    """Label a stack, and measure its tracks if objects are linked through time; job of the worker.
+    """Label a stack; job of the worker.
 
     Raises
     ------
@@ -96,12 +96,11 @@ def label_stack(pool: SegmenterPool, request: VolumeRequest, context: JobContext
         See `litesam.label_volume`.
     """
     from litesam.io import ImageData
-    from litesam.io.ome_zarr import open_pyramid
     from litesam.volume import (
         DaskExecutor,
         label_volume,
-        measure_tracks,
         read_objects,
+        read_tracks,
         tiling_for,
     )
 
@@ -154,8 +153,7 @@ def label_stack(pool: SegmenterPool, request: VolumeRequest, context: JobContext
     objects = read_objects(result.path)
     if not request.tracked:
         return Labelled(result, objects)
-    labels = open_pyramid(result.path).levels[0]
-    return Labelled(result, objects, measure_tracks(labels, result.axes))
+    return Labelled(result, objects, read_tracks(result.path))
 
 
 def _is_on_disk(file: str | None, array: Any, level: int) -> bool:

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import zarr
 
 import litesam
 from engine.volume_scenes import OPTIONS, ExactPredictor, files_of, small_volume
 from litesam.errors import Cancelled, ConfigError, JobError
+from litesam.types import LinkConfig
 from litesam.volume import (
     DaskExecutor,
     ProcessExecutor,
     ThreadExecutor,
     label_volume,
+    measure_tracks,
+    read_tracks,
 )
 from litesam.volume.folder import JobFolder
 
@@ -101,6 +105,36 @@ def test_processes_give_the_same(image: Path, expected: dict[str, bytes]) -> Non
 def test_a_cluster_gives_the_same(image: Path, expected: dict[str, bytes], cluster: Any) -> None:
     label(image, DaskExecutor(cluster.scheduler_address))
     assert result_of(image) == expected
+
+
+@pytest.mark.parametrize("axes", ["TYX", "TZYX"])
+def test_tracks_of_a_cluster_are_the_same(tmp_path: Path, cluster: Any, axes: str) -> None:
+    """Objects that jump further than they are wide: linked by centres, or by pixels of planes."""
+    volume = np.pad(small_volume()[0][2:6], ((0, 0), (0, 0), (0, 24)), constant_values=20)
+    movie = np.stack([np.roll(volume, 9 * time, axis=2) for time in range(3)])
+    np.save(tmp_path / "movie.npy", movie if axes == "TZYX" else movie.max(axis=1))
+    options: dict[str, Any] = {**BLOCKS, "axes": axes, "time_axis": "tracks"}
+    options["link"] = LinkConfig(max_shift_px=12)
+    found = {}
+    for name, executor in (("a", DaskExecutor(cluster.scheduler_address)), ("b", None)):
+        (tmp_path / name).mkdir()
+        result = label_volume(
+            tmp_path / "movie.npy",
+            tmp_path / name / "labels.zarr",
+            ExactPredictor(),
+            executor,
+            tracks=tmp_path / name / "tracks.csv",
+            **options,
+        )
+        found[name] = files_of(tmp_path / name)
+    assert found["a"] == found["b"]
+    tracks = read_tracks(result.path)
+    assert tracks.axes == axes
+    assert len(tracks.data) == 3 * result.objects > 0
+    labels = zarr.open_array(result.path / "0", mode="r")
+    measured = measure_tracks(labels, axes)
+    np.testing.assert_array_equal(tracks.data, measured.data)
+    np.testing.assert_array_equal(tracks.areas, measured.areas)
 
 
 def test_a_worker_of_a_cluster_that_dies_is_replaced(

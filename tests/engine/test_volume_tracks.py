@@ -15,11 +15,11 @@ import litesam
 from engine.threshold_predictor import same_objects
 from engine.volume_scenes import OPTIONS, balls, files_of, predictor, read_labels
 from litesam.cli import main
-from litesam.errors import Cancelled, ConfigError, WriteError
+from litesam.errors import Cancelled, ConfigError, ReadError, WriteError
 from litesam.io import read_image
 from litesam.merge import Objects, Overlaps, link_in_time
 from litesam.types import LinkConfig
-from litesam.volume import ThreadExecutor, measure_tracks
+from litesam.volume import ThreadExecutor, measure_tracks, read_tracks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -218,6 +218,42 @@ def test_napari_takes_the_table(tmp_path: Path) -> None:
     assert (empty.data.shape, empty.areas.shape) == ((0, 5), (0,))
     with pytest.raises(ConfigError, match="TYX or TZYX, not ZYX"):
         measure_tracks(truth[0], "ZYX")
+
+
+class Watched:
+    """Labels that know how much of them was read at once."""
+
+    def __init__(self, labels: npt.NDArray[Any]) -> None:
+        self.labels, self.shape, self.largest = labels, labels.shape, 0
+
+    def __getitem__(self, where: Any) -> npt.NDArray[Any]:
+        part: npt.NDArray[Any] = self.labels[where]
+        self.largest = max(self.largest, part.size)
+        return part
+
+
+def test_tracks_are_measured_by_parts_with_progress_and_cancel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, truth = movie(SLOW)
+    whole = measure_tracks(truth, "TZYX")
+    monkeypatch.setattr("litesam.volume.tracks._ROWS", 40)
+    watched, seen = Watched(truth), []
+    parts = measure_tracks(watched, "TZYX", on_progress=seen.append)
+    assert watched.largest == 40 * 96
+    np.testing.assert_array_equal(parts.data, whole.data)
+    np.testing.assert_array_equal(parts.areas, whole.areas)
+    assert [(one.done, one.total) for one in seen] == [(n, 4) for n in range(1, 5)]
+    seen.clear()
+    with pytest.raises(Cancelled, match="up to t = 2 of 4"):
+        measure_tracks(truth, "TZYX", on_progress=seen.append, cancelled=lambda: len(seen) == 2)
+
+
+def test_labels_without_tracks_have_no_table_of_them(tmp_path: Path) -> None:
+    image, _ = movie(SLOW, 2)
+    label(image, tmp_path / "l.zarr", axes="TZYX", time_axis="volumes")
+    with pytest.raises(ReadError, match="holds no table of tracks"):
+        read_tracks(tmp_path / "l.zarr")
 
 
 def test_crowded_objects_are_linked_by_the_largest_sum() -> None:

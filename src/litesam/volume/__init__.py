@@ -21,7 +21,7 @@ from litesam.volume.objects import VolumeObjects, read_objects
 from litesam.volume.plan import Plan
 from litesam.volume.run import duration_text
 from litesam.volume.scale import estimate_diameter, parse_length, tiling_for
-from litesam.volume.tracks import Tracks, measure_tracks
+from litesam.volume.tracks import Tracks, measure_tracks, read_tracks
 
 __all__ = [
     "BLOCK_PX",
@@ -48,5 +48,6 @@ __all__ = [
     "parse_length",
     "probe_image",
     "read_objects",
+    "read_tracks",
     "tiling_for",
 ]

@@ -39,7 +39,7 @@ from litesam.volume.plan import Plan
 from litesam.volume.run import Run
 from litesam.volume.source import SourceConfig, VolumeSource, resolve_ranges
 from litesam.volume.stages import Job, Work
-from litesam.volume.tracks import measure_tracks
+from litesam.volume.tracks import read_tracks
 
 if TYPE_CHECKING:
     import os
@@ -252,8 +252,9 @@ def label_volume(
         Version of OME-Zarr of the labels: "0.5" (Zarr 3), or "0.4" (Zarr 2, a file for each chunk)
         for programs that do not read 0.5.
     tracks
-        With ``time_axis="tracks"``: a CSV file for the table of tracks, see `measure_tracks`;
-        positions are pixels of the image (of the level that is labelled).
+        With ``time_axis="tracks"``: a CSV file for the table of tracks; positions are pixels of
+        the image (of the level that is labelled). OME-Zarr labels have it beside them in any case,
+        see `read_tracks`.
     objects
         A CSV file for the table of objects: size, place and confidence of each, see
         `VolumeObjects`. OME-Zarr labels have it beside them in any case.
@@ -420,7 +421,7 @@ def _finish(folder: JobFolder, plan: Plan, target: Path, objects: int, tables: _
 
     part = folder.path / "result.zarr"
     try:
-        texts = _table_parts(folder, plan, tables)
+        texts = _table_parts(folder, tables)
         if not target.name.lower().endswith(".zarr"):
             part = folder.path / f"result{''.join(target.suffixes[-2:])}"
             level = folder.path / "result.zarr" / "0"
@@ -452,16 +453,13 @@ def _finish(folder: JobFolder, plan: Plan, target: Path, objects: int, tables: _
         ) from error
 
 
-def _table_parts(folder: JobFolder, plan: Plan, tables: _Tables) -> list[tuple[Path, Path]]:
+def _table_parts(folder: JobFolder, tables: _Tables) -> list[tuple[Path, Path]]:
     """Write the tables that are wanted into the job's folder: (where to, what)."""
-    import zarr
-
     found = []
     result = folder.path / "result.zarr"
     if tables.tracks is not None:
-        labels: Any = zarr.open_array(result / "0", mode="r")
         text = folder.path / "tracks.csv"
-        text.write_text(measure_tracks(labels, plan.axes, plan.origin).to_csv(), encoding="utf-8")
+        text.write_text(read_tracks(result).to_csv(), encoding="utf-8")
         found.append((tables.tracks, text))
     if tables.objects is not None:
         text = folder.path / "objects.csv"

@@ -21,6 +21,7 @@ from litesam.types import FloatArray, IntArray
 from litesam.volume.arrays import write_table
 from litesam.volume.linking import boxes_of
 from litesam.volume.seams import Seams
+from litesam.volume.tracks import TRACKS, TrackRows, write_tracks
 
 if TYPE_CHECKING:
     import os
@@ -128,7 +129,7 @@ def _joined(parts: Sequence[tuple[IntArray, IntArray]]) -> tuple[IntArray, IntAr
 def collect_objects(
     job: Job, count: int, on_plane: Callable[[int], None], check_cancelled: Callable[[], None]
 ) -> None:
-    """Add up what workers have measured, and write the table beside the labels.
+    """Add up what workers have measured, and write the table beside the labels, and that of tracks.
 
     Parameters
     ----------
@@ -150,12 +151,17 @@ def collect_objects(
     lead = len(plan.shape) - 2
     total = _Total(count, lead)
     sections: list[tuple[IntArray, FloatArray]] = []
+    rows = TrackRows()
     for plane in range(plan.planes):
         check_cancelled()
         names, measured = _plane(job, plane)
         sure = _sureness(job, plane, names)
         total.add(job.index(plane), names, measured, sure)
         sections.append((names, sure))
+        if plan.has_tracks:
+            time, z = (*job.index(plane), 0)[:2]
+            pixels = measured[:, :1]
+            rows.add(time, names, np.hstack([pixels, pixels * z, measured[:, 1:3]]))
         on_plane(plane + 1)
     columns = total.columns()
     columns["section_offsets"] = np.cumsum([0, *(len(names) for names, _ in sections)])
@@ -170,7 +176,10 @@ def collect_objects(
         "shape": list(plan.shape),
         "origin": list(plan.origin),
     }
-    write_table(job.folder.path / "result.zarr" / GROUP, columns, {_ABOUT: about}, plan.ome_zarr)
+    result = job.folder.path / "result.zarr"
+    write_table(result / GROUP, columns, {_ABOUT: about}, plan.ome_zarr)
+    if plan.has_tracks:
+        write_tracks(result / TRACKS, rows.tracks(plan.axes, plan.origin), plan.ome_zarr)
 
 
 class _Total:

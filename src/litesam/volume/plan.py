@@ -118,6 +118,11 @@ class Plan:
         return self.link is not None and self.time == "tracks" and {"T", "Z"} <= set(self.axes)
 
     @property
+    def has_tracks(self) -> bool:
+        """Whether objects have one number at all times."""
+        return self.link is not None and self.time == "tracks"
+
+    @property
     def plane_link(self) -> LinkConfig | None:
         """How planes are linked: slices of objects that move in time do not move."""
         if self.link is not None and self.links_volumes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +18,20 @@ import numpy.typing as npt
 
 from litesam.merge import Objects, Overlaps, count_overlaps, link_in_time
 from litesam.types import Box, IntArray, LinkConfig
+from litesam.volume.arrays import write_table
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Sequence
 
-    from litesam.types import AnyArray, LabelArray
+    from litesam.types import AnyArray, IsCancelled, LabelArray, OnProgress
     from litesam.volume.stages import Job
 
 #: Rows of a plane in memory at once: those of a chunk.
 _ROWS = 1024
+#: Group of the labels' Zarr that holds the table.
+TRACKS = "tracks"
+_ABOUT = "litesam_tracks"
 
 
 # ------------------------------------------------------------------------------ linking of volumes
@@ -175,20 +181,31 @@ class Tracks:
         return text.getvalue()
 
 
-def measure_tracks(labels: Any, axes: str, origin: Sequence[int] | None = None) -> Tracks:
+def measure_tracks(
+    labels: Any,
+    axes: str,
+    origin: Sequence[int] | None = None,
+    *,
+    on_progress: OnProgress | None = None,
+    cancelled: IsCancelled | None = None,
+) -> Tracks:
     """Return where each object of a time series is at each point in time.
+
+    Labels that a job has written have this table beside them: see `read_tracks`.
 
     Parameters
     ----------
     labels
         Labels with the axes TYX or TZYX in which an object has one number at all times, such as
         `litesam.label_volume` writes them with ``time_axis="tracks"``; numpy, Zarr or anything that
-        slices to numpy. It is read by parts of a plane.
+        slices to numpy. It is read by parts of a plane, so the memory is that of the table.
     axes
         "TYX" or "TZYX".
     origin
         Position of the labels' first pixel in the image, which positions are counted from; None:
         they are counted in the labels.
+    on_progress, cancelled
+        Called after each point in time, and asked before each part of a plane.
 
     Returns
     -------
@@ -199,8 +216,11 @@ def measure_tracks(labels: Any, axes: str, origin: Sequence[int] | None = None) 
     ------
     ConfigError
         If the axes are others.
+    Cancelled
+        If ``cancelled`` said so.
     """
-    from litesam.errors import ConfigError
+    from litesam.errors import Cancelled, ConfigError
+    from litesam.types import Progress
 
     if axes not in ("TYX", "TZYX") or len(labels.shape) != len(axes):
         raise ConfigError(
@@ -208,29 +228,111 @@ def measure_tracks(labels: Any, axes: str, origin: Sequence[int] | None = None) 
             f"{tuple(labels.shape)}."
         )
     height, width = (int(n) for n in labels.shape[-2:])
-    slices = int(labels.shape[1]) if "Z" in axes else 1
+    times, slices = int(labels.shape[0]), int(labels.shape[1]) if "Z" in axes else 1
     rows = [Box(y, 0, min(y + _ROWS, height), width) for y in range(0, height, _ROWS)]
-    found = []
-    for time in range(int(labels.shape[0])):
-        names, parts = [], []
+    found = TrackRows()
+    for time in range(times):
         for z in range(slices):
             index = (time, z) if "Z" in axes else (time,)
             for box in rows:
+                if cancelled is not None and cancelled():
+                    raise Cancelled(f"Tracks were measured up to t = {time} of {times}.")
                 part = np.asarray(labels[(*index, *box.slices)])
                 here, inverse = np.unique(part, return_inverse=True)
                 inverse = inverse.ravel() + (1 if len(here) and here[0] else 0)
                 here = here[here > 0]
-                names.append(here.astype(np.int64))
-                parts.append(_moments(inverse, box, z, len(here) + 1)[1:])
-        ids, inverse = np.unique(np.concatenate(names), return_inverse=True)
+                sums = _moments(inverse, box, z, len(here) + 1)[1:]
+                found.add(time, here.astype(np.int64), sums)
+        if on_progress is not None:
+            on_progress(Progress(time + 1, times, f"{time + 1} of {times} points in time measured"))
+    return found.tracks(axes, origin)
+
+
+class TrackRows:
+    """Collects the table of tracks, point in time by point in time."""
+
+    def __init__(self) -> None:
+        self._rows: list[npt.NDArray[np.float64]] = []
+        self._parts: list[npt.NDArray[np.float64]] = []
+        self._time = 0
+
+    def add(self, time: int, names: IntArray, sums: npt.NDArray[Any]) -> None:
+        """Take up objects of a part of a volume; times come in order.
+
+        Parameters
+        ----------
+        time
+            Point in time.
+        names
+            (N,) tracks.
+        sums
+            (N, 4) pixels, and sums of z, y and x.
+        """
+        if time != self._time:
+            self._close()
+            self._time = time
+        self._parts.append(np.column_stack([names, sums]).astype(np.float64))
+
+    def _close(self) -> None:
+        """Make one row of each object of a point in time."""
+        if not self._parts:
+            return
+        parts = np.concatenate(self._parts)
+        self._parts = []
+        ids, inverse = np.unique(parts[:, 0], return_inverse=True)
         sums = np.zeros((len(ids), 4))
-        np.add.at(sums, inverse, np.concatenate(parts))
-        centres = sums[:, 1:] / sums[:, :1]
-        found.append(np.column_stack([ids, np.full(len(ids), time), centres, sums[:, 0]]))
-    table = np.concatenate(found)
-    table = table[np.lexsort((table[:, 1], table[:, 0]))]
-    areas = table[:, -1].astype(np.int64)
-    data = table[:, :-1] if "Z" in axes else np.delete(table[:, :-1], 2, axis=1)
-    if origin is not None:
-        data[:, 1:] += np.asarray(origin, dtype=float)
+        np.add.at(sums, inverse, parts[:, 1:])
+        times = np.full(len(ids), self._time)
+        self._rows.append(np.column_stack([ids, times, sums[:, 1:] / sums[:, :1], sums[:, 0]]))
+
+    def tracks(self, axes: str, origin: Sequence[int] | None = None) -> Tracks:
+        """Return the table, by track and then by time."""
+        self._close()
+        table = np.concatenate([np.zeros((0, 6)), *self._rows])
+        table = table[np.lexsort((table[:, 1], table[:, 0]))]
+        areas = table[:, -1].astype(np.int64)
+        data = table[:, :-1] if "Z" in axes else np.delete(table[:, :-1], 2, axis=1)
+        if origin is not None:
+            data[:, 1:] += np.asarray(origin, dtype=float)
+        return Tracks(axes, data, areas)
+
+
+def write_tracks(path: Path, tracks: Tracks, version: str) -> None:
+    """Write tracks as a group of arrays; ``version`` is that of the OME-Zarr it lies in."""
+    columns = {"data": tracks.data, "areas": tracks.areas}
+    write_table(path, columns, {_ABOUT: {"version": 1, "axes": tracks.axes}}, version)
+
+
+def read_tracks(path: str | os.PathLike[str]) -> Tracks:
+    """Return the table of tracks that lies beside labels which `litesam.label_volume` has written.
+
+    Parameters
+    ----------
+    path
+        The labels, an OME-Zarr, linked with ``time_axis="tracks"``.
+
+    Returns
+    -------
+    Tracks
+        In pixels of the image (of the level that was labelled).
+
+    Raises
+    ------
+    ReadError
+        If there is none.
+    """
+    import zarr
+
+    from litesam.errors import ReadError
+
+    try:
+        group: Any = zarr.open_group(Path(path) / TRACKS, mode="r")
+        axes = group.attrs[_ABOUT]["axes"]
+        data, areas = (np.asarray(group[name][...]) for name in ("data", "areas"))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ReadError(
+            f"{path} holds no table of tracks that can be read ({error or type(error).__name__}); "
+            "it lies in OME-Zarr labels that litesam.label_volume has written with "
+            "time_axis='tracks' (litesam label --link --time tracks)."
+        ) from error
     return Tracks(axes, data, areas)
