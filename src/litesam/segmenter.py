@@ -12,15 +12,13 @@ from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from litesam.embedder import Embedder
 from litesam.errors import PromptError
 from litesam.everything import find_objects, label_plane
 from litesam.merge import record_from_masks, select_by_text
 from litesam.predictors import as_predictor
 from litesam.predictors.base import check_prompt_kinds
-from litesam.preprocess import AnyPlane, open_plane
+from litesam.preprocess import AnyPlane, as_array_like, open_plane
 from litesam.preprocess.axes import plane_key, plane_shape, used_axes
 from litesam.tiling import make_tiles, tile_for_prompts, without_far_background
 from litesam.types import (
@@ -171,7 +169,7 @@ class Segmenter:
         weights: str | Path | None = None,
         hq: HqMode = False,
     ) -> None:
-        self.image = image if hasattr(image, "shape") else np.asarray(image)
+        self.image = as_array_like(image)
         self.axes = used_axes(self.image, axes)
         self.channel = channel
         self.plane_shape = plane_shape(self.image, self.axes)

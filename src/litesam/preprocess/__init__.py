@@ -11,7 +11,7 @@ from __future__ import annotations
 from litesam.preprocess.composite import COLOURS, Composite, CompositePart, arrays_of
 from litesam.preprocess.intensity import Plane, estimate_limits, to_rgb
 from litesam.preprocess.large import LargePlane, open_plane
-from litesam.preprocess.planes import extract_plane, guess_axes
+from litesam.preprocess.planes import as_array_like, extract_plane, guess_axes
 
 #: What a network is shown: a plane in memory, or one of which regions are read when needed.
 AnyPlane = Plane | LargePlane
@@ -24,6 +24,7 @@ __all__ = [
     "LargePlane",
     "Plane",
     "arrays_of",
+    "as_array_like",
     "estimate_limits",
     "extract_plane",
     "guess_axes",

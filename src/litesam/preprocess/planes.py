@@ -9,6 +9,7 @@ channels (``S``, samples, takes their place where it is present), every other le
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ def extract_plane(
     ReadError
         If the pixels of a lazy array cannot be read.
     """
-    array = _as_array_like(image)
+    array = as_array_like(image)
     shape = tuple(int(n) for n in array.shape)
     _check_array(shape, np.dtype(array.dtype))
     letters = guess_axes(shape, array.dtype) if axes is None else _checked_axes(axes, shape)
@@ -147,8 +148,23 @@ def guess_axes(shape: Sequence[int], dtype: Any) -> str:
     return "TZYX"
 
 
-def _as_array_like(image: Any) -> Any:
-    """Return the image itself if it can be indexed lazily, else a numpy array of it."""
+def as_array_like(image: Any) -> Any:
+    """Return the image itself if it can be indexed lazily, else a numpy array of it.
+
+    Raises
+    ------
+    ImageError
+        If it is no array, such as the path of a file.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        raise ImageError(
+            f"Got the path {str(image)!r}, an array is needed; read the file first, with "
+            "litesam.io.read_image(path).array."
+        )
+    if hasattr(image, "array") and hasattr(image, "axes") and not hasattr(image, "shape"):
+        raise ImageError(
+            f"Got {type(image).__name__}, an array is needed; give its .array, and axes=its .axes."
+        )
     if hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__"):
         try:
             np.dtype(image.dtype)

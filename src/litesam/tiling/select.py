@@ -48,6 +48,10 @@ def tile_for_prompts(tiles: Sequence[Tile], prompts: Prompts) -> Tile:
     ConfigError
         If there are no tiles.
     """
+    if not isinstance(prompts, Prompts):
+        raise PromptError(
+            f"Got {prompts!r}; prompts are needed, such as Prompts(points=(PointPrompt(y, x),))."
+        )
     if not tiles:
         raise ConfigError(
             "There are no tiles to choose from; make them with litesam.tiling.make_tiles."

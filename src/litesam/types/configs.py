@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +24,9 @@ def _check_options(config: Any) -> None:
             continue
         low, high = spec.metadata.get("minimum"), spec.metadata.get("maximum")
         choices = spec.metadata.get("choices")
+        is_number = isinstance(value, numbers.Real)
+        if not is_number and (low is not None or high is not None):
+            raise ConfigError(f"{name} is {value!r}; a number is needed.")
         if choices is not None and value not in choices:
             raise ConfigError(
                 f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}."

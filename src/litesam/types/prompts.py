@@ -78,6 +78,14 @@ class Prompts:
     def __post_init__(self) -> None:
         if not self.points and self.box is None and self.low_res_mask is None:
             raise PromptError("The prompt is empty; give at least one point or a box.")
+        for point in self.points:
+            if not isinstance(point, PointPrompt):
+                raise PromptError(
+                    f"A point is {point!r}; write PointPrompt(y, x), or PointPrompt(y, x, "
+                    "PointLabel.BACKGROUND) for one beside the object."
+                )
+        if self.box is not None and not isinstance(self.box, BoxPrompt):
+            raise PromptError(f"The box is {self.box!r}; write BoxPrompt(y0, x0, y1, x1).")
 
     @property
     def is_ambiguous(self) -> bool:
