@@ -57,8 +57,8 @@ _TIPS = {
     "volume_start": "Label every slice with everything mode and its options, and link the objects "
     "of the slices into objects of the volume. You can go on with your work meanwhile. What is "
     "labelled is kept: after a pause, or a crash, it goes on with the next slice.",
-    "volume_pause": "Stop after the slice that is being labelled. What is labelled is kept, and "
-    "Continue goes on.",
+    "volume_pause": "Stop. The slices that are labelled are kept, and Continue goes on with the "
+    "one that was being labelled.",
     "volume_copy": "The labels lie on the disk, and are as large as the stack. Copy them into "
     "memory to correct them as any other objects.",
     "volume_doubts": "How sure the model is in each slice: of the object that is looked at, or of "

@@ -212,6 +212,54 @@ def test_workers_load_the_model_by_its_name(tmp_path: Path, cluster: Any) -> Non
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 
 
+def test_every_worker_loads_the_model_once(tmp_path: Path, cluster: Any) -> None:
+    """More blocks than workers, and no model more than workers."""
+    from distributed import Client
+
+    np.save(tmp_path / "image.npy", small_volume()[0][2:8])
+    with Client(cluster, set_as_default=False) as client:
+        client.run(count_loads)
+        executor = DaskExecutor(client)
+        label_volume(tmp_path / "image.npy", tmp_path / "l.zarr", executor=executor, axes="ZYX")
+        loads, models = zip(*client.run(loads_and_models).values(), strict=True)
+    assert max(loads) == 1
+    assert len(loads) < 6
+    assert set(models) == {0}  # none stays in memory when the job is done
+
+
+def count_loads() -> None:
+    """In a worker: count how often a model is loaded."""
+    from litesam import predictors
+
+    load = predictors.load_predictor
+    predictors.loads = []
+
+    def counted(*args: Any, **options: Any) -> Any:
+        predictors.loads.append(args)
+        return load(*args, **options)
+
+    predictors.load_predictor = counted
+
+
+def loads_and_models() -> tuple[int, int]:
+    """In a worker: how often a model was loaded, and how many jobs hold one."""
+    from litesam import predictors
+    from litesam.volume import stages
+
+    return len(predictors.loads), len(stages._jobs)
+
+
+def test_a_cluster_that_adapts_itself(image: Path, expected: dict[str, bytes]) -> None:
+    """As one of dask-jobqueue: it has no workers at first, and is given as its client."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=":0") as cluster:
+        cluster.adapt(minimum=1, maximum=2)
+        with cluster.get_client() as client:
+            label(image, DaskExecutor(client))
+    assert result_of(image) == expected
+
+
 def test_what_goes_wrong_in_a_worker_is_explained(image: Path, cluster: Any) -> None:
     folder = image.with_name("labels.zarr.job")
     folder.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,15 @@ import zarr
 
 import litesam
 from engine.threshold_predictor import same_objects
-from engine.volume_scenes import OPTIONS, balls, files_of, predictor, read_labels, small_volume
+from engine.volume_scenes import (
+    OPTIONS,
+    ExactPredictor,
+    balls,
+    files_of,
+    predictor,
+    read_labels,
+    small_volume,
+)
 from litesam.errors import (
     Cancelled,
     ConfigError,
@@ -212,6 +221,34 @@ def test_cancelled_work_goes_on(tmp_path: Path, executor: Any) -> None:
     mine, other = files_of(target), files_of(tmp_path / "other.zarr")
     assert mine.pop("zarr.json") != other.pop("zarr.json")  # the name
     assert mine == other
+
+
+class SlowPredictor(ExactPredictor):
+    """Takes its time, so that something can happen meanwhile."""
+
+    def encode(self, rgb: Any, origin_yx: tuple[int, int] = (0, 0)) -> Any:
+        time.sleep(0.05)
+        return super().encode(rgb, origin_yx)
+
+
+@pytest.mark.parametrize(
+    "executor", [InlineExecutor(), ThreadExecutor(1)], ids=["inline", "threads"]
+)
+def test_a_large_block_is_cancelled_in_its_middle(tmp_path: Path, executor: Any) -> None:
+    """One block of more than thirty tiles; nobody waits for the rest of them."""
+    model = SlowPredictor()
+    image = np.tile(small_volume()[0][5], (7, 8))
+    with pytest.raises(Cancelled, match="0 of 1 blocks"):
+        litesam.label_volume(
+            image,
+            tmp_path / "out.zarr",
+            model,
+            executor,
+            axes="YX",
+            cancelled=lambda: model.encoded >= 3,
+            **OPTIONS,
+        )
+    assert model.encoded < 12
 
 
 def test_a_job_is_only_continued_with_what_it_was_begun_with(tmp_path: Path) -> None:

@@ -203,6 +203,42 @@ def test_two_runs_of_one_output_refuse_each_other(tmp_path: Path, image: Path) -
     assert target.exists()
 
 
+def test_another_process_is_refused_as_well(tmp_path: Path, image: Path) -> None:
+    told: list[str] = []
+
+    def second(progress: Any) -> None:
+        if not told:
+            told.extend(run(tmp_path, "labels.zarr", ""))
+
+    litesam.label_volume(
+        image, tmp_path / "labels.zarr", predictor(), axes="ZYX", on_progress=second, **OPTIONS
+    )
+    assert told[0].startswith("JobError Another run is writing")
+    assert (tmp_path / "labels.zarr").exists()
+
+
+@pytest.mark.parametrize("what", ["image.zarr", "out"])
+def test_a_drive_that_vanishes_stops_the_work(tmp_path: Path, image: Path, what: str) -> None:
+    """Of the image (whose chunks would read as empty), or of the output; it comes back later."""
+    (tmp_path / "out").mkdir()
+    target = tmp_path / "out" / "labels.zarr"
+    options: dict[str, Any] = {**OPTIONS, "axes": "ZYX"}
+
+    def vanish(progress: Any) -> None:
+        if progress.message.startswith("2 of 4 labelled"):
+            (tmp_path / what).rename(tmp_path / "away")
+
+    kind = JobError if what == "image.zarr" else WriteError
+    with pytest.raises(kind, match=r"2 of 4 blocks are finished and safe.*same command goes on"):
+        litesam.label_volume(image, target, predictor(), on_progress=vanish, **options)
+    shutil.rmtree(tmp_path / what, ignore_errors=True)  # what was written where the drive was
+    (tmp_path / "away").rename(tmp_path / what)
+    result = litesam.label_volume(image, target, predictor(), **options)
+    assert result.blocks_before == 2
+    litesam.label_volume(image, tmp_path / "other.zarr", predictor(), **options)
+    np.testing.assert_array_equal(read_labels(target), read_labels(tmp_path / "other.zarr"))
+
+
 def test_a_kill_after_the_last_step_leaves_nothing_behind(tmp_path: Path, image: Path) -> None:
     target = tmp_path / "labels.zarr"
     result = litesam.label_volume(image, target, predictor(), axes="ZYX", **OPTIONS)

@@ -23,7 +23,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from litesam.errors import ConfigError, JobError
-from litesam.volume.stages import Work, forget, prepare, run_block
+from litesam.volume.stages import Work, forget, prepare, run_block, stop_when
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -101,6 +101,11 @@ class _Inline:
     def run(
         self, stage: str, numbers: Iterable[int], check_cancelled: Callable[[], None]
     ) -> Iterator[Done]:
+        def stopped() -> bool:
+            check_cancelled()
+            return False
+
+        stop_when(self._folder, stopped)
         for number in numbers:
             check_cancelled()
             yield run_block(self._folder, stage, number)

@@ -10,6 +10,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from litesam.types import Box, NormalizeConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from litesam.types import AnyArray
 
@@ -90,6 +90,7 @@ class VolumeSource:
 
     def __init__(self, image: Path | Any, config: SourceConfig) -> None:
         self.config = config
+        self._path = Path(image) if _is_path(image) else None
         self.image = _open(image, config.level)
         array = self.image.array
         letters = used_axes(array, config.axes or self.image.axes)
@@ -170,11 +171,15 @@ class VolumeSource:
         y, x = first["Y"], first["X"]
         region = (slice(box.y0 + y, box.y1 + y), slice(box.x0 + x, box.x1 + x))
         try:
-            return extract_plane(
+            found = extract_plane(
                 self.image.array, self._letters, index or None, self.config.channel, region=region
             )
+            if self._path is None or self._path.exists():
+                return found
+            # Zarr takes chunks that are not there for empty ones.
+            reason: BaseException = FileNotFoundError(f"{self._path} is not there any more")
         except ReadError as error:
-            reason: BaseException = error.__cause__ or error
+            reason = error.__cause__ or error
         except LiteSamError:
             raise
         except Exception as error:  # codecs raise all kinds on a damaged chunk
@@ -260,9 +265,13 @@ def resolve_ranges(
     return replace(config, ranges=tuple(sorted(found)))
 
 
+def _is_path(image: Any) -> bool:
+    return isinstance(image, str) or hasattr(image, "__fspath__")
+
+
 def _open(image: Path | Any, level: int) -> ImageData:
     """What is known of an image file or an array."""
-    if isinstance(image, str) or hasattr(image, "__fspath__"):
+    if _is_path(image):
         return open_image(image, level)
     if level != 0:
         raise ConfigError("A level can be chosen of an OME-Zarr on disk only.")

@@ -58,11 +58,18 @@ class Work:
 
 
 class Job:
-    """One job as a process sees it; the image and the model are opened once, when needed."""
+    """One job as a process sees it; the image and the model are opened once, when needed.
+
+    Attributes
+    ----------
+    stopped
+        Whether to stop in the middle of a block.
+    """
 
     def __init__(self, work: Work) -> None:
         self.work = work
         self.folder = JobFolder(Path(work.folder))
+        self.stopped: IsCancelled = self.folder.stop_asked
         self._lock = threading.Lock()
         self._source: VolumeSource | None = None
         self._predictor = work.predictor
@@ -220,7 +227,7 @@ def label_block(job: Job, number: int) -> Outcome:
     raw = job.source.read(plane, tile.padded)
     reading = time.perf_counter() - start
     found = find_in_region(
-        raw, plan, predictor, proposer, colour=job.source.colour, stopped=job.folder.stop_asked
+        raw, plan, predictor, proposer, colour=job.source.colour, stopped=job.stopped
     )
     del raw
     labels = found.labels
@@ -339,6 +346,12 @@ def prepare(work: Work) -> None:
     """Tell this process about a job, anew even if it knows one of that folder."""
     with _jobs_lock:
         _jobs[work.folder] = Job(work)
+
+
+def stop_when(folder: str, stopped: IsCancelled) -> None:
+    """Say what is asked in the middle of a block."""
+    with _jobs_lock:
+        _jobs[folder].stopped = stopped
 
 
 def forget(folder: str) -> None:
