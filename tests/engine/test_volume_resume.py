@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 import litesam
@@ -170,6 +171,36 @@ def test_a_damaged_chunk_is_named_and_the_rest_is_safe(tmp_path: Path, image: Pa
     np.testing.assert_array_equal(
         read_labels(tmp_path / "labels.zarr"), read_labels(tmp_path / "other.zarr")
     )
+
+
+@pytest.mark.parametrize("how", ["overwritten", "cut off"])
+def test_a_damaged_tile_of_a_tiff_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Of a large compressed one, which is read tile by tile: in the middle of the work."""
+    monkeypatch.setattr("litesam.io.readers.LAZY_BYTES", 0)
+    pixels = np.random.default_rng(1).integers(0, 60, (4, 256, 256)).astype(np.uint8)
+    pixels[:, 30:40, 50:60] = 200
+    path = tmp_path / "image.tif"
+    about = {"tile": (128, 128), "photometric": "minisblack", "metadata": {"axes": "ZYX"}}
+    tifffile.imwrite(path, pixels, compression="zlib", **about)
+    with tifffile.TiffFile(path) as file:
+        start = file.series[0].pages[3].dataoffsets[0]
+    content = path.read_bytes()
+
+    def damage(progress: Any) -> None:
+        if progress.message.startswith("1 of 4 labelled"):
+            with path.open("r+b") as opened:
+                opened.seek(start + 20)
+                opened.write(b"\xff" * 500) if how == "overwritten" else opened.truncate()
+
+    target = tmp_path / "labels.zarr"
+    options: dict[str, Any] = {**OPTIONS, "axes": "ZYX"}
+    with pytest.raises(JobError, match=r"plane z = 3 cannot be read.*3 of 4 blocks.*mend"):
+        litesam.label_volume(path, target, predictor(), on_progress=damage, **options)
+    path.write_bytes(content)
+    result = litesam.label_volume(path, target, predictor(), **options)
+    assert (result.blocks_before, result.objects) == (3, 1)
 
 
 def test_own_labels_that_are_damaged_are_made_again(tmp_path: Path, image: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,7 @@ class _TiffRegions:
         import zarr
 
         self._store = tifffile.imread(path, aszarr=True)
+        weakref.finalize(self, self._store.close)
         node = zarr.open(self._store, mode="r")
         self._array: Any = node["0"] if isinstance(node, zarr.Group) else node
         self.shape: tuple[int, ...] = tuple(int(n) for n in self._array.shape)
