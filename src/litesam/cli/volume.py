@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from litesam.cli.options import add_config_options, config_from
+from litesam.cli.options import add_config_options, config_from, parse_count
 from litesam.cli.terminal import (
     UsageError,
     complain,
@@ -121,10 +121,16 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
         "estimated from the middle of three planes",
     )
     group.add_argument(
-        "--block-px", type=int, metavar="N", help="side of the blocks of large planes (4096)"
+        "--block-px",
+        type=parse_count,
+        metavar="N",
+        help="side of the blocks of large planes (4096)",
     )
     group.add_argument(
-        "--workers", type=int, metavar="N", help="so many processes, each with its own model"
+        "--workers",
+        type=parse_count,
+        metavar="N",
+        help="so many processes, each with its own model",
     )
     group.add_argument(
         "--scheduler",
