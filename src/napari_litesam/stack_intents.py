@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_litesam.image_axes import plane_axes
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_layer import ON_DISK, array_of
 from napari_litesam.requests import NotReady, Scene, resolve_plane
 from napari_litesam.state import Level
 
@@ -81,7 +81,11 @@ class StackIntents:
             f"Object {doubt.number}, {doubt.place} of {doubt.of}: confidence "
             f"{doubt.confidence:.2f}; its least sure slice is {slices}."
         )
-        self._note = text if doubt.corrects else f"{text} To change it, correct a copy."
+        if not doubt.corrects:
+            name = doubt.layer.name
+            on_disk = ON_DISK in doubt.layer.metadata
+            text += f" To change it, {'correct a copy' if on_disk else f'choose {name!r}'}."
+        self._note = text
         self.state.report(Level.READY, self._note)
         self._schedule()
 

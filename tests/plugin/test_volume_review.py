@@ -132,3 +132,14 @@ def test_without_its_layers_there_is_no_review(labelled, tmp_path: Path) -> None
     hands.settle()
     assert not hands.widget.volume.least.isEnabled()
     assert values(hands) == {}
+
+
+def test_a_copy_that_is_not_chosen_is_named(labelled) -> None:
+    hands = labelled
+    press(hands, "copy")
+    copy = hands.objects
+    hands.widget.state.update(target=None)
+    hands.settle()
+    press(hands, "least")
+    assert f"choose {copy.name!r}" in hands.status
+    assert not hands.widget.state.selected
