@@ -151,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
     read = (*args.images, args.session, args.prompts, args.select, args.boxes)
     inputs = (*read, args.proposer, args.weights)
     if is_job(args):
-        check_keeps_inputs((args.output, args.tracks), inputs)
+        check_keeps_inputs((args.output, args.tracks, args.objects), inputs)
         return run_job(args)
     jobs = _plan(args)
     check_keeps_inputs((path for job in jobs for path in job.outputs.files), inputs)
