@@ -10,8 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from qtpy.QtCore import QTimer
-
 from litesam.errors import LiteSamError
 from litesam.types import PointLabel
 from napari_litesam.ahead import Ahead
@@ -43,6 +41,7 @@ from napari_litesam.reviewer import Reviewer
 from napari_litesam.segmenters import SegmenterPool
 from napari_litesam.session_desk import SessionDesk
 from napari_litesam.session_keeper import SessionKeeper
+from napari_litesam.soon import Soon
 from napari_litesam.stack_intents import StackIntents
 from napari_litesam.state import Level, PluginState, Tool, Words
 from napari_litesam.viewer_layers import ViewerLayers
@@ -132,9 +131,7 @@ class Intents(StackIntents):
         self._closed = False
         # All reactions meet here: many events of one user action make one request, and layers are
         # never changed while napari still tells others about the event.
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(0)
+        self._timer = Soon()
         self._timer.timeout.connect(self._refresh)
 
     # ------------------------------------------------------------------------------- for the widget

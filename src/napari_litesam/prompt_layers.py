@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from napari.layers import Points, Shapes
+from napari.utils.colormaps.standardize_color import transform_color
 from psygnal import Signal
 
 from litesam.types import BoxPrompt, PointLabel, PointPrompt, Prompts
@@ -298,7 +299,9 @@ class PromptLayers:
                 # A hidden layer keeps the indices of points that are gone; its colours then fail.
                 self.points.set_view_slice()
             self._write_signs(snapshot.signs)
-            self._drawn.restore(snapshot.boxes, snapshot.strokes)
+            boxes = tuple(corners_of(shape) for shape in self._drawn.boxes())
+            if (boxes, self._drawn.strokes()) != (snapshot.boxes, snapshot.strokes):
+                self._drawn.restore(snapshot.boxes, snapshot.strokes)
         self.set_sign(self._sign)
         self.changed.emit()
 
@@ -390,7 +393,12 @@ class PromptLayers:
             for i in event.data_indices:
                 signs[i] = new
             self._once = None
-        self._write_signs(signs)
+        # napari has given a new point the look of the next one, which is right but for a
+        # Control-click: each write to the layer draws it and its thumbnail anew.
+        if [NAMES[one] for one in signs] != list(self.points.features.get(SIGN, ())):
+            self._write_signs(signs)
+        else:
+            self._paint()
         self.changed.emit()
 
     def _on_features(self, _event: Any) -> None:
@@ -432,10 +440,19 @@ class PromptLayers:
         """Make colours and symbols follow the signs."""
         with self._silence():
             signs = self.signs()
-            if signs:
+            if signs and not self._painted(signs):
                 self.points.face_color = [COLOURS[s] for s in signs]
                 self.points.symbol = [_SYMBOLS[s] for s in signs]
                 self.points.refresh()
+
+    def _painted(self, signs: Sequence[PointLabel]) -> bool:
+        """Whether colours and symbols are those of the signs."""
+        colours, symbols = np.asarray(self.points.face_color), self.points.symbol
+        return (
+            len(colours) == len(symbols) == len(signs)
+            and [getattr(one, "value", one) for one in symbols] == [_SYMBOLS[s] for s in signs]
+            and np.allclose(colours, transform_color([COLOURS[s] for s in signs]), atol=1e-3)
+        )
 
     def _restore_selection(self, selected: set[int]) -> None:
         """Select points again without letting napari copy their look to the next point."""
