@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -298,6 +299,13 @@ def test_plain_zarr_array(tmp_path: Path) -> None:
 def test_folder_that_is_no_zarr(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="is no Zarr and holds no images"):
         read_image(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tif")
+    with pytest.raises(ReadError, match="a device or a pipe"):
+        read_image(tmp_path / "pipe.tif")
 
 
 def test_folder_of_planes_is_a_stack(tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def read_image(path: str | os.PathLike[str]) -> ImageData:
             raise ReadError(f"{source} does not exist; check the name and the folder.")
         if source.is_dir():
             return _read_folder(source)
+        if not source.is_file():
+            raise ReadError(f"{source} is neither a file nor a folder, but a device or a pipe.")
         if source.stat().st_size == 0:
             raise ReadError(f"{source} is empty (0 bytes); copy or export it again.")
         with source.open("rb") as file:
