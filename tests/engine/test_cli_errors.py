@@ -107,6 +107,18 @@ def test_names_that_cannot_be_printed() -> None:
     assert json.loads(result.stdout)["path"] == "K\udcf6rper \udcb5"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="streams are closed by a shell of POSIX")
+def test_closed_standard_streams_and_ascii() -> None:
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    litesam = f"{sys.executable} -m litesam.cli"
+    for command in (f"{litesam} cache info >&- 2>&-", f"{litesam} label --help"):
+        result = subprocess.run(
+            command, shell=True, capture_output=True, timeout=60, check=False, env=plain
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stderr == b""
+
+
 # ----------------------------------------------------------------------------------------- commands
 
 

@@ -37,9 +37,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def use_streams() -> None:
-    """Let names of files be printed that the terminal or a pipe has no characters for."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Let names of files be printed that the terminal or a pipe has no characters for, and let
+    programs without standard streams be called, too.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    stream = sys.stdout
+    if isinstance(stream, io.TextIOWrapper) and (
+        stream.errors == "strict" or stream.encoding.lower().replace("-", "") != "utf8"
+    ):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def say(text: str = "") -> None:
