@@ -87,9 +87,9 @@ def load_scorer(args: argparse.Namespace, device: str) -> ClipScorer:
     # One message at the end instead of one for each time that it was tried.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if args.quiet:
-        from huggingface_hub.utils.tqdm import disable_progress_bars
+        from transformers.utils import logging as transformers_logging
 
-        disable_progress_bars()
+        transformers_logging.disable_progress_bar()
     return load_text_scorer(place, device)
 
 
