@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import litesam
 from litesam.evaluation.metrics import mask_iou
 from litesam.merge import record_from_masks
-from litesam.models.lite_sam_hq import LiteSAMHQ, build
+from litesam.models.lite_sam_hq import DOUBTFUL_IOU, LiteSAMHQ, build
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.models.registry import get_spec
 from litesam.models.state_dicts import trained_beside
@@ -130,7 +130,7 @@ def test_picture_is_kept_as_it_was_and_padded_with_zeros(
 
 
 def test_masks_of_both_modes_and_of_lite_sam(tmp_path: Path, rgb: np.ndarray) -> None:
-    """The same encoder: one embedding serves all; both HQ modes give the token's mask."""
+    """The same encoder: one embedding for all; the token masks what is doubtful."""
     file = filled_weights("lite_sam_hq", tmp_path)
     plain = load_predictor("lite_sam", filled_weights("lite_sam", tmp_path), "cpu")
     both = load_predictor("lite_sam", file, "cpu", hq=True)
@@ -140,13 +140,22 @@ def test_masks_of_both_modes_and_of_lite_sam(tmp_path: Path, rgb: np.ndarray) ->
     embedding = plain.encode(rgb)
     masks = [one.decode(embedding, CLICKS, multimask=False) for one in (plain, both, alone)]
     assert [one.logits.shape for one in masks] == [(2, 1, 256, 256)] * 3
-    np.testing.assert_array_equal(masks[1].logits, masks[2].logits)
-    assert not np.allclose(masks[1].logits, masks[0].logits)
+    doubtful = masks[0].predicted_iou < DOUBTFUL_IOU
+    chosen = np.where(doubtful[..., None, None], masks[2].logits, masks[0].logits)
+    np.testing.assert_allclose(masks[1].logits, chosen, atol=1e-3)
+    assert not np.allclose(masks[2].logits, masks[0].logits)
     for one in masks[1:]:
         np.testing.assert_allclose(one.predicted_iou, masks[0].predicted_iou, atol=1e-4)
     assert both.decode(embedding, CLICKS, multimask=True).logits.shape[1] == 1
     again = both.decode(embedding, replace(CLICKS, low_res_masks=masks[1].logits[:, 0]))
     assert np.isfinite(again.logits).all()
+
+
+def test_token_takes_over_where_the_mask_is_doubtful() -> None:
+    plain, refined = torch.full((2, 1, 4, 4), -3.0), torch.full((2, 1, 4, 4), 5.0)
+    iou = torch.tensor([[DOUBTFUL_IOU - 0.01], [DOUBTFUL_IOU]])
+    logits = LiteSAMHQ.where_doubtful(plain, refined, iou)
+    assert logits[:, 0, 0, 0].tolist() == [5.0, -3.0]
 
 
 def test_bundled_decoder_belongs_to_the_bundled_weights(home: Path, rgb: np.ndarray) -> None:

@@ -12,7 +12,8 @@ decoder that is a tenth as dear as SAM's (``docs/decisions/0006-hq-for-lite-sam.
 * The HQ token is added to the mask decoder's own token of the mask that is refined, after the
   transformer, instead of going through it: there every token costs 6 % of a decode. So the mask
   before stays exactly what it is without HQ, and the token knows which of three it refines.
-* The HQ token's logits are not added to those of the mask before, see `LiteSAMHQ.join`.
+* The HQ token's logits are not added to those of the mask before, see `LiteSAMHQ.join`, and they
+  replace that mask only where it is doubtful, see `LiteSAMHQ.where_doubtful`.
 * The features of the mask decoder are mixed by one small product for each pixel instead of two
   3×3 convolutions, which alone would cost most of a decode.
 """
@@ -32,6 +33,10 @@ from litesam.models.mask_decoder import pixel_products
 if TYPE_CHECKING:
     from litesam.models.prompt_maps import WindowPrompts
     from litesam.types import ModelSpec
+
+
+#: Predicted IoU below which the HQ token takes over. Chosen on training images, see decision 6.
+DOUBTFUL_IOU = 0.3
 
 
 class WindowHQ(nn.Module):
@@ -132,6 +137,23 @@ class LiteSAMHQ(LiteSAM):
         """
         del plain
         return refined
+
+    @staticmethod
+    def where_doubtful(plain: Tensor, refined: Tensor, iou: Tensor) -> Tensor:
+        """Logits with HQ in use: the HQ token's where the mask before is hardly one.
+
+        Parameters
+        ----------
+        plain, refined, iou
+            Result of `decode_parts`.
+
+        Returns
+        -------
+        Tensor
+            (P, 1, s, s): ``refined`` for objects whose predicted IoU is below `DOUBTFUL_IOU`,
+            ``plain`` for the others, which the token would only make worse.
+        """
+        return torch.where((iou < DOUBTFUL_IOU)[..., None, None], refined, plain)
 
     def decode_parts(
         self,

@@ -27,8 +27,8 @@ class HqLiteSamPredictor(LiteSamPredictor):
     spec, network, device, weights_hash, encoder_hash
         As in `litesam.predictors.networks.NetworkPredictor`.
     hq_only
-        As in `litesam.predictors.hq_sam.HqSamPredictor`; Lite-SAM's masks are the HQ token's alone
-        in any case.
+        Every mask is the HQ token's; otherwise those are whose predicted IoU is low
+        (`LiteSAMHQ.where_doubtful`).
     """
 
     _network: LiteSAMHQ
@@ -65,7 +65,9 @@ class HqLiteSamPredictor(LiteSamPredictor):
             prompts,
             multimask=masks.start > 0,
         )
-        return (refined if self.hq_only else self._network.join(plain, refined)), iou
+        if not self.hq_only:
+            refined = self._network.where_doubtful(plain, refined, iou)
+        return refined, iou
 
     def _details(self, embedding: Embedding, image: Tensor) -> Tensor:
         pixels = self._tensor(embedding.features["picture"])[None].float()
