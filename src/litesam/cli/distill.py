@@ -20,9 +20,13 @@ from litesam.errors import ConfigError
 if TYPE_CHECKING:
     import argparse
 
+    from litesam.training.align import AlignTrainer
+    from litesam.training.distill import DistillConfig, DistillTrainer
+
 _EXAMPLES = """\
   litesam distill images/ --teacher sam_vit_b --student mobile_sam --run runs/small --name small
   litesam distill images/ --teacher sam_vit_h --student mobile_sam --run runs/small --device cuda
+  litesam distill images/ --teacher sam_vit_b --student edge_sam --run runs/edge --align 500
 """
 
 
@@ -52,6 +56,14 @@ def add_parser(commands: Any) -> None:
         "folder)",
     )
     parser.add_argument("--batch", type=int, default=4, help="tiles in a step (default: 4)")
+    parser.add_argument(
+        "--align",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="then train the decoder for so many steps to give the teacher's masks on the "
+        "student's embeddings (default: 0, the teacher's decoder as it is)",
+    )
     add_name_options(parser)
     add_run_options(
         parser,
@@ -64,12 +76,17 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from litesam.training.align import check_can_align
     from litesam.training.distill import DistillConfig, DistillTrainer
     from litesam.training.pictures import find_pictures
     from litesam.weights import check_own_name
 
     if args.batch < 1:
         raise ConfigError(f"--batch is {args.batch}; at least 1 is needed.")
+    if args.align < 0:
+        raise ConfigError(f"--align is {args.align}; 0 or a number of steps is needed.")
+    if args.align:
+        check_can_align(args.teacher, args.student)
     if args.name is not None:
         check_own_name(args.name, overwrite=args.overwrite)
     show_log(args)
@@ -87,9 +104,46 @@ def run(args: argparse.Namespace) -> int:
         bars.begin(f"embedding with {args.teacher}")
         tiles = trainer.precompute(bars.part(0))
     trainer.run()
-    result = keep_result(args, trainer, trainer.base)
+    if args.align:
+        aligned = _align(args, config, trainer)
+        result = {"aligned": aligned.step} | keep_result(args, aligned, aligned.base)
+    else:
+        result = keep_result(args, trainer, trainer.base)
     say_run(args, trainer.step, {"tiles": tiles} | result)
     return 0
+
+
+def _align(
+    args: argparse.Namespace, config: DistillConfig, trainer: DistillTrainer
+) -> AlignTrainer:
+    """Train the decoder beside what the distillation made of the encoder."""
+    from litesam.training.align import AlignConfig, AlignTrainer
+    from litesam.training.export import export_weights
+    from litesam.training.pictures import find_pictures
+
+    folder = trainer.folder / f"align-{trainer.step}"  # of other embeddings after more steps
+    file = trainer.folder / f"step-{trainer.step}.safetensors"
+    if not file.is_file():
+        export_weights(trainer, file, trainer.base)
+    align = AlignConfig(
+        run_folder=str(folder),
+        steps=args.align,
+        seed=config.seed,
+        device=config.device,
+        threads=config.threads,
+        bf16=config.bf16,
+        teacher=config.teacher,
+        teacher_weights=config.teacher_weights,
+        student=config.student,
+        start_from=str(file),
+        store=config.store or str(trainer.folder / "embeddings"),
+    )
+    aligner = AlignTrainer(align, find_pictures(args.data))
+    with progress_bars(quiet=args.quiet) as bars:
+        bars.begin("embedding with both models")
+        aligner.precompute(bars.part(0))
+    aligner.run()
+    return aligner
 
 
 def _text(path: Path | None) -> str | None:

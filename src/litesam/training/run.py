@@ -305,7 +305,7 @@ class _Log:
         line |= {"step": step, "s": round(seconds, 3)}
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        logger.info("%s", line)
+        logger.info("%s", json.dumps(line))
         self._start()
 
 
