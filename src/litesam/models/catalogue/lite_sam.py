@@ -27,8 +27,8 @@ LITE_SAM = (
         weights=WeightsSpec(
             file="lite_sam.safetensors",
             url=None,
-            sha256="d2c98126f08366ed60a832fa2af2f2e5574237b81cc9818c97ed09bccab80b21",
-            size_bytes=8_614_744,
+            sha256="7783964f6cd104d2943dcde4a1df213425737e567045fafae9a133273466c748",
+            size_bytes=8_615_048,
             licence="BSD-3-Clause",
         ),
         parameters=4_276_088,
@@ -65,8 +65,8 @@ LITE_SAM_HQ = (
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
             url=None,
-            sha256="f2d783ce03b20bf3a1bf5c53f0d52058ab3dc8dedc64cf392b0b3aa6421bf725",
-            size_bytes=361_986,
+            sha256="069b70504cf51d66e042d543e1f8089535a0591391b8fbd27ca501a3e810d0bc",
+            size_bytes=361_994,
             licence="BSD-3-Clause",
         ),
         parameters=4_455_529,
