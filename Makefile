@@ -28,7 +28,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 test: lint display ## Check style, types and architecture, then run the whole test suite
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not alone"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 15 -m "not slow and not alone"
 	$(BIN)/python -m pytest -m "alone and not slow"
 
 test-slow: install-test display ## Run the tests that take minutes
