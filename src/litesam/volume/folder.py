@@ -13,8 +13,9 @@ import json
 import os
 import shutil
 import uuid
+from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -23,7 +24,7 @@ from litesam.errors import JobError, WriteError
 from litesam.volume.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -230,17 +231,8 @@ def write_durably(path: Path, content: bytes) -> None:
         If the system refuses; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _part_of(path)
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-    sync_names(path.parent)
+    with _durably(path) as file:
+        file.write(content)
     sync_names(path.parent.parent)
 
 
@@ -252,12 +244,19 @@ def copy_durably(source: Path, path: Path) -> None:
     OSError
         If the system refuses; nothing is left behind.
     """
+    with source.open("rb") as old, _durably(path) as new:
+        shutil.copyfileobj(old, new)
+
+
+@contextmanager
+def _durably(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` when all of it is on the disk."""
     part = _part_of(path)
     try:
-        with source.open("rb") as old, part.open("wb") as new:
-            shutil.copyfileobj(old, new)
-            new.flush()
-            os.fsync(new.fileno())
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
     except OSError:
         part.unlink(missing_ok=True)
