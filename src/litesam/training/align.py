@@ -25,12 +25,11 @@ from litesam.models.sam import Sam
 from litesam.models.weights import load_network, resolve_weights
 from litesam.predictors import load_predictor
 from litesam.store import ZarrStore
-from litesam.tiling import make_tiles
-from litesam.training.distill import check_pair
+from litesam.training.distill import check_pair, embed_pictures
 from litesam.training.hq import check_same_start
 from litesam.training.losses import mask_iou, mask_loss
 from litesam.training.run import RunConfig, TrainingRun, step_random
-from litesam.types import Progress, PromptBatch
+from litesam.types import PromptBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -145,18 +144,11 @@ class AlignTrainer(TrainingRun[AlignConfig, AlignBatch, Sam]):
         ReadError
             If a picture cannot be read.
         """
-        found: list[tuple[int, Tile]] = []
-        total = len(self._pictures)
-        for number in range(total):
-            plane = self._pictures[number]
-            tiles = make_tiles(plane.shape_yx)
-            for embedder in self._embedders:
-                embedder.embed_all(plane, tiles, cancelled=cancelled)
-            found += [(number, tile) for tile in tiles]
-            if on_progress is not None:
-                on_progress(Progress(number + 1, total, "embedding with both models"))
-        self._tiles = found
-        return len(found)
+        message = "embedding with both models"
+        self._tiles = embed_pictures(
+            self._pictures, self._embedders, message, on_progress, cancelled
+        )
+        return len(self._tiles)
 
     def batches(self) -> Iterator[AlignBatch]:
         """Yield the batches from step ``self.step`` on: a random tile and random prompts each.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from litesam.preprocess import Plane
-    from litesam.types import IsCancelled, ModelSpec, OnProgress
+    from litesam.types import IsCancelled, ModelSpec, OnProgress, Tile
 
 _ENCODER = "image_encoder."
 
@@ -139,18 +139,12 @@ class DistillTrainer(TrainingRun[DistillConfig, DistillBatch, nn.Module]):
         ReadError
             If a picture cannot be read.
         """
-        tiles: list[tuple[int, int]] = []
-        total = len(self._pictures)
         if self._noted_tiles() is not None:
             return len(self._known_tiles())
-        for number in range(total):
-            plane = self._pictures[number]
-            parts = make_tiles(plane.shape_yx)
-            self._embedder.embed_all(plane, parts, cancelled=cancelled)
-            tiles += [(number, part) for part in range(len(parts))]
-            if on_progress is not None:
-                on_progress(Progress(number + 1, total, f"embedding with {self.config.teacher}"))
-        note = json.dumps({"pictures": total, "tiles": tiles})
+        message = f"embedding with {self.config.teacher}"
+        found = embed_pictures(self._pictures, [self._embedder], message, on_progress, cancelled)
+        tiles = [(number, tile.index) for number, tile in found]
+        note = json.dumps({"pictures": len(self._pictures), "tiles": tiles})
         (self.folder / "tiles.json").write_text(note)
         return len(tiles)
 
@@ -225,6 +219,36 @@ class DistillTrainer(TrainingRun[DistillConfig, DistillBatch, nn.Module]):
             inputs.append(network_input(pixels, frame, self.student))
             targets.append(torch.from_numpy(np.array(embedding.features["image"]))[None])
         return DistillBatch(torch.cat(inputs), torch.cat(targets).float())
+
+
+def embed_pictures(
+    pictures: Sequence[Plane],
+    embedders: Sequence[Embedder],
+    message: str,
+    on_progress: OnProgress | None = None,
+    cancelled: IsCancelled | None = None,
+) -> list[tuple[int, Tile]]:
+    """Encode all tiles of all pictures; return them, each with the number of its picture.
+
+    Those in the store of an embedder are skipped. ``message`` goes with the progress.
+
+    Raises
+    ------
+    Cancelled
+        If ``cancelled`` said so; what is finished is kept.
+    ReadError
+        If a picture cannot be read.
+    """
+    found: list[tuple[int, Tile]] = []
+    for number in range(len(pictures)):
+        plane = pictures[number]
+        tiles = make_tiles(plane.shape_yx)
+        for embedder in embedders:
+            embedder.embed_all(plane, tiles, cancelled=cancelled)
+        found += [(number, tile) for tile in tiles]
+        if on_progress is not None:
+            on_progress(Progress(number + 1, len(pictures), message))
+    return found
 
 
 def check_pair(teacher: ModelSpec, student: ModelSpec) -> None:
