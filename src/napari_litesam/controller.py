@@ -117,8 +117,8 @@ class Controller(Intents):
         for name in _DIMS:
             yield getattr(dims.events, name), self._schedule
         lanes = (self._current.lane, self._planes.lane, self.words.lane, self.desk.lane)
-        others = (self.table.lane, self.table.exports, self.volume.lane, self.propagation.lane)
-        for lane in (*lanes, *others):
+        stacks = (self.volume.lane, self.volume.complete.opener, self.propagation.lane)
+        for lane in (*lanes, self.table.lane, self.table.exports, *stacks):
             yield lane.changed, self._on_lane
             yield lane.progressed, self._on_progress
             yield lane.broken, self._on_bug
@@ -157,6 +157,7 @@ class Controller(Intents):
             self.state.update(image=event.value)
         self.desk.show()
         self.layers_changed.emit()
+        self._schedule()
 
     def _on_renamed(self, _event: Any = None) -> None:
         self.layers_changed.emit()

@@ -37,6 +37,8 @@ _GOLDEN = 0.618034
 _COARSEST_PX = 2048
 #: Metadata of a layer that shows labels on the disk, which the panel does not write to.
 ON_DISK = "litesam_on_disk"
+#: Metadata of such a layer while its labels are being written.
+LIVE = "litesam_live"
 #: Metadata of a preview of a large plane: the part that is not empty.
 _SHOWN = "litesam_shown"
 

@@ -59,17 +59,20 @@ class StackIntents:
 
     def copy_volume(self) -> None:
         """Bring the labels of the stack into memory, to correct them."""
-        self.volume.copy()
+        self.volume.complete.copy()
+
+    def open_volume(self, path: str) -> None:
+        """Show the labels of a stack that were written before, and take up their objects."""
+        self.volume.open(path)
 
     def doubt_object(self, step: int) -> None:
         """Go to the next object of the labelled stack in the order of confidence, or back.
 
         0: to the least sure of all.
         """
-        review = self.volume.review
-        doubt = None if "volume_least" in review.reasons() else review.step(step)
+        reason = self.volume.complete.reasons(running=self.volume.lane.busy).get("volume_least")
+        doubt = None if reason else self.volume.complete.review.step(step)
         if doubt is None:
-            reason = review.reasons().get("volume_least")
             self._reporter.refuse(reason or "There are no further objects that way.")
             return
         self._show_place(doubt.layer, doubt.position)
@@ -77,10 +80,9 @@ class StackIntents:
             self.state.select({doubt.number})
         doubt.layer.selected_label = doubt.number
         slices = ", ".join(map(str, doubt.at))
-        text = (
-            f"Object {doubt.number}, {doubt.place} of {doubt.of}: confidence "
-            f"{doubt.confidence:.2f}; its least sure slice is {slices}."
-        )
+        text = f"Object {doubt.number}, {doubt.place} of {doubt.of}: confidence "
+        text += f"{doubt.confidence:.2f}"
+        text += f"; its least sure slice is {slices}." if slices else "."
         if not doubt.corrects:
             name = doubt.layer.name
             on_disk = ON_DISK in doubt.layer.metadata

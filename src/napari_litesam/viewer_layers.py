@@ -110,6 +110,13 @@ class ViewerLayers:
             and label_layer.fits(layer, image, axes)
         ]
 
+    def on_disk(self) -> list[Labels]:
+        """Layers that show labels on the disk, bottom to top."""
+        layers = self._viewer.layers
+        return [
+            one for one in layers if isinstance(one, Labels) and label_layer.ON_DISK in one.metadata
+        ]
+
     # ------------------------------------------------------------------------------------ lifetime
 
     def tend(self, image: Image | None, sign: PointLabel) -> Tended:

@@ -13,34 +13,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from psygnal import Signal
 
 from litesam.session import sessions_dir
+from napari_litesam.complete_labels import Complete, CompleteLabels
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.jobs import Lane
-from napari_litesam.label_layer import (
-    ON_DISK,
-    array_of,
-    image_shape,
-    lay,
-    new_disk_layer,
-    new_objects_layer,
-    new_tracks_layer,
-)
+from napari_litesam.label_layer import LIVE, ON_DISK, new_disk_layer
 from napari_litesam.requests import ImageSource, NotReady, PlaneRequest, level_choices
 from napari_litesam.state import Level
 from napari_litesam.volume_level import VolumeLevel, level_for, scale_of
-from napari_litesam.volume_review import VolumeReview
 from napari_litesam.volume_worker import Labelled, VolumeRequest, label_stack
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
-    from napari.layers import Tracks as TracksLayer
 
     from litesam.errors import LiteSamError
     from litesam.types import Progress
-    from litesam.volume import Tracks
     from napari_litesam.reports import Reporter
     from napari_litesam.segmenters import SegmenterPool
     from napari_litesam.state import PluginState
@@ -48,8 +37,6 @@ if TYPE_CHECKING:
 
 #: The layer is drawn again after so many seconds at the earliest.
 _REDRAW_S = 0.5
-#: Labels of up to this size can be copied into memory.
-_LARGEST_COPY_BYTES = 4_000_000_000
 #: So many levels are a choice.
 _SEVERAL = 2
 _RUNNING = "A volume is being labelled; pause it first."
@@ -86,8 +73,8 @@ class VolumeJobs:
     ----------
     lane
         The worker.
-    review
-        The objects of labels that are complete, the least sure first.
+    complete
+        Labels that are complete, and the review of their objects.
     changed
         A `VolumeStatus`.
     done
@@ -110,12 +97,12 @@ class VolumeJobs:
         self.lane = Lane("volume")
         self.lane.progressed.connect(self._on_progress)
         self.status = VolumeStatus()
-        self.review = VolumeReview(state)
+        self.complete = CompleteLabels(state, layers, reporter)
+        self.complete.done.connect(self.done.emit)
+        self.complete.failed.connect(self.failed.emit)
         self._request: VolumeRequest | None = None
         self._image: Image | None = None
         self._layer: Labels | None = None
-        self._tracks: TracksLayer | None = None
-        self._finished = False
         self._replaced: set[str] = set()
         self._drawn = 0.0
 
@@ -172,7 +159,8 @@ class VolumeJobs:
         )
         if self._layer is not None and self._layer.metadata.get(ON_DISK) != output:
             self._layer = None
-        self._image, self._finished = image, False
+        self.complete.let_go(output)
+        self._image = image
         where = f" of level {level.number}" if level.number else ""
         self._state.report(Level.BUSY, f"Labelling {last - first + 1} slices{where}")
         self.lane.submit(
@@ -188,22 +176,12 @@ class VolumeJobs:
         name = Path(self._request.choice.output).name
         return f"Paused. The slices that are labelled are kept beside {name}; Continue goes on."
 
-    def copy(self) -> None:
-        """Bring the labels on the disk into memory, where they can be corrected."""
-        layer, request, image = self._layer, self._request, self._image
-        if layer is None or request is None or image is None or not self._finished:
-            self._reporter.refuse(self._copy_reason() or "")
-            return
-        target = new_objects_layer(image, plane_axes(image))
-        target.name = f"{Path(request.choice.output).name} (copy)"
-        labels = np.asarray(array_of(layer))
-        lay(labels, array_of(target), request.place)
-        layer.visible = False
-        self._layers.insert(target)
-        self.review.follow_copy(target)
-        self._state.update(target=target)
-        text = f"{target.name!r} is in memory: correct it as any other objects."
-        self.done.emit(text)
+    def open(self, path: str) -> None:
+        """Show labels that were written before; see `CompleteLabels.open`."""
+        if self.lane.busy and self._request is not None and self._request.choice.output == path:
+            self._reporter.refuse(_RUNNING)
+        else:
+            self.complete.open(path)
 
     # -------------------------------------------------------------------------------------- showing
 
@@ -227,7 +205,8 @@ class VolumeJobs:
         if status != self.status:
             self.status = status
             self.changed.emit(status)
-        self.review.look(plane)
+        self.complete.review.look(plane)
+        self.complete.look()
 
     def reasons(self, plane: PlaneRequest | NotReady) -> dict[str, str]:
         """Return the reason by name of each control that cannot be used now."""
@@ -254,33 +233,18 @@ class VolumeJobs:
             found["volume_shift"] = "Objects shift in time only; tick “tracks” first."
         if not self.lane.busy:
             found["volume_pause"] = "No volume is being labelled."
-        reason = self._copy_reason()
-        if reason is not None:
-            found["volume_copy"] = reason
-        return found | self.review.reasons()
-
-    def _copy_reason(self) -> str | None:
-        layer = self._layer
-        if layer is None or self._image is None or not self._finished:
-            return "There are no complete labels of a volume yet."
-        shape = image_shape(self._image)
-        if 4 * np.prod([shape[axis] for axis in plane_axes(self._image)]) * shape[-1] * shape[
-            -2
-        ] > (_LARGEST_COPY_BYTES):
-            return "The volume is too large for the memory."
-        return None
+        return found | self.complete.reasons(running=self.lane.busy)
 
     def note_removed(self, layer: Any) -> None:
         """A layer left the viewer; its labels stay on the disk."""
-        self.review.note_removed(layer)
+        self.complete.note_removed(layer)
         if layer is self._layer:
             self._layer = None
-        if layer is self._tracks:
-            self._tracks = None
 
     def close(self) -> None:
         """Stop; what is finished is kept, and the next start at the same place goes on."""
         self.lane.close()
+        self.complete.close()
 
     # -------------------------------------------------------------------------------------- replies
 
@@ -294,7 +258,7 @@ class VolumeJobs:
         self._drawn = now
         path = Path(f"{request.choice.output}.job") / "planes.zarr"
         if self._layer is not None:
-            if not self._finished and self._layer.metadata.get("litesam_live"):
+            if LIVE in self._layer.metadata:
                 self._layer.refresh(thumbnail=False, highlight=False, extent=False)
                 return
             if self._layer.multiscale:
@@ -303,14 +267,13 @@ class VolumeJobs:
             self._show(path, live=True)
 
     def _on_done(self, done: Labelled) -> None:
-        assert self._request is not None
-        result = done.result
-        self._finished = True
+        request, result = self._request, done.result
+        assert request is not None
         self._show(result.path, live=False)
-        self._show_tracks(done.tracks)
-        if self._image is not None:
-            self.review.begin(done.objects, self._layer, self._image, self._request.place)
-        level = self._request.choice.level
+        if self._image is not None and self._layer is not None:
+            shown = Complete(self._image, self._layer, request.place, request.choice.output)
+            self.complete.begin(shown, done.objects, done.tracks)
+        level = request.choice.level
         where = f" of level {level}" if level else ""
         parts = f"{result.objects} objects in {result.planes} slices{where}"
         self.done.emit(f"{parts}, {result.seconds:.0f} s; the labels are {result.path}.")
@@ -335,21 +298,10 @@ class VolumeJobs:
                 layer.visible = False
             layer = self._layer = self._made(levels)
             self._layers.insert(layer)
-        layer.metadata["litesam_live"] = live
-
-    def _show_tracks(self, tracks: Tracks | None) -> None:
-        """Show where each object is at each time; those of an earlier run are hidden."""
-        image, request = self._image, self._request
-        if self._tracks is not None:
-            self._tracks.visible = False
-            self._tracks = None
-        if tracks is None or len(tracks.data) == 0 or image is None or request is None:
-            return
-        if image in self._layers.images():
-            layer = self._tracks = new_tracks_layer(
-                image, tracks, request.place, request.choice.output
-            )
-            self._layers.insert(layer)
+        if live:
+            layer.metadata[LIVE] = True
+        else:
+            layer.metadata.pop(LIVE, None)
 
     def _made(self, levels: Any) -> Labels:
         assert self._request is not None

@@ -50,7 +50,7 @@ def level_for(image: Image, choice: VolumeChoice, model: str) -> VolumeLevel:
         number = choice.level
     else:
         number = _fitting(image, diameter, model) if diameter and count > 1 else 0
-    factors = _factors(image, number)
+    factors = factors_of(image, number)
     return VolumeLevel(number, factors, diameter / max(factors[-2:]))
 
 
@@ -110,8 +110,8 @@ def _fitting(image: Image, diameter: float, model: str) -> int:
     return choose_among(levels, letters, diameter, model).level
 
 
-def _factors(image: Image, number: int) -> tuple[float, ...]:
-    """Pixels of level 0 in one of a level, along the axes of planes, Y and X."""
+def factors_of(image: Image, number: int) -> tuple[float, ...]:
+    """Return the pixels of level 0 in one of a level, along the axes of planes, Y and X."""
     where = (*plane_axes(image), image.ndim - 2, image.ndim - 1)
     if not image.multiscale:
         return (1.0,) * len(where)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from napari_litesam.requests import PlaneRequest
     from napari_litesam.state import PluginState
 
-_NOTHING_YET = "There are no complete labels of a volume yet."
 _NO_OBJECT = "There are no objects in the volume."
 
 
@@ -91,6 +90,10 @@ class VolumeReview:
         self._objects, self._disk, self._image, self._copy = objects, layer, image, None
         self._where = where
         self._place, self._sections = -1, None
+
+    def end(self) -> None:
+        """Let go of the objects: their labels are being replaced."""
+        self._objects = self._image = self._disk = self._copy = self._sections = None
 
     def follow_copy(self, layer: Labels) -> None:
         """Take up that the labels are in memory, too, as large as the image."""
@@ -198,20 +201,21 @@ class VolumeReview:
                 found |= dict.fromkeys(spans[-1], value)
         return tuple(sorted(found.items()))
 
+    @property
+    def active(self) -> bool:
+        """Whether there are objects to review, and a layer to show them in."""
+        return self._objects is not None
+
     def reasons(self) -> dict[str, str]:
         """Return the reason by name of each control that cannot be used now."""
         found: dict[str, str] = {}
-        if self._objects is None or (self._disk is None and self._copy is None):
-            reason = _NOTHING_YET
-        elif len(self._objects.worst_first) == 0:
-            reason = _NO_OBJECT
-        else:
-            if self._place < 0:
-                found["volume_next"] = found["volume_back"] = "Go to the least sure object first."
-            elif self._place == 0:
-                found["volume_back"] = "This is the least sure object."
-            return found
-        return dict.fromkeys(("volume_least", "volume_next", "volume_back"), reason)
+        if self._objects is None or len(self._objects.worst_first) == 0:
+            return dict.fromkeys(("volume_least", "volume_next", "volume_back"), _NO_OBJECT)
+        if self._place < 0:
+            found["volume_next"] = found["volume_back"] = "Go to the least sure object first."
+        elif self._place == 0:
+            found["volume_back"] = "This is the least sure object."
+        return found
 
     def note_removed(self, layer: Any) -> None:
         """A layer left the viewer."""

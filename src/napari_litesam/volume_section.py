@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -61,6 +62,9 @@ _TIPS = {
     "one that was being labelled.",
     "volume_copy": "The labels lie on the disk, and are as large as the stack. Copy them into "
     "memory to correct them as any other objects.",
+    "volume_open": "Open labels of this image that are on the disk: another window, or litesam "
+    "label, has written them. Their objects can be reviewed, and corrected in a copy. Labels that "
+    "you open with File ▸ Open, or drop into the viewer, are taken up as well.",
     "volume_doubts": "How sure the model is in each slice: of the object that is looked at, or of "
     "all on average. The higher and greener a bar, the surer; the line is the slice shown. Click: "
     "go there.",
@@ -92,6 +96,7 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.content().layout().setContentsMargins(0, 4, 0, 0)
         self._state = PluginState()
         self._quiet = False
+        self._open: Callable[[str], None] | None = None
         self.mode = Chooser(self)
         self.mode.addItem("Everything + link", "everything")
         self.mode.addItem("Propagate", "propagate")
@@ -120,6 +125,7 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.start = self._button("Label volume")
         self.pause = self._button("Pause")
         self.copy = self._button("Correct a copy")
+        self.open = self._button("Open labels…")
         self.least = self._button("Worst object")
         self.back, self.next = self._button("Back"), self._button("Next")
         self.doubts = ConfidencePlot(self)
@@ -163,9 +169,10 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         form.addRow("Output", place)
         form.addRow("Scheduler", self.scheduler)
         rows.addLayout(form)
-        for line in (side_by_side(self.start, self.pause), side_by_side(self.copy, self.anew)):
-            line.setStretch(0, 1)
-            rows.addLayout(line)
+        begin = side_by_side(self.start, self.pause, self.anew)
+        begin.setStretch(0, 1)
+        rows.addLayout(begin)
+        rows.addLayout(side_by_side(self.copy, self.open))
         rows.addWidget(self.doubts)
         walk = side_by_side(self.least, self.back, self.next)
         walk.setStretch(0, 1)
@@ -203,10 +210,12 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         )
         self.anew.toggled.connect(lambda on: self._choose(anew=on))
         self.browse.clicked.connect(self._browse)
+        self.open.clicked.connect(self._open_labels)
 
     def follow(self, intents: Intents) -> None:
         """Do in a panel what the user wants."""
         self._state = intents.state
+        self._open = intents.open_volume
         clicks: tuple[tuple[QPushButton, Callable[[], Any]], ...] = (
             (self.start, lambda: intents.label_volume()),
             (self.pause, lambda: intents.pause_volume()),
@@ -220,8 +229,8 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.propagate.follow(intents)
         intents.volume.changed.connect(self.show_status)
         self.doubts.wanted.connect(lambda number: intents.show_slice(number))
-        intents.volume.review.changed.connect(self.doubts.show_confidence)
-        self.doubts.show_confidence(intents.volume.review.confidence)
+        intents.volume.complete.review.changed.connect(self.doubts.show_confidence)
+        self.doubts.show_confidence(intents.volume.complete.review.confidence)
         self._state.settings_changed.connect(self._on_settings)
         self.show_status(intents.volume.status)
         self.show_choice(self._state.settings.volume)
@@ -238,6 +247,12 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
             name = path if path.lower().endswith(".zarr") else f"{path}.ome.zarr"
             self.output.setText(name)
             self._choose(output=name)
+
+    def _open_labels(self) -> None:
+        start = Path(self.output.text() or self.output.placeholderText()).parent
+        path = QFileDialog.getExistingDirectory(self, "Labels of a volume", str(start))
+        if path and self._open is not None:
+            self._open(path)
 
     # -------------------------------------------------------------------------------------- showing
 

@@ -160,6 +160,7 @@ class Hands:
                 and controller.desk.lane.idle
                 and controller.table.idle
                 and controller.volume.lane.idle
+                and controller.volume.complete.opener.idle
                 and controller.propagation.lane.idle
             ),
             timeout=60_000,  # a cold disk takes its time over importing torch

@@ -1,6 +1,7 @@
 """By hand: label the sample stack in the Volume section as a user would, and save what is seen.
 
-``python tests/plugin/take_volume_screenshot.py out.png [--width 300] [--propagate | --review]``
+``python tests/plugin/take_volume_screenshot.py out.png [--width 300] [--propagate | --review]
+[--labels FOLDER]``
 with a display (``xvfb-run -s "-screen 0 1280x860x24"`` gives one). The model is the real one.
 """
 
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=300, help="width of the panel, px")
     parser.add_argument("--propagate", action="store_true", help="correct a copy, carry objects")
     parser.add_argument("--review", action="store_true", help="go to the least sure object")
+    parser.add_argument("--labels", help="open these labels of the sample, and review them")
     options = parser.parse_args()
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1280, 860)
@@ -39,6 +41,20 @@ def main() -> None:
     section = widget.volume
     section.expand(animate=False)
     wait(0.5)
+    if options.labels:
+        viewer.open(options.labels, plugin="napari-litesam")
+        while not section.least.isEnabled():
+            wait(0.1)
+        print(widget.status.text())
+        for button in (section.least, section.next):
+            QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+            settle(widget)
+            print(widget.status.text())
+        widget.findChild(QScrollArea).ensureWidgetVisible(section)
+        wait(1.0)
+        viewer.window.screenshot(options.output, canvas_only=False, flash=False)
+        viewer.close()
+        return
     with tempfile.TemporaryDirectory() as folder:
         section.output.setText(str(Path(folder) / "labels.ome.zarr"))
         section.output.editingFinished.emit()
