@@ -15,6 +15,7 @@ import pytest
 import tifffile
 
 import litesam.predictors
+from engine.store_contract import key_of
 from engine.threshold_predictor import ThresholdPredictor
 from litesam.cli import label, main
 from litesam.cli.terminal import Bars
@@ -86,6 +87,46 @@ def test_full_standard_output() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
+def test_an_interrupt_while_the_command_is_loaded() -> None:
+    """As with Ctrl-C right after Enter: one line, no traceback."""
+    code = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from litesam.cli import main
+sys.exit(main(["models", "--json"]))
+"""
+    for module in ("argparse", "litesam.cli.train", "litesam.cli.terminal"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, module], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 130, done.stderr
+        assert done.stderr == "litesam: Interrupted.\n"
+
+
+def test_the_cache_is_only_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that cannot be written, too; leftovers of others stay."""
+    store = tmp_path / "store"
+    ZarrStore(store)
+    leftover = store / f"tmp-elsewhere-1-{'0' * 32}"
+    leftover.mkdir()
+    os.utime(leftover, (0, 0))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with monkeypatch.context() as quiet:
+        for name in ("mkdir", "rename", "replace", "rmdir", "unlink", "utime"):
+            quiet.setattr(os, name, lambda *_, **__: pytest.fail("it writes"))
+        assert main(["cache", "info", "--store", str(store)]) == 0
+    assert leftover.exists()
+    (tmp_path / "empty").mkdir()
+    assert main(["cache", "info", "--store", str(tmp_path / "empty")]) == 0
+    assert not list((tmp_path / "empty").iterdir())
+    with pytest.raises(StoreError, match="read only"):
+        ZarrStore(store, read_only=True).put(key_of(1), {"a": np.zeros(1)})
+
+
 def test_names_that_cannot_be_printed() -> None:
     result = subprocess.run(
         [

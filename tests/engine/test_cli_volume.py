@@ -117,9 +117,15 @@ def test_a_diameter_in_physical_units_sets_the_tiles(place: Path) -> None:
     assert parse_length("12 px", None, None) == parse_length("12", None, None) == 12.0
     assert parse_length("2um", 0.25, "micrometer") == 8.0
     assert parse_length("500 nm", 0.25, "micrometer") == pytest.approx(2.0)
-    for text, scale, unit in (("3um", None, None), ("3um", 1.0, "pixel")):
-        with pytest.raises(ConfigError, match="does not say how large a pixel is"):
-            parse_length(text, scale, unit)
+    for scale, unit, words in (
+        (None, None, "pixel is, so 3um"),
+        (None, "micrometer", "pixel is, so 3um"),
+        (0.5, None, "pixel is: it says 0.5 without a unit, so 3um"),
+        (1.0, "parsec", r"known \(it says 1 parsec\), so 3um"),
+    ):
+        with pytest.raises(ConfigError, match=f"does not say how large a {words}|{words}") as error:
+            parse_length("3um", scale, unit)
+        assert "None" not in str(error.value)
     with pytest.raises(ConfigError, match="no length"):
         parse_length("a lot", 1.0, "micrometer")
     with pytest.raises(ConfigError, match="1 to 4096"):

@@ -1,83 +1,22 @@
 """The command ``litesam``: one module per command, each with ``add_parser`` and ``run``.
 
 Exit codes: 0 done; 1 an error that is explained on stderr; 2 wrong usage; 130 interrupted. Results
-go to stdout (with ``--json`` as JSON), progress and messages to stderr. Everything heavy is
-imported by the commands when they run, so that ``litesam --help`` is quick.
+go to stdout (with ``--json`` as JSON), progress and messages to stderr. Everything is imported when
+the command runs, so that an interrupt meanwhile ends it as quietly as later on.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
 import sys
 from typing import TYPE_CHECKING
 
-from litesam.cli import (
-    cache,
-    demo,
-    distill,
-    embed,
-    evaluate,
-    finetune,
-    label,
-    models,
-    train,
-    train_hq,
-    train_ppn,
-)
-from litesam.cli.options import separate_hq
-from litesam.cli.terminal import (
-    Parser,
-    UsageError,
-    close_result,
-    complain,
-    end_of_result,
-    explain,
-    use_streams,
-)
-from litesam.errors import Cancelled, LiteSamError
-
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 __all__ = ["build_parser", "main"]
 
-_DESCRIPTION = "Segment microscopy with light Segment-Anything models, offline."
-_EXAMPLES = """\
-examples:
-  litesam demo                                   segment the bundled samples into demo-output/
-  litesam label cells.tif -o labels.tif          label every object of an image
-  litesam label a.png b.png -o results/          several images into a folder
-  litesam models                                 which models there are
-  litesam label --help                           all about one command
-"""
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    parser = Parser(
-        prog="litesam",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="store_true", help="print the version and stop")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    for module in (
-        demo,
-        label,
-        embed,
-        models,
-        evaluate,
-        finetune,
-        train,
-        train_hq,
-        train_ppn,
-        distill,
-        cache,
-    ):
-        module.add_parser(commands)
-    return parser
+_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,46 +32,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code, see the module's documentation.
     """
-    use_streams()
-    parser = build_parser()
     try:
-        args = parser.parse_args(separate_hq(sys.argv[1:] if argv is None else argv))
-    except SystemExit as stop:  # --help (0) or wrong usage (2), already explained
-        return stop.code if isinstance(stop.code, int) else 2
-    if args.version:
-        return _print_version()
-    if args.command is None:
-        parser.print_help(sys.stderr)
-        return 2
-    logging.basicConfig(
-        level=logging.INFO if getattr(args, "verbose", False) else logging.WARNING,
-        format="%(levelname)s: %(message)s",
-        stream=sys.stderr,
-    )
-    try:
-        code: int = args.run(args)
-        end_of_result()
-    except UsageError as error:
-        complain(f"{error} See litesam {args.command} --help.")
-        return 2
-    except (KeyboardInterrupt, Cancelled):
-        complain("Interrupted; no half-written output was left.")
-        return 130
-    except LiteSamError as error:
-        complain(str(error))
-        return 1
-    except BrokenPipeError:  # the reader of a pipe, such as head, has gone
-        close_result()
-        return 1
-    except Exception as error:
-        logging.getLogger("litesam").info("Where it went wrong:", exc_info=True)
-        complain(explain(error))
-        return 1
-    return code
+        from litesam.cli.app import run_command
+
+        return run_command(argv)
+    except KeyboardInterrupt:  # before there was any work
+        if sys.stderr is not None:
+            sys.stderr.write("litesam: Interrupted.\n")
+        return _INTERRUPTED
 
 
-def _print_version() -> int:
-    from importlib.metadata import version
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    from litesam.cli.app import build_parser as build
 
-    sys.stdout.write(f"litesam {version('napari-litesam')}\n")
-    return 0
+    return build()

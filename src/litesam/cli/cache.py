@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action != "info":
         result["removed"] = 0
     if folder.exists():
-        store = open_store(folder)
+        store = open_store(folder, read_only=args.action == "info")
         if args.action == "prune":
             result["removed"] = store.prune(args.max_size)
         elif args.action == "clear":

@@ -113,12 +113,12 @@ def load_model(args: argparse.Namespace) -> Predictor:
     return load_predictor(args.model, args.weights, args.device, args.hq)
 
 
-def open_store(path: Path | None) -> EmbeddingStore:
+def open_store(path: Path | None, *, read_only: bool = False) -> EmbeddingStore:
     """Open the embedding store in a folder, or the usual one, whose size is limited."""
     from litesam.store import DEFAULT_CACHE_BYTES, ZarrStore, default_cache_dir
 
     if path is not None:
-        return ZarrStore(path)
+        return ZarrStore(path, read_only=read_only)
     return ZarrStore(default_cache_dir(), DEFAULT_CACHE_BYTES)
 
 

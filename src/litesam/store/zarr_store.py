@@ -98,6 +98,9 @@ class ZarrStore:
     max_bytes
         Limit of all files together; the least recently used entries go first. None: no limit. Other
         processes that use the same folder may exceed it for a while.
+    read_only
+        Only look: the folder may be on a disk that cannot be written. Nothing is made or swept, and
+        what would write or remove raises.
 
     Raises
     ------
@@ -105,14 +108,22 @@ class ZarrStore:
         If the path is a file, a folder with other content, or cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], max_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        max_bytes: int | None = None,
+        *,
+        read_only: bool = False,
+    ) -> None:
         self.path = Path(path).expanduser().absolute()
         self.max_bytes = check_limit(max_bytes)
         self._lock = threading.Lock()
         self._size_estimate: int | None = None
         self._puts_since_scan = 0
-        _open_root(self.path)
-        self._sweep()
+        self._read_only = read_only
+        _open_root(self.path, read_only=read_only)
+        if not read_only:
+            self._sweep()
 
     def __repr__(self) -> str:
         return f"ZarrStore({str(self.path)!r}, max_bytes={self.max_bytes})"
@@ -222,6 +233,8 @@ class ZarrStore:
         return self.path / key.digest()
 
     def _temporary(self) -> Path:
+        if self._read_only:
+            raise StoreError(f"The store {self.path} was opened to be read only.")
         return self.path / f"tmp-{_HOST}-{os.getpid()}-{uuid.uuid4().hex}"
 
     def _move_into_place(self, temporary: Path, folder: Path) -> None:
@@ -299,6 +312,8 @@ class ZarrStore:
 
     def _sweep(self) -> None:
         """Remove what killed processes left."""
+        if self._read_only:
+            return
         for name in self._names():
             match = _TEMPORARY_NAME.fullmatch(name)
             if match and _is_abandoned(self.path / name, match["host"], int(match["pid"])):
@@ -309,10 +324,11 @@ class ZarrStore:
 # ------------------------------------------------------------------------------- the store's folder
 
 
-def _open_root(path: Path) -> None:
+def _open_root(path: Path, *, read_only: bool) -> None:
     """Make the folder a store, or check that it is one."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if not read_only:
+            path.mkdir(parents=True, exist_ok=True)
         names = os.listdir(path)
     except (FileExistsError, NotADirectoryError) as error:
         raise StoreError(
@@ -323,7 +339,7 @@ def _open_root(path: Path) -> None:
     others = [n for n in names if not (_ENTRY_NAME.fullmatch(n) or _TEMPORARY_NAME.fullmatch(n))]
     if GROUP_FILE in others:
         if _is_marked(path, has_entries=len(others) < len(names)):
-            if not os.access(path, os.W_OK | os.X_OK):
+            if not read_only and not os.access(path, os.W_OK | os.X_OK):
                 raise StoreError(
                     f"The store folder {path} is not writable; change its permissions or choose "
                     "another folder."
@@ -335,7 +351,8 @@ def _open_root(path: Path) -> None:
             f"{sorted(others)[0]!r}); choose "
             "an empty or a new folder. Nothing was changed."
         )
-    _mark(path)
+    if not read_only:
+        _mark(path)
 
 
 def _is_marked(path: Path, *, has_entries: bool) -> bool:

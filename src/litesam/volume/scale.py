@@ -81,9 +81,14 @@ def parse_length(text: str, scale: float | None, unit: str | None) -> float:
     if symbol in (None, "px"):
         return number
     if scale is None or unit not in _UNITS:
+        said = ""
+        if scale is not None and unit is not None:
+            said = f", in a unit that is known (it says {scale:g} {unit})"
+        elif scale is not None:
+            said = f": it says {scale:g} without a unit"
         raise ConfigError(
-            f"The image does not say how large a pixel is ({scale} {unit}), so {text} cannot be "
-            "converted; give the diameter in pixels."
+            f"The image does not say how large a pixel is{said}, so {text} cannot be converted; "
+            "give the diameter in pixels, such as --object-diameter 30."
         )
     return number * _METRES[symbol] / (scale * _UNITS[unit])
 
