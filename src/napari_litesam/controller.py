@@ -7,6 +7,7 @@ never looked up by name.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,11 @@ class Controller(Intents):
         for signal, slot in self._connections():
             signal.disconnect(slot)
         self._layers.close(tidy=tidy)
+
+    def close_at_last(self) -> None:
+        """Close what is left; at the end of a program Qt may have taken the workers away."""
+        with suppress(RuntimeError):
+            self.close()
 
     # --------------------------------------------------------------------------------------- events
 
@@ -424,7 +430,8 @@ class Controller(Intents):
         self._note = outcome.text
         if outcome.done:
             self._refresh()
-            self._activate(Tool.PICK)
+            # napari takes as long to change the layer in use as to show the candidates.
+            self._timer.after_drawing(self.pick)
         self._ask_again(Level.READY if outcome.done else Level.WARNING)
 
     def _on_bug(self, error: BaseException) -> None:

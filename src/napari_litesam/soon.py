@@ -1,8 +1,13 @@
-"""A call at the end of the present event, before anything is drawn."""
+"""A call at the end of the present event, before anything is drawn; or one after that."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import QCoreApplication, QEvent, QObject, Signal
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Qt.EventPriority.HighEventPriority, a number in all bindings; drawing is of low priority.
 _HIGH = 1
@@ -26,6 +31,10 @@ class Soon(QObject):  # type: ignore[misc]  # qtpy is untyped
     def __init__(self) -> None:
         super().__init__()
         self._asked = False
+        self._afterwards: list[Callable[[], None]] = []
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._follow_up)
 
     def start(self) -> None:
         """Ask for the call."""
@@ -33,13 +42,28 @@ class Soon(QObject):  # type: ignore[misc]  # qtpy is untyped
             self._asked = True
             QCoreApplication.postEvent(self, QEvent(self._KIND), _HIGH)
 
+    def after_drawing(self, call: Callable[[], None]) -> None:
+        """Make another call when what changes now has been drawn.
+
+        Two things that take long are better done with a pause between them, in which the window
+        answers.
+        """
+        self._afterwards.append(call)
+        self._timer.start(0)
+
     def stop(self) -> None:
-        """Take it back."""
+        """Take all of it back."""
         self._asked = False
+        self._timer.stop()
+        self._afterwards.clear()
 
     def isActive(self) -> bool:  # noqa: N802  (as of a QTimer)
-        """Whether the call is to come."""
-        return self._asked
+        """Whether a call is to come."""
+        return self._asked or bool(self._afterwards)
+
+    def _follow_up(self) -> None:
+        while self._afterwards:
+            self._afterwards.pop(0)()
 
     def event(self, event: QEvent) -> bool:
         """Call."""

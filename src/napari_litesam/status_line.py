@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_litesam.state import Level, Status
@@ -14,6 +14,9 @@ _COLOURS = {
     Level.WARNING: "color: #e69f00;",
     Level.ERROR: "color: #ff6b52; font-weight: bold;",
 }
+#: What is done sooner is not announced: with each quick answer to a click, the line would flash and
+#: the window be drawn twice as often.
+_PATIENCE_MS = 150
 #: Longer messages are cut in the panel; the tooltip has them whole.
 _LENGTH = 300
 _MARKS = {Level.READY: "", Level.BUSY: "⏳ ", Level.WARNING: "⚠ ", Level.ERROR: "✖ "}
@@ -42,6 +45,12 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.text.setMinimumHeight(3 * self.fontMetrics().lineSpacing())
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        self._status = Status(Level.READY, "")
+        self._shown = Level.READY
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(_PATIENCE_MS)
+        self._later.timeout.connect(self._show)
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setSpacing(4)
@@ -57,7 +66,17 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.addLayout(line)
 
     def show_status(self, status: Status) -> None:
-        """Show what is going on."""
+        """Show what is going on; that something began, only if it takes a moment."""
+        self._status = status
+        if status.level is Level.BUSY and self._shown is not Level.BUSY:
+            if not self._later.isActive():
+                self._later.start()
+            return
+        self._later.stop()
+        self._show()
+
+    def _show(self) -> None:
+        status = self._status
         text = status.text
         if status.level is Level.BUSY and " of " not in text:  # some count for themselves
             text += f" ({status.done} of {status.total})" if status.total > 1 else " …"
@@ -65,7 +84,11 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         if len(text) > _LENGTH:
             text = text[:_LENGTH].rsplit(" ", 1)[0] + " …"
         self.text.setText(_MARKS[status.level] + breakable(text))
-        self.text.setStyleSheet(_COLOURS[status.level])
+        if (
+            self._shown is not status.level
+        ):  # Qt lays the text out anew for a style, even for the same
+            self.text.setStyleSheet(_COLOURS[status.level])
+            self._shown = status.level
         self.progress.setVisible(status.level is Level.BUSY)
         self.progress.setRange(0, status.total)
         self.progress.setValue(status.done)

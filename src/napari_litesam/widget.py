@@ -88,6 +88,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.setObjectName("lite_sam")
         self.state = PluginState()
         self._tips: dict[str, str] = {}
+        self._told: dict[str, str | None] = {}
         self._named: dict[str, QWidget] = {}
         self._docked = False
         self._window: QWidget | None = None
@@ -105,7 +106,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._connect()
         # A window that was never shown is closed without an event that the filter could see.
         controller = self.controller
-        self.destroyed.connect(lambda: controller.close())
+        self.destroyed.connect(lambda: controller.close_at_last())
         self._fill_layers()
         self._show_candidate(None)
         self._show_settings(frozenset({"model", "sign", "tool", "device"}))
@@ -138,9 +139,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.addWidget(self.keys)
         rows.addStretch(1)
 
-        scroll = QScrollArea(self)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll = QScrollArea(self, widgetResizable=True, frameShape=QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
 
@@ -408,6 +407,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             self._show_tool()
         if "keys" in changed:
             self.keys.show_keys(settings.keys)
+            self._told.clear()
             self._show_disabled(self.state.disabled)
         if "words" in changed:
             self.search.show_words("" if settings.words is None else settings.words.text)
@@ -450,9 +450,12 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.candidate.setText(text)
 
     def _show_disabled(self, reasons: dict[str, str]) -> None:
+        """Enable and disable controls; only those that differ, as every click asks for it."""
         for name, widget in self._named.items():
-            widget.setEnabled(name not in reasons)
-            self._tip(name, self._tips[name])
+            if name not in self._told or self._told[name] != reasons.get(name):
+                self._told[name] = reasons.get(name)
+                widget.setEnabled(name not in reasons)
+                self._tip(name, self._tips[name])
 
     def _tip(self, name: str, tip: str) -> None:
         """Say in a tooltip what a control does and, if it is disabled, why."""

@@ -19,6 +19,9 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from engine.threshold_predictor import CENTRES
+
+FIRST, SECOND, _ = CENTRES
 _CONTROLS = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit)
 #: Parts that Qt makes inside of a control, which has the tooltip itself.
 _INNER = (QScrollBar, QToolButton)
@@ -79,3 +82,27 @@ def test_nothing_is_cut_off_at_300_pixels(predictor, open_panel, cells) -> None:
             assert right <= panel.width(), named(one)
     for box in (panel.embedding.all_planes, panel.embedding.ahead, panel.embedding.disk):
         assert box.width() >= box.sizeHint().width(), "its text is whole"
+
+
+def test_the_status_line_does_not_flash_with_a_quick_answer(predictor, open_panel, cells) -> None:
+    """What takes a moment is announced; a click that is answered at once is not."""
+    hands = open_panel(cells[0])
+    hands.click(FIRST)
+    hands.settle()  # embedded
+    shown = hands.widget.status
+    said: list[str] = []
+    put = shown.setText
+    shown.setText = lambda text: (put(text), said.append(text))
+    hands.click(SECOND)
+    hands.settle()
+    assert "Object of" in said[-1]
+    assert not any("⏳" in text for text in said)
+    hands.press("embedding.clear_cache")
+    hands.until(lambda: hands.widget.controller.ahead.idle)
+    predictor.gate.clear()
+    hands.press("embed")
+    hands.until(lambda: "⏳" in shown.text())
+    assert hands.widget.progress.isVisible()
+    predictor.gate.set()
+    hands.settle()
+    assert not hands.widget.progress.isVisible()

@@ -221,7 +221,7 @@ def test_embedding_never_blocks_the_window_and_can_be_cancelled(
     hands.press("embed")
     hands.until(predictor.waiting.is_set)
     # The encoder stands still; the window does not.
-    assert hands.widget.progress.isVisible()
+    hands.until(hands.widget.progress.isVisible)
     assert not hands.widget.embed.isEnabled()
     assert "running" in hands.widget.embed.toolTip()
     hands.press("cancel")
@@ -346,7 +346,6 @@ def test_image_is_exchanged_while_it_is_embedded(predictor, open_panel, cells) -
     old = hands.image
     other = hands.viewer.add_image(np.rot90(image).copy(), name="other")
     assert hands.image is old, "a new image does not take the panel away from the chosen one"
-    hands.keep_visuals()
     hands.viewer.layers.remove(old)
     predictor.gate.set()
     hands.settle()
@@ -377,7 +376,6 @@ def test_removed_prompt_layer_comes_back_with_its_tool(predictor, open_panel, ce
     hands = open_panel(cells[0])
     hands.click(FIRST)
     hands.settle()
-    hands.keep_visuals()
     hands.viewer.layers.remove(getattr(hands.widget.controller.prompts, which))
     hands.settle()
     assert not hands.preview.any()
@@ -394,7 +392,6 @@ def test_removed_preview_and_objects_come_back(predictor, open_panel, cells) -> 
     hands = open_panel(cells[0])
     hands.click(FIRST)
     hands.settle()
-    hands.keep_visuals()
     hands.viewer.layers.remove(hands.widget.controller.preview)
     hands.click(SECOND)
     hands.settle()
@@ -471,7 +468,6 @@ def test_closing_the_panel_tidies_up(predictor, open_panel, cells) -> None:
     hands.click(SECOND)
     hands.settle()
     objects = hands.objects
-    hands.keep_visuals()
     hands.viewer.window.remove_dock_widget(hands.widget)
     assert [layer.name for layer in hands.viewer.layers] == ["cells", objects.name]
     _, again = hands.viewer.window.add_plugin_dock_widget("napari-litesam", "Lite-SAM")
