@@ -23,6 +23,7 @@ from napari_litesam.hover import Hover
 from napari_litesam.image_axes import axes_letters, name_axis
 from napari_litesam.key_bindings import PanelKeys
 from napari_litesam.keys import KEYS
+from napari_litesam.label_layer import caution
 from napari_litesam.model_switch import ModelSwitch
 from napari_litesam.object_editor import NO_OBJECT, ObjectEditor
 from napari_litesam.object_table import ObjectTable
@@ -44,7 +45,7 @@ from napari_litesam.session_keeper import SessionKeeper
 from napari_litesam.soon import Soon
 from napari_litesam.stack_intents import StackIntents
 from napari_litesam.state import Level, PluginState, Tool, Words
-from napari_litesam.viewer_layers import ViewerLayers
+from napari_litesam.viewer_layers import Candidacy, ViewerLayers
 from napari_litesam.volume_jobs import VolumeJobs
 from napari_litesam.word_search import WordSearch
 
@@ -142,10 +143,12 @@ class Intents(StackIntents):
 
     def targets(self) -> list[Labels]:
         """Labels layers that can take objects of the chosen image."""
-        settings = self.state.settings
-        if settings.image is None:
-            return []
-        return self._layers.targets(settings.image)
+        return [one.layer for one in self.candidacies() if one.reason is None]
+
+    def candidacies(self) -> list[Candidacy]:
+        """All Labels layers of the user's, and whether they can take objects of the image."""
+        image = self.state.settings.image
+        return [] if image is None else self._layers.candidacies(image)
 
     @property
     def prompts(self) -> PromptLayers | None:
@@ -173,6 +176,12 @@ class Intents(StackIntents):
         self.state.update(**kept)
         if model.get("model", self.state.settings.model) in {s.name for s in self.models.specs}:
             self.models.choose(**model)
+
+    def choose_target(self, layer: Labels | None) -> None:
+        """Write objects into a Labels layer; None: into a new one."""
+        self._note = "" if layer is None else caution(layer)
+        self.state.update(target=layer)
+        self._schedule()
 
     def name_axis(self, axis: int, letter: str) -> None:
         """Say what an axis of the image means."""

@@ -39,6 +39,8 @@ _COARSEST_PX = 2048
 ON_DISK = "litesam_on_disk"
 #: Metadata of such a layer while its labels are being written.
 LIVE = "litesam_live"
+#: A layer that holds fewer ids than this may be full one day.
+_FEW_IDS = 1000
 #: Metadata of a preview of a large plane: the part that is not empty.
 _SHOWN = "litesam_shown"
 
@@ -256,16 +258,54 @@ def image_shape(image: Image) -> tuple[int, ...]:
 
 
 def fits(layer: Labels, image: Image, plane_axes: tuple[int, ...]) -> bool:
-    """Whether a Labels layer can take the objects of an image: same size along each axis, and no
-    pyramid other than of views of one array, as `new_objects_layer` makes them.
+    """Whether a Labels layer can take the objects of an image."""
+    return misfit(layer, image, plane_axes) is None
+
+
+def misfit(layer: Labels, image: Image, plane_axes: tuple[int, ...]) -> str | None:
+    """Return why a Labels layer cannot take the objects of an image; None if it can.
+
+    It needs the same size along each axis, an array that can be written to, and no pyramid other
+    than of views of one array, as `new_objects_layer` makes them.
     """
     if ON_DISK in layer.metadata:
-        return False
-    shape = image_shape(image)
+        return "It shows labels on the disk, which are not written to. A copy can be corrected."
+    shape, array = image_shape(image), array_of(layer)
     wanted = tuple(shape[axis] for axis in (*plane_axes, image.ndim - 2, image.ndim - 1))
-    array = array_of(layer)
-    views = not layer.multiscale or (
+    if tuple(array.shape) != wanted:
+        return (
+            f"Its size is {_sized(array.shape)}, but objects of {image.name!r} need "
+            f"{_sized(wanted)}. Choose *New layer* here, or choose the image in the layer list "
+            "before you press napari's button for a new Labels layer."
+        )
+    if layer.multiscale and not (
         isinstance(array, np.ndarray)
         and all(np.may_share_memory(array, level) for level in layer.data)
-    )
-    return views and tuple(array.shape) == wanted
+    ):
+        return (
+            "It is a pyramid of separate arrays: what is written to one of them would not be seen "
+            "in the others. Choose *New layer*."
+        )
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
+        return "Its array is read-only. Duplicate the layer, or choose *New layer*."
+    if hasattr(array, "dask"):
+        return "Its array is computed by dask and cannot be written to. Choose *New layer*."
+    return None
+
+
+def caution(layer: Labels) -> str:
+    """Return what is to be known of a layer that can take objects; "" if there is nothing."""
+    array, said = array_of(layer), []
+    if not layer.multiscale and _is_large(array.shape):
+        said.append(
+            f"napari draws all of its {_sized(array.shape[-2:])} pixels anew after each change, "
+            "which takes a second. *New layer* makes one of which it draws what is in sight."
+        )
+    most = int(np.iinfo(array.dtype).max)
+    if most < _FEW_IDS:
+        said.append(f"Its {array.dtype} pixels hold ids up to {most}; *New layer* holds all.")
+    return " ".join(said)
+
+
+def _sized(shape: Sequence[int]) -> str:
+    return " × ".join(f"{int(n):,}" for n in shape)

@@ -7,6 +7,7 @@ looked up by name. No Qt.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari.layers import Image, Labels
@@ -32,6 +33,17 @@ _TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine")
 
 #: What `ViewerLayers.tend` found: the prompt layers are as before, there anew, or not there.
 Tended = Literal["kept", "new", "none"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidacy:
+    """A Labels layer that might receive objects: why it cannot (None: it can), and what is to be
+    known if it does.
+    """
+
+    layer: Labels
+    reason: str | None
+    caution: str
 
 
 class ViewerLayers:
@@ -98,16 +110,14 @@ class ViewerLayers:
         """Image layers of the viewer, bottom to top."""
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
-    def targets(self, image: Image) -> list[Labels]:
-        """Labels layers that can take objects of an image."""
-        axes = plane_axes(image)
+    def candidacies(self, image: Image) -> list[Candidacy]:
+        """All Labels layers of the user's, bottom to top, and whether they can take objects."""
+        axes, own = plane_axes(image), (self.preview, self.candidates)
         return [
-            layer
+            Candidacy(layer, reason, "" if reason else label_layer.caution(layer))
             for layer in self._viewer.layers
-            if isinstance(layer, Labels)
-            and layer is not self.preview
-            and layer is not self.candidates
-            and label_layer.fits(layer, image, axes)
+            if isinstance(layer, Labels) and layer not in own
+            for reason in [label_layer.misfit(layer, image, axes)]
         ]
 
     def on_disk(self) -> list[Labels]:

@@ -38,6 +38,7 @@ from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, sid
 from napari_litesam.session_section import SessionRow, UnsavedRow
 from napari_litesam.state import Candidate, PluginState, Tool
 from napari_litesam.status_line import StatusLine
+from napari_litesam.target_chooser import TargetChooser
 from napari_litesam.tool_row import ToolRow
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
 from napari_litesam.volume_section import VolumeSection
@@ -240,10 +241,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         )
         # Its text changes with every click and must not widen the panel.
         self.candidate.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.target = self._combo(
-            "target",
-            "The Labels layer that receives objects: each gets the next new id.",
-        )
+        self.target = TargetChooser(self)
+        tip = "The Labels layer that receives objects: each gets the next new id."
+        self._name("target", self.target, tip)
         self.policy = self._combo("policy", "What becomes of pixels that other objects have.")
         refill(self.policy, _POLICIES, "never_overwrite")
         self.commit = self._button(
@@ -302,12 +302,12 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             (self.channel, "channel"),
             (self.level, "level"),
             (self.contrast, "contrast"),
-            (self.target, "target"),
             (self.policy, "policy"),
             (self.where, "where"),
             (self.proposals, "proposals"),
         ):
             combo.activated.connect(lambda _, c=combo, s=setting: self._choose(c, s))
+        self.target.activated.connect(lambda _: controller.choose_target(self.target.currentData()))
         self.objects.follow(controller)
         self.session.follow(controller)
         self.volume.follow(controller)
@@ -382,8 +382,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             self.image, [(layer.name, layer) for layer in images] or [("–", None)], settings.image
         )
         self.about.show_settings(settings, images)
-        targets = [("New layer", None), *((t.name, t) for t in self.controller.targets())]
-        refill(self.target, targets, settings.target)
+        self.target.show_layers(self.controller.candidacies(), settings.target)
 
     def _show_settings(self, changed: frozenset[str]) -> None:
         settings = self.state.settings
