@@ -70,9 +70,16 @@ class Committer:
 
     # -------------------------------------------------------------------------------------- objects
 
-    def commit(self, shown: Shown) -> Outcome:
+    def commit(self, shown: Shown, into: int | None = None) -> Outcome:
         """Write one object under a new id, or under its own if it was opened again, and clear the
         prompts of its plane.
+
+        Parameters
+        ----------
+        shown
+            The object.
+        into
+            Id of an object that is there, in this plane or in others, to add it to.
 
         Raises
         ------
@@ -80,20 +87,28 @@ class Committer:
             If the Labels layer cannot take it.
         """
         if shown.reply.each:
+            if into is not None:
+                return Outcome(False, "There are several objects; one can be added to another.")
             return self._commit_each(shown)
         plane, policy = shown.request.plane, self._state.settings.policy
         reopened = self._history.now.reopened
         number = reopened.id if reopened is not None and reopened.index == plane.index else None
+        again = number is not None and into in (None, number)
+        number = number if into is None else into
         target = self._target(plane)
-        commit = self.writer.commit(target, shown.mask, plane.index, number=number, policy=policy)
+        commit = self.writer.commit(
+            target, shown.mask, plane.index, number=number, reopened=again, policy=policy
+        )
         if not commit.objects:
             return Outcome(
                 False,
                 "All pixels of this object belong to other objects already; nothing was written.",
             )
-        action = self._recorded(target, shown, commit.ids[0], reopened=number is not None)
+        action = self._recorded(target, shown, commit.ids[0], reopened=again)
         self._keep(Written(target, commit.change, (action,)))
         text = f"Object {commit.ids[0]} committed: {commit.pixels:,} px."
+        if into is not None and not again:
+            text = f"{commit.pixels:,} px added to object {into}."
         text += self._about_others(commit)
         self._clear_plane(plane)
         return Outcome(True, text)

@@ -47,12 +47,12 @@ class CurrentObject:
     lane
         The worker.
     awaited
-        The object that was to be committed as soon as it is there is there.
+        The object that was to be committed as soon as it is there is there; under which id.
     failed
         The error that a prompt met; the preview is hidden already.
     """
 
-    awaited = Signal()
+    awaited = Signal(object)
     failed = Signal(object)
 
     def __init__(self, state: PluginState, pool: SegmenterPool, layers: ViewerLayers) -> None:
@@ -63,6 +63,7 @@ class CurrentObject:
         self._asked: tuple[Any, ...] | None = None
         self._shown: Shown | None = None
         self._awaits_commit = False
+        self._into: int | None = None
         self._wanted: int | None = None
         self._best: Reply | None = None
 
@@ -114,9 +115,9 @@ class CurrentObject:
                 return other.candidate
         return None
 
-    def await_commit(self) -> None:
+    def await_commit(self, into: int | None = None) -> None:
         """Emit `awaited` when the object that is asked for is there."""
-        self._awaits_commit = True
+        self._awaits_commit, self._into = True, into
         self._state.report(Level.BUSY, "The object will be committed as soon as it is there")
 
     def drop(self) -> None:
@@ -197,7 +198,7 @@ class CurrentObject:
         self._set_shown(Shown(request, result))
         if self._awaits_commit:
             self._awaits_commit = False
-            self.awaited.emit()
+            self.awaited.emit(self._into)
             return
         if result.each:
             found = sum(bool(record.area) for record in result.each)

@@ -328,13 +328,13 @@ class Intents(StackIntents):
         """Remove all prompts of the current object, in every plane."""
         self._follow(self._committer.clear_prompts)
 
-    def commit(self) -> None:
-        """Write the previewed object into the Labels layer under a new id."""
+    def commit(self, into: int | None = None) -> None:
+        """Write the previewed object into the Labels layer, under a new id or one that is there."""
         shown = self._current.ready
         if shown is not None:
-            self._follow(partial(self._committer.commit, shown))
+            self._follow(partial(self._committer.commit, shown, into))
         elif self._current.lane.busy:
-            self._current.await_commit()
+            self._current.await_commit(into)
         else:
             self._reporter.refuse(commit_reason(self._current.asked))
 
@@ -355,13 +355,21 @@ class Intents(StackIntents):
 
     def reopen(self) -> None:
         """Open the chosen object again."""
-        chosen = sorted(self.state.selected)
-        if len(chosen) != 1:
-            self._reporter.refuse(
-                "Choose one object: {select_here} over it, or its row of the table."
-            )
-            return
-        self._edit(lambda plane: self.editor.reopen(chosen[0], plane))
+        number = self._one_chosen()
+        if number is not None:
+            self._edit(lambda plane: self.editor.reopen(number, plane))
+
+    def commit_into(self) -> None:
+        """Add the previewed object to the chosen one, which may be in other planes so far."""
+        number = self._one_chosen()
+        if number is not None:
+            self.commit(number)
+
+    def _one_chosen(self) -> int | None:
+        if len(self.state.selected) == 1:
+            return next(iter(self.state.selected))
+        self._reporter.refuse("Choose one object: {select_here} over it, or its row of the table.")
+        return None
 
     def delete_objects(self) -> None:
         """Delete the chosen objects."""

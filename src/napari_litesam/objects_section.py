@@ -68,6 +68,12 @@ _BUTTONS = (
     ),
     ("smooth", "Smooth", "Smooth the outlines of the chosen objects in this plane."),
     (
+        "commit_into",
+        "Join",
+        "Give the previewed object the id of the chosen one, for example in the next slice. "
+        "({commit_into})",
+    ),
+    (
         "export",
         "Export…",
         "Write the objects into a file: labels (.tif, .ome.tif, .ome.zarr, "
@@ -141,7 +147,7 @@ class ObjectsSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self._fly_to = intents.fly_to
         self._state.objects_changed.connect(self.show_objects)
         self._state.selection_changed.connect(self.show_selected)
-        for name in ("reopen", "delete_objects", "merge_objects", "split_object"):
+        for name in ("reopen", "delete_objects", "merge_objects", "split_object", "commit_into"):
             self._bind(name, getattr(intents, name))
         for name in ("fill_holes", "remove_islands", "smooth"):
             self._bind(name, partial(intents.mend_objects, name))

@@ -91,6 +91,7 @@ class LabelWriter:
         index: tuple[int, ...] | None,
         *,
         number: int | None = None,
+        reopened: bool = False,
         policy: str = "never_overwrite",
     ) -> Commit:
         """Write one object.
@@ -104,7 +105,9 @@ class LabelWriter:
         index
             Plane; None in a 2-D layer.
         number
-            Id of an object that is there and was opened again; None: the next id.
+            Id of an object that is there and grows; None: the next id.
+        reopened
+            That object was opened again: it has these pixels in the plane, and no others.
         policy
             One of `litesam.objects.COMMIT_POLICIES`.
 
@@ -119,7 +122,7 @@ class LabelWriter:
             index or (),
             number=self.next_id(layer) if number is None else number,
             policy=policy,
-            reopened=number is not None,
+            reopened=reopened,
         )
         self.write(layer, commit.change)
         return commit

@@ -14,6 +14,8 @@ from qtpy.QtTest import QTest
 
 from engine.threshold_predictor import CENTRES
 from litesam.io import read_labels
+from litesam.samples import sample_path
+from litesam.session import read_session, replay
 
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 FIRST, SECOND, THIRD = CENTRES
@@ -272,3 +274,73 @@ def test_escape_of_keys_to_napari_is_given_back(three) -> None:
     three.qtbot.wait(50)
     assert not layer.keymap
     QTest.qWait(20)
+
+
+def test_an_object_goes_on_in_the_next_slice_under_its_id(predictor, open_panel, cells) -> None:
+    """Chosen once, then a click and a key in each slice; a part in the same slice joins it, too."""
+    image, labels = cells
+    hands = open_panel(np.stack([image] * 3), axis_labels=("z", "y", "x"))
+    for z in range(3):
+        hands.viewer.dims.set_current_step(0, z)
+        hands.settle()
+        hands.click(FIRST)
+        hands.settle()
+        if z == 0:
+            hands.key(Qt.Key.Key_J)
+            hands.settle()
+            assert "Choose one object" in hands.status
+            hands.key(Qt.Key.Key_C)
+            hands.settle()
+            hover(hands, FIRST)
+            hands.key(Qt.Key.Key_E)
+            hands.settle()
+        else:
+            hands.key(Qt.Key.Key_J)
+            hands.settle()
+            assert "149 px added to object 1" in hands.status
+            assert len(hands.points.data) == 0
+    np.testing.assert_array_equal(hands.objects.data, np.stack([labels == 1] * 3))
+    before = hands.objects.data.copy()
+    # Asked for before the mask is there, with the button.
+    hands.widget.objects.expand(animate=False)
+    button = hands.widget.objects.buttons["commit_into"]
+    hands.until(button.isVisible)
+    hands.press("embedding.clear_cache")
+    hands.until(lambda: hands.widget.controller.ahead.idle)
+    predictor.gate.clear()
+    hands.click(SECOND)
+    hands.until(predictor.waiting.is_set)
+    hands.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert "will be committed" in hands.status
+    predictor.gate.set()
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.data[2] == 1, np.isin(labels, (1, 2)))
+    session = hands.widget.controller.keeper.session(hands.objects)
+    assert [action.id for action in session.actions] == [1] * 4
+    assert not any(action.reopened for action in session.actions)
+    assert set(session.objects()) == {1}
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.data, before)
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    assert hands.objects.data[2][SECOND] == 2, "C gives a new id as ever"
+
+
+def test_an_addition_replays_to_the_same_labels(open_panel, tmp_path) -> None:
+    hands = open_panel()
+    hands.viewer.open(sample_path("nuclei"))
+    hands.settle()
+    for yx in ((100, 110), (200, 300)):
+        hands.click(yx)
+        hands.settle()
+        hands.key(Qt.Key.Key_C if hands.objects is None else Qt.Key.Key_J)
+        hands.settle()
+        if not hands.widget.state.selected:
+            hands.widget.state.select({1})
+    assert set(np.unique(hands.objects.data)) == {0, 1}
+    file = tmp_path / "work.json"
+    hands.widget.session.saved.emit(str(file))
+    done = replay(read_session(file), folder=tmp_path)
+    np.testing.assert_array_equal(done.labels, hands.objects.data)
+    assert not done.different
