@@ -143,9 +143,9 @@ def test_message_goes_with_the_next_key_that_is_taken(predictor, open_panel, cel
     hands = open_panel(cells[0])
     window = KeyWindow(hands)
     assert window.press("toggle_sign", Qt.Key.Key_N)
-    assert window.press("next_candidate", Qt.Key.Key_J) == ""
+    assert window.press("next_candidate", Qt.Key.Key_G) == ""
     assert window.press("toggle_sign", Qt.Key.Key_N) == "", "N is free now"
-    assert hands.widget.state.settings.keys == "toggle_sign=N next_candidate=J"
+    assert hands.widget.state.settings.keys == "toggle_sign=N next_candidate=G"
     assert window.press("toggle_sign", Qt.Key.Key_T) == "", "back by hand"
     window.close()
 
@@ -162,7 +162,7 @@ def test_keys_of_objects_and_of_the_review_can_be_changed_while_their_layers_are
     hands.settle()
     window = KeyWindow(hands)
     assert window.press("accept_all", Qt.Key.Key_K) == ""
-    assert window.press("delete_here", Qt.Key.Key_J) == ""
+    assert window.press("delete_here", Qt.Key.Key_G) == ""
     window.close()
     assert "(K)" in hands.widget.review.accept.toolTip()
     assert "(K)" in hands.status
@@ -176,7 +176,7 @@ def test_keys_of_objects_and_of_the_review_can_be_changed_while_their_layers_are
     hands.key(Qt.Key.Key_X)  # napari's again in this layer
     hands.settle()
     assert hands.objects.data[30, 30] == 1
-    hands.key(Qt.Key.Key_J)
+    hands.key(Qt.Key.Key_G)
     hands.settle()
     assert hands.objects.data[30, 30] == 0
 
