@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,7 @@ _FILTERS = (
     "TIFF labels (*.tif *.tiff);;OME-TIFF labels (*.ome.tif);;OME-Zarr labels (*.ome.zarr);;"
     "PNG labels (*.png);;Table (*.csv);;COCO (*.json)"
 )
+_ENDINGS = re.compile(r"\*(\.[a-z.]+)")
 
 
 class ObjectsSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
@@ -217,7 +219,8 @@ class ObjectsSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         path, chosen = QFileDialog.getSaveFileName(self, "Export objects", "", _FILTERS)
         if path:
             ending = chosen.partition("(*")[2].partition(" ")[0].rstrip(")")
-            self.exported.emit(path if "." in path.rpartition("/")[2] else path + ending)
+            known = path.lower().endswith(tuple(_ENDINGS.findall(_FILTERS)))
+            self.exported.emit(path if known else path + ending)
 
 
 class _Rows(QAbstractTableModel):  # type: ignore[misc]  # qtpy is untyped

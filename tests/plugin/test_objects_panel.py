@@ -304,7 +304,7 @@ def test_an_object_goes_on_in_the_next_slice_under_its_id(predictor, open_panel,
     # Asked for before the mask is there, with the button.
     hands.widget.objects.expand(animate=False)
     button = hands.widget.objects.buttons["commit_into"]
-    hands.until(button.isVisible)
+    hands.until(lambda: button.height() > 10)
     hands.press("embedding.clear_cache")
     hands.until(lambda: hands.widget.controller.ahead.idle)
     predictor.gate.clear()

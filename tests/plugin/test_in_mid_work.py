@@ -1,0 +1,222 @@
+"""What users do while something runs: cancel within a tile, other devices, other orders of layers;
+and files that they write with the real dialog.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QLineEdit
+
+from engine.threshold_predictor import CENTRES
+from litesam.io import read_labels
+from litesam.predictors.lite_sam import LiteSamPredictor
+from litesam.samples import sample_path
+from napari_litesam.reasons import Situation
+
+CONTROL = Qt.KeyboardModifier.ControlModifier
+FIRST, SECOND, THIRD = CENTRES
+
+
+def test_cancel_in_the_middle_of_a_tile_keeps_the_others(open_panel, monkeypatch) -> None:
+    """The shipped model, a plane of many tiles: stopped within a second, and gone on with."""
+    begun: list[int] = []
+    ended: list[int] = []
+    encode = LiteSamPredictor.encode
+
+    def noted(self: Any, *args: Any, **options: Any) -> Any:
+        begun.append(1)
+        result = encode(self, *args, **options)
+        ended.append(1)
+        return result
+
+    monkeypatch.setattr(LiteSamPredictor, "encode", noted)
+    nuclei = np.asarray(read_labels(sample_path("nuclei")).array)[:512, :512]
+    hands = open_panel(np.tile(nuclei, (2, 3)))
+    hands.press("embed")
+    hands.until(lambda: len(ended) >= 2 and len(begun) > len(ended), timeout=60_000)
+    lane = hands.widget.controller._planes.lane
+    start = time.perf_counter()
+    hands.press("cancel")
+    hands.until(lambda: lane.idle)
+    assert time.perf_counter() - start < 1.0
+    assert len(begun) == len(ended) + 1, "the tile was left in its middle"
+    assert "Cancelled" in hands.status
+    kept = len(ended)
+    tiles = len(hands.widget.controller._pool.get(_source(hands), None).tiles)
+    assert tiles > kept
+    hands.press("embed")
+    hands.until(lambda: lane.idle, timeout=120_000)
+    assert len(ended) == tiles, "no tile was encoded twice"
+
+
+def _source(hands: Any) -> Any:
+    """What the panel embeds."""
+    from napari_litesam.requests import resolve_plane
+
+    controller = hands.widget.controller
+    return resolve_plane(hands.widget.state.settings, controller._scene()).source
+
+
+def test_another_device_in_mid_work(predictor, open_panel, cells) -> None:
+    hands = open_panel(cells[0])
+    predictor.gate.clear()
+    hands.click(FIRST)
+    hands.until(predictor.waiting.is_set)
+    chooser = hands.widget.device
+    chooser.setFocus()
+    hands.qtbot.keyClick(chooser, Qt.Key.Key_Down)  # from Automatic to the CPU
+    hands.until(lambda: hands.widget.state.settings.device == "cpu")
+    predictor.gate.set()
+    hands.settle()
+    assert chooser.currentData() == "cpu"
+    np.testing.assert_array_equal(hands.preview, cells[1] == 1)
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.data, cells[1] == 1)
+
+
+def test_layers_in_another_order_hidden_and_doubled(predictor, open_panel, cells) -> None:
+    image, labels = cells
+    hands = open_panel(image)
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    layers = hands.viewer.layers
+    layers.reverse()  # prompts at the bottom, the image on top
+    hands.click(SECOND)
+    hands.settle()
+    np.testing.assert_array_equal(hands.preview, labels == 2)
+    hands.objects.visible = False
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.data > 0, np.isin(labels, (1, 2)))
+    # A copy of the objects is another layer: it is offered, and left alone.
+    copy = hands.viewer.add_labels(hands.objects.data.copy(), name=hands.objects.name)
+    hands.settle()
+    before = copy.data.copy()
+    layers.selection.active = hands.points
+    hands.click(THIRD)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    assert hands.objects is not copy
+    np.testing.assert_array_equal(copy.data, before)
+    np.testing.assert_array_equal(hands.objects.data > 0, labels > 0)
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.settle()
+    assert set(np.unique(hands.objects.data)) == {0, 1, 2}
+
+
+def test_only_the_free_part(predictor, open_panel, cells) -> None:
+    """A bar through the object cuts it; the larger part is written."""
+    image, labels = cells
+    hands = open_panel(image)
+    bar = np.zeros(image.shape, np.int32)
+    bar[:, FIRST[1] + 2 : FIRST[1] + 4] = 7
+    hands.viewer.add_labels(bar.copy(), name="bar")
+    hands.widget.state.update(target=hands.viewer.layers["bar"])
+    policy = hands.widget.policy
+    policy.setFocus()
+    for _ in range(2):
+        hands.qtbot.keyClick(policy, Qt.Key.Key_Down)
+    assert policy.currentText() == "Only the free part"
+    hands.press("positive")
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    left = (labels == 1) & (np.arange(image.shape[1]) < FIRST[1] + 2)
+    np.testing.assert_array_equal(hands.objects.data == 8, left)
+    np.testing.assert_array_equal(hands.objects.data == 7, bar == 7)
+
+
+KINDS = ["TIFF labels", "OME-Zarr labels", "PNG labels", "Table", "COCO"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_export_with_the_dialog(predictor, open_panel, cells, tmp_path, kind) -> None:
+    """The button, a kind of file, a name without an ending: the file is there and right."""
+    hands = open_panel(cells[0])
+    for centre in CENTRES:
+        hands.click(centre)
+        hands.settle()
+        hands.key(Qt.Key.Key_C)
+        hands.settle()
+    section = hands.widget.objects
+    section.expand(animate=False)
+    hands.until(lambda: section.buttons["export"].height() > 10)
+
+    def answer() -> None:
+        dialog = QApplication.activeModalWidget()
+        if not isinstance(dialog, QFileDialog):
+            QTimer.singleShot(50, answer)
+            return
+        filters = dialog.nameFilters()
+        dialog.selectNameFilter(next(one for one in filters if one.startswith(kind)))
+        edit, name = dialog.findChild(QLineEdit), str(tmp_path / "my v1.5 cells")
+        # Until Qt has read the folder it takes back what was typed.
+        for _ in range(20):
+            hands.qtbot.wait(300)
+            if edit.text() == name:
+                break
+            edit.clear()
+            hands.qtbot.keyClicks(edit, name)
+        save = dialog.findChild(QDialogButtonBox).button(QDialogButtonBox.StandardButton.Save)
+        hands.qtbot.mouseClick(save, Qt.MouseButton.LeftButton)
+        if dialog.isVisible():
+            dialog.reject()  # or the test would never end
+
+    QTimer.singleShot(50, answer)
+    hands.qtbot.mouseClick(section.buttons["export"], Qt.MouseButton.LeftButton)
+    hands.settle()
+    (written,) = tmp_path.glob("my*")
+    assert written.name.startswith("my v1.5 cells.")
+    assert written.name in hands.status.replace("\u200b", "")
+    if kind == "Table":
+        assert [row["id"] for row in csv.DictReader(written.read_text().splitlines())] == [
+            "1",
+            "2",
+            "3",
+        ]
+    elif kind == "COCO":
+        assert len(json.loads(written.read_text())["annotations"]) == 3
+    else:
+        np.testing.assert_array_equal(np.asarray(read_labels(written).array), hands.objects.data)
+
+
+STATES: list[dict[str, Any]] = [
+    {},
+    {"computing": True},
+    {"decoding": True},
+    {"comparing": True},
+    {"shown": True, "asked": True, "candidates": 3},
+    {"asked": True},
+]
+
+
+@pytest.mark.parametrize("state", STATES, ids=str)
+def test_whatever_is_disabled_says_why(
+    predictor, open_panel, cells, monkeypatch, state: dict[str, Any]
+) -> None:
+    """Every control with a name, in every state of work."""
+    hands = open_panel(np.stack([cells[0]] * 4), axis_labels=("z", "y", "x"))
+    hands.settle()
+    monkeypatch.setattr(
+        "napari_litesam.controller.Situation",
+        lambda **now: Situation(**{**now, **state}),
+    )
+    hands.widget.controller._update_disabled()
+    disabled = [name for name, one in hands.widget._named.items() if not one.isEnabled()]
+    assert disabled
+    for name in disabled:
+        reason = hands.widget._named[name].toolTip().partition("Not now: ")[2]
+        assert len(reason.split()) >= 3, (name, reason)
+        assert reason.rstrip().endswith("."), (name, reason)
