@@ -15,16 +15,21 @@ from typing import TYPE_CHECKING, Any
 from litesam.embedder import Embedder
 from litesam.errors import PromptError
 from litesam.everything import find_objects, label_plane
-from litesam.merge import record_from_masks, select_by_text
+from litesam.merge import SegmentResult, record_from_masks, segment_result, select_by_text
 from litesam.predictors import as_predictor
 from litesam.predictors.base import check_prompt_kinds
 from litesam.preprocess import AnyPlane, as_array_like, open_plane
 from litesam.preprocess.axes import plane_key, plane_shape, used_axes
-from litesam.tiling import make_tiles, tile_for_prompts, without_far_background
+from litesam.tiling import (
+    find_whole,
+    is_cut,
+    make_tiles,
+    tile_for_object,
+    tile_for_prompts,
+    without_far_background,
+)
 from litesam.types import (
-    BoolArray,
     MaskRecord,
-    Masks,
     NormalizeConfig,
     PointLabel,
     Progress,
@@ -57,43 +62,6 @@ if TYPE_CHECKING:
 PLANES_IN_MEMORY = 4
 #: Prompts of `Segmenter.segment_many` decoded at once.
 _BATCH = 64
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SegmentResult:
-    """One object, as the decoder saw it.
-
-    Attributes
-    ----------
-    mask
-        (H, W) bool, the whole plane.
-    record
-        The same mask as bounding box and pixels, with its scores.
-    masks
-        All candidates (P = 1), in the low-resolution frame of ``tile``: `with_candidate` takes
-        another one, ``masks.logits[0, candidate]`` can be fed back as ``Prompts.low_res_mask``.
-    candidate
-        Which candidate ``mask`` is; at first the one of highest predicted IoU.
-    tile
-        The tile that was decoded. Give it to `Segmenter.segment` again to refine the same object.
-    """
-
-    mask: BoolArray
-    record: MaskRecord
-    masks: Masks
-    candidate: int
-    tile: Tile
-
-    @property
-    def candidates(self) -> int:
-        """Number of candidates."""
-        return int(self.masks.logits.shape[1])
-
-    def with_candidate(self, candidate: int) -> SegmentResult:
-        """Return the same result with another candidate (counted in a circle) as its mask."""
-        return _result(
-            self.masks, candidate % self.candidates, self.record.point, self.mask.shape, self.tile
-        )
 
 
 @dataclass(slots=True)
@@ -260,7 +228,13 @@ class Segmenter:
 
     def is_ready(self, prompts: Prompts, index: Index = None) -> bool:
         """Whether `segment` needs no encoder for these prompts; raises `PromptError` as it does."""
-        return self.embedder.is_embedded(self.plane(index), tile_for_prompts(self.tiles, prompts))
+        return self.embedder.is_embedded(self.plane(index), self._tile_for(prompts))
+
+    def _tile_for(self, prompts: Prompts) -> Tile:
+        """Where the object of the prompts is looked for first; a mask belongs to its tile."""
+        if _has_mask(prompts):
+            return tile_for_prompts(self.tiles, prompts)
+        return tile_for_object(self.tiles, prompts, self.plane_shape)
 
     # ------------------------------------------------------------------------------------- prompts
 
@@ -271,6 +245,7 @@ class Segmenter:
         *,
         multimask: bool | None = None,
         tile: Tile | None = None,
+        whole: bool = True,
     ) -> SegmentResult:
         """Segment the object that the prompts describe.
 
@@ -288,6 +263,9 @@ class Segmenter:
         tile
             Tile to decode; None: the one that shows most of the surroundings of the prompts.
             Background points outside of it are left out.
+        whole
+            Look at an object that is large for its tile, or reaches its border, in wider windows,
+            at a coarser scale, which are embedded for it; not with ``tile`` or ``low_res_mask``.
 
         Returns
         -------
@@ -302,7 +280,18 @@ class Segmenter:
         ImageError
             If the index does not choose one plane.
         """
-        tile = tile_for_prompts(self.tiles, prompts) if tile is None else tile
+        if tile is not None or not whole or _has_mask(prompts):
+            tile = tile_for_prompts(self.tiles, prompts) if tile is None else tile
+            return self._decode(prompts, index, multimask, tile)
+        found = self._decode(prompts, index, multimask, self._tile_for(prompts))
+        return find_whole(
+            found, lambda window: self._decode(prompts, index, multimask, window), self.plane_shape
+        )
+
+    def _decode(
+        self, prompts: Prompts, index: Index, multimask: bool | None, tile: Tile
+    ) -> SegmentResult:
+        """Ask the decoder in one tile."""
         prompts = without_far_background(prompts, tile)
         batch = prompts.to_batch()
         check_prompt_kinds(batch, self.predictor.spec)  # before it embeds, which takes seconds
@@ -312,7 +301,7 @@ class Segmenter:
             multimask=prompts.is_ambiguous if multimask is None else multimask,
         )
         best = int(masks.predicted_iou[0].argmax())
-        return _result(masks, best, _first_foreground(prompts), self.plane_shape, tile)
+        return segment_result(masks, best, _first_foreground(prompts), self.plane_shape, tile)
 
     def segment_many(
         self,
@@ -338,22 +327,26 @@ class Segmenter:
         ImageError
             If the index does not choose one plane.
         """
-        groups: dict[tuple[int, ...], list[tuple[int, Prompts]]] = defaultdict(list)
+        groups: dict[tuple[Any, ...], list[tuple[int, Prompts]]] = defaultdict(list)
         for number, given in enumerate(prompts):
             try:
-                tile = tile_for_prompts(self.tiles, given)
+                tile = self._tile_for(given)
                 one = without_far_background(given, tile)
                 check_prompt_kinds(one.to_batch(), self.predictor.spec)
             except PromptError as error:
                 raise PromptError(f"Prompt {number}: {error}") from error
             kind = (len(one.points), one.box is not None, *getattr(one.low_res_mask, "shape", ()))
-            groups[(tile.index, *kind)].append((number, one))
+            groups[(tile, *kind)].append((number, one))
         plane = self.plane(index)
         records: dict[int, MaskRecord] = {}
-        for group, members in groups.items():
-            embedding = self.embedder.embed(plane, self.tiles[group[0]])
+        for (tile, *_), members in groups.items():
+            embedding = self.embedder.embed(plane, tile)
             for start in range(0, len(members), _BATCH):
                 records.update(self._decode_alike(embedding, members[start : start + _BATCH]))
+                for number, one in members[start : start + _BATCH]:
+                    cut = is_cut(records[number], tile, self.plane_shape)
+                    if cut and not _has_mask(one):
+                        records[number] = self.segment(prompts[number], index).record
                 if on_progress is not None:
                     on_progress(Progress(len(records), len(prompts), f"{len(prompts)} prompts"))
         return [records[number] for number in range(len(prompts))]
@@ -480,18 +473,11 @@ class Segmenter:
 # ------------------------------------------------------------------------------------- the prompts
 
 
+def _has_mask(prompts: Prompts) -> bool:
+    """Whether a mask is fed back, which belongs to its tile."""
+    return getattr(prompts, "low_res_mask", None) is not None
+
+
 def _first_foreground(prompts: Prompts) -> tuple[float, float] | None:
     found = (p for p in prompts.points if p.label == PointLabel.FOREGROUND)
     return next(((point.y, point.x) for point in found), None)
-
-
-def _result(
-    masks: Masks,
-    candidate: int,
-    point: tuple[float, float] | None,
-    shape_yx: tuple[int, ...],
-    tile: Tile,
-) -> SegmentResult:
-    record = record_from_masks(masks, 0, candidate, point=point)
-    mask = record.mask((shape_yx[0], shape_yx[1]))
-    return SegmentResult(mask, record, masks, candidate, tile)

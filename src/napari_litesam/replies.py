@@ -13,7 +13,7 @@ from napari_litesam.levels import Scaling
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from litesam.segmenter import SegmentResult
+    from litesam.merge import SegmentResult
 
 
 @dataclass(frozen=True, slots=True, eq=False)

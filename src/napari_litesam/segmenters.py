@@ -265,13 +265,17 @@ def peek(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -> R
     """Return what a click would give, for a preview; None if the prompts cannot be answered."""
     pool.precedence.give_way(context.cancelled)
     try:
-        reply = _segment(pool, request, JobContext(lambda _progress: None, context.cancelled))
+        quiet = JobContext(lambda _progress: None, context.cancelled)
+        reply = _segment(pool, request, quiet, whole=False)
     except PromptError:
         return None
     return reply if reply.record is not None and reply.record.area else None
 
 
-def _segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) -> Reply:
+def _segment(
+    pool: SegmenterPool, request: SegmentRequest, context: JobContext, *, whole: bool = True
+) -> Reply:
+    """Answer; ``whole``: an object that its tile cuts is looked at in wider windows, too."""
     source = request.plane.source
     segmenter, scaling = pool.get(source, context), scaling_of(source)
     index = level_index(source, request.plane.index)
@@ -284,8 +288,9 @@ def _segment(pool: SegmenterPool, request: SegmentRequest, context: JobContext) 
             raise Cancelled("Cancelled before the prompts were decoded.")
         if request.each:
             return reply_of_each(segmenter.segment_many(said, index), scaling)
-        result = segmenter.segment(said[0], index)
-        pool.record.add(source, request.plane.index, result.tile.index)
+        result = segmenter.segment(said[0], index, whole=whole)
+        if result.tile.index >= 0:
+            pool.record.add(source, request.plane.index, result.tile.index)
         return reply_of(result, scaling, said[0])
     if request.words is None or pool.scorer is None:
         raise ConfigError("There is nothing to look for; give points, a box or words.")

@@ -11,7 +11,7 @@ from litesam.merge.label_image import OVERLAP_POLICIES, paint_labels
 from litesam.merge.link import Gap, Links, SliceLinker
 from litesam.merge.nms import box_nms, containment, intersection, mask_iou, mask_nms
 from litesam.merge.overlaps import Overlaps, count_overlaps
-from litesam.merge.records import record_from_masks
+from litesam.merge.records import SegmentResult, record_from_masks, segment_result
 from litesam.merge.regions import clean_records, remove_small_regions
 from litesam.merge.scores import fuse_scores, stability_score
 from litesam.merge.selection import (
@@ -35,6 +35,7 @@ __all__ = [
     "Links",
     "Objects",
     "Overlaps",
+    "SegmentResult",
     "SliceLinker",
     "TextMatch",
     "TextScorer",
@@ -55,6 +56,7 @@ __all__ = [
     "records_at",
     "records_from_labels",
     "remove_small_regions",
+    "segment_result",
     "select_by_box",
     "select_by_boxes",
     "select_by_points",

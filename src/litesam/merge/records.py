@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
 from litesam.merge.scores import fuse_scores, stability_score
-from litesam.types import Box, MaskRecord
-
-if TYPE_CHECKING:
-    from litesam.types import Masks
+from litesam.types import BoolArray, Box, MaskRecord, Masks, Tile
 
 
 def record_from_masks(
@@ -62,3 +59,66 @@ def record_from_masks(
         score=score,
         point=point,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentResult:
+    """One object, as the decoder saw it.
+
+    Attributes
+    ----------
+    mask
+        (H, W) bool, the whole plane.
+    record
+        The same mask as bounding box and pixels, with its scores.
+    masks
+        All candidates (P = 1), in the low-resolution frame of ``tile``: `with_candidate` takes
+        another one, ``masks.logits[0, candidate]`` can be fed back as ``Prompts.low_res_mask``.
+    candidate
+        Which candidate ``mask`` is; at first the one of highest predicted IoU.
+    tile
+        The tile that was decoded. Give it to `Segmenter.segment` again to refine the same object.
+        Its index is -1 if it is a wider window, for an object larger than a tile.
+    """
+
+    mask: BoolArray
+    record: MaskRecord
+    masks: Masks
+    candidate: int
+    tile: Tile
+
+    @property
+    def candidates(self) -> int:
+        """Number of candidates."""
+        return int(self.masks.logits.shape[1])
+
+    def with_candidate(self, candidate: int) -> SegmentResult:
+        """Return the same result with another candidate (counted in a circle) as its mask."""
+        return segment_result(
+            self.masks, candidate % self.candidates, self.record.point, self.mask.shape, self.tile
+        )
+
+
+def segment_result(
+    masks: Masks,
+    candidate: int,
+    point: tuple[float, float] | None,
+    shape_yx: tuple[int, ...],
+    tile: Tile,
+) -> SegmentResult:
+    """Return one candidate of what was decoded in a tile, see `SegmentResult`.
+
+    Parameters
+    ----------
+    masks, candidate
+        What was decoded for one object, and which of its masks is meant.
+    point
+        (y, x) of the prompt, for the record.
+    shape_yx
+        Height and width of the plane.
+    tile
+        The tile.
+    """
+    record = record_from_masks(masks, 0, candidate, point=point)
+    mask = record.mask((shape_yx[0], shape_yx[1]))
+    return SegmentResult(mask, record, masks, candidate, tile)

@@ -24,9 +24,10 @@ from litesam.types import Box, EverythingConfig, NormalizeConfig, TilingConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from litesam.merge import SegmentResult
     from litesam.objects import Change
     from litesam.predictors import Predictor
-    from litesam.segmenter import Segmenter, SegmentResult
+    from litesam.segmenter import Segmenter
     from litesam.session.drawn import Drawn
     from litesam.types import HqMode, MaskRecord, Prompts
 
@@ -139,7 +140,7 @@ def record_object(
         prompts,
         result.candidate,
         multimask,
-        result.tile.index,
+        result.tile.index if result.tile.index >= 0 else None,
         model,
         policy,
         reopened,

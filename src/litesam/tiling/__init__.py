@@ -4,5 +4,13 @@ from __future__ import annotations
 
 from litesam.tiling.grid import make_tiles
 from litesam.tiling.select import tile_for_prompts, without_far_background
+from litesam.tiling.widen import find_whole, is_cut, tile_for_object
 
-__all__ = ["make_tiles", "tile_for_prompts", "without_far_background"]
+__all__ = [
+    "find_whole",
+    "is_cut",
+    "make_tiles",
+    "tile_for_object",
+    "tile_for_prompts",
+    "without_far_background",
+]
