@@ -12,11 +12,11 @@ import tifffile
 from engine.threshold_predictor import same_objects
 from engine.volume_scenes import ExactPredictor, read_labels, small_volume
 from litesam.cli import build_parser, main
-from litesam.cli.volume import _scale
+from litesam.cli.volume import _executor, _scale
 from litesam.errors import ConfigError
 from litesam.io import read_image
 from litesam.samples import sample_path
-from litesam.volume import parse_length, tiling_for
+from litesam.volume import DaskExecutor, ProcessExecutor, parse_length, tiling_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,6 +130,23 @@ def test_a_diameter_in_physical_units_sets_the_tiles(place: Path) -> None:
         parse_length("a lot", 1.0, "micrometer")
     with pytest.raises(ConfigError, match="1 to 4096"):
         tiling_for(0.1)
+
+
+def test_options_choose_who_does_the_blocks() -> None:
+    """None of them starts anything before the job begins."""
+    argv = ["label", "volume.tif", "-o", "l.zarr", "--link"]
+    found = [
+        _executor(build_parser().parse_args([*argv, *more]))
+        for more in (
+            [],
+            ["--workers", "3"],
+            ["--scheduler", "local:2"],
+            ["--scheduler", "tcp://127.0.0.1:9"],
+        )
+    ]
+    assert found[0] is None
+    assert [type(one) for one in found[1:]] == [ProcessExecutor, DaskExecutor, DaskExecutor]
+    assert [one.workers for one in found[1:] if one is not None] == [3, 2, 0]
 
 
 def test_a_diameter_is_estimated_by_the_bundled_model(
