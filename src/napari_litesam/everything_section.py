@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import QCheckBox, QPushButton, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_litesam.options import OptionsForm
@@ -13,6 +13,10 @@ from napari_litesam.review_section import ReviewSection
 from napari_litesam.rows import Chooser, make_form, side_by_side
 from napari_litesam.state import Where
 
+#: Time in which Qt lays the panel out after a part of it was shown.
+_LAID_OUT_MS = 50
+#: Room below for the status line, which may grow at the same time.
+_ROOM_PX = 48
 _PLACES = (
     ("The whole plane", Where.PLANE, "All tiles of the plane."),
     ("The visible field", Where.VIEW, "What the canvas shows; only its tiles are encoded."),
@@ -60,6 +64,10 @@ class EverythingSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
             "Labels layer.",
         }
         self.review = ReviewSection(self)
+        self.review.installEventFilter(self)
+        self._arrive = QTimer(self)
+        self._arrive.setSingleShot(True)
+        self._arrive.timeout.connect(self._bring_into_sight)
         self.options = OptionsForm(config, self)
         section = QCollapsible("Options of everything", self, "▾", "▸")
         section.layout().setContentsMargins(0, 0, 0, 0)
@@ -78,3 +86,16 @@ class EverythingSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.addLayout(line)
         rows.addWidget(self.review)
         rows.addWidget(section)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """A review that begins comes into sight, in a panel that is longer than the window."""
+        if watched is self.review and event.type() == QEvent.Type.Show:
+            self._arrive.start(_LAID_OUT_MS)
+        return False
+
+    def _bring_into_sight(self) -> None:
+        area = self.parent()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parent()
+        if area is not None and self.review.isVisible():
+            area.ensureWidgetVisible(self.review, 0, _ROOM_PX)

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
     QLineEdit,
+    QScrollArea,
     QScrollBar,
     QToolButton,
     QWidget,
@@ -106,3 +107,18 @@ def test_the_status_line_does_not_flash_with_a_quick_answer(predictor, open_pane
     predictor.gate.set()
     hands.settle()
     assert not hands.widget.progress.isVisible()
+
+
+def test_a_review_comes_into_sight(predictor, open_panel, cells) -> None:
+    """In a window so low that its sliders would be below the edge of the panel."""
+    hands = open_panel(cells[0])
+    area = hands.widget.findChild(QScrollArea)
+    hands.press("everything")
+    hands.settle()
+    review = hands.widget.review
+    hands.until(review.isVisible)
+    for part in (review.accept, *review.sliders.values()):
+        hands.until(lambda part=part: not part.visibleRegion().isEmpty())
+        top = part.mapTo(area.viewport(), part.rect().topLeft()).y()
+        assert top >= 0
+        assert top + part.height() <= area.viewport().height()
