@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 #: Labels that were there before the session are kept in it up to this size.
 _LARGEST_START_BYTES = 256_000_000
 
+#: Windows of one process never choose the same name, also in the same second.
+_NUMBERS = itertools.count(1)
+
 
 @dataclass(slots=True, eq=False)
 class _Kept:
@@ -84,7 +87,6 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         self._pool = pool
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="litesam-autosave")
         self._kept: dict[Layer, _Kept] = {}
-        self._numbers = itertools.count(1)
         self._failing = False
         self._closed = False
 
@@ -285,7 +287,7 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
     def _new_path(self, image: Image) -> Path:
         name = re.sub(r"[^\w-]+", "-", image.name).strip("-")[:40] or "image"
         now = datetime.now().strftime("%Y%m%d-%H%M%S")
-        return sessions_dir() / f"{now}-{name}-{os.getpid()}-{next(self._numbers)}{JOURNAL_SUFFIX}"
+        return sessions_dir() / f"{now}-{name}-{os.getpid()}-{next(_NUMBERS)}{JOURNAL_SUFFIX}"
 
 
 def _dtype(target: Labels) -> str:

@@ -34,6 +34,7 @@ from napari_litesam.keyboard_map import KeyboardMap
 from napari_litesam.keys import with_keys
 from napari_litesam.model_picker import ModelPicker
 from napari_litesam.objects_section import ObjectsSection
+from napari_litesam.own_context import OwnContext
 from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side, wrapped
 from napari_litesam.session_section import SessionRow, UnsavedRow
 from napari_litesam.state import Candidate, PluginState, Tool
@@ -93,6 +94,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._named: dict[str, QWidget] = {}
         self._docked = False
         self._window: QWidget | None = None
+        OwnContext(napari_viewer, self)
         self._build()
         self.state.settings_changed.connect(self._show_settings)
         self.state.status_changed.connect(self.status_line.show_status)

@@ -136,14 +136,6 @@ class Hands:
         self.qtbot.waitUntil(lambda: not view.isVisible())
         return position
 
-    def keep_visuals(self) -> None:
-        """Keep what napari draws alive until the test ends; call before layers are removed.
-
-        With Mesa's software renderer, which Xvfb uses, the paint after the OpenGL objects of a
-        removed layer were freed sometimes ends the process; napari alone does it, too.
-        """
-        self.kept = list(self.canvas.layer_to_visual.values())
-
     def until(self, condition: Callable[[], bool], timeout: int = 10_000) -> None:
         self.qtbot.waitUntil(condition, timeout=timeout)
 

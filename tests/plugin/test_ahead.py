@@ -146,7 +146,6 @@ def test_ahead_embeds_what_is_shown_without_a_button(predictor, open_panel, stac
 
 def test_ahead_ends_with_the_image(predictor, open_panel, stack, order) -> None:
     hands = open_stack(open_panel, stack)
-    hands.keep_visuals()
     predictor.gate.clear()
     hands.widget.embedding.ahead.click()
     hands.until(predictor.waiting.is_set)

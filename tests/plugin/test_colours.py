@@ -158,7 +158,6 @@ def test_channels_of_a_stack_and_layers_that_go(predictor, open_panel, stains) -
     hands.settle()
     assert hands.objects.data.shape == (6, 128, 128)
     assert set(np.unique(np.nonzero(hands.objects.data)[0])) == {4}
-    hands.keep_visuals()
     hands.viewer.add_image(stack[0], name="other")
     choose(hands, hands.widget.image, "other")
     assert hands.widget.colours.currentText() == "The layer alone"

@@ -10,6 +10,7 @@ import pytest
 import zarr
 from napari.layers import Image
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QOpenGLContext
 
 from engine.threshold_predictor import CENTRES, discs
 from napari_litesam.image_axes import axes_letters
@@ -387,6 +388,9 @@ def test_two_viewers_and_three_images(predictor, open_panel, cells) -> None:
     image, labels = cells
     one = open_panel(image)
     two = open_panel(image.T.copy())
+    warnings: list[str] = []
+    for panel in (one, two):
+        panel.widget.state.status_changed.connect(lambda status: warnings.append(status.text))
     one.viewer.add_image(np.broadcast_to(image[::-1], (6, *image.shape)).copy(), name="stack")
     one.settle()
     one.press("positive")
@@ -408,3 +412,25 @@ def test_two_viewers_and_three_images(predictor, open_panel, cells) -> None:
     one.settle()
     assert one.objects.data.shape == (6, 128, 128)
     assert two.objects is None
+    two.key(Qt.Key.Key_C)
+    two.settle()
+    assert two.objects.data.shape == (128, 128)
+    assert not [text for text in warnings if "Autosave" in text]  # each window has its own file
+
+
+def test_a_removed_layer_is_freed_in_the_context_of_its_window(
+    predictor, open_panel, cells, qtbot
+) -> None:
+    one = open_panel(cells[0])
+    two = open_panel(cells[0])
+    both = [panel.canvas.native.context() for panel in (one, two)]
+    assert both[0] is not both[1]
+    for panel, other in ((one, two), (two, one)):
+        other.canvas.native.makeCurrent()
+        seen = []
+        panel.viewer.layers.events.removed.connect(
+            lambda _event, seen=seen: seen.append(QOpenGLContext.currentContext())
+        )
+        panel.viewer.layers.remove("cells")
+        assert seen == [panel.canvas.native.context()]
+        qtbot.wait(50)  # painted without what is gone

@@ -247,7 +247,6 @@ def test_review_belongs_to_its_plane(predictor, open_panel, sizes) -> None:
 
 def test_removing_the_layer_discards(reviewed, sizes) -> None:
     hands = reviewed
-    hands.keep_visuals()
     hands.viewer.layers.remove(hands.widget.controller._layers.candidates)
     hands.settle()
     assert not hands.widget.review.isVisible()

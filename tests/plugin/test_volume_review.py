@@ -237,7 +237,6 @@ def test_labels_of_another_image_do_not_fit(written, open_panel) -> None:
     assert not section.least.isEnabled()
     # As soon as the image is chosen that they are of, they are taken up; and again when it comes
     # back.
-    hands.keep_visuals()
     for _ in range(2):
         right = hands.viewer.add_image(stack, name="right")
         hands.widget.state.update(image=right)
