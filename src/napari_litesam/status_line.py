@@ -84,9 +84,7 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         if len(text) > _LENGTH:
             text = text[:_LENGTH].rsplit(" ", 1)[0] + " …"
         self.text.setText(_MARKS[status.level] + breakable(text))
-        if (
-            self._shown is not status.level
-        ):  # Qt lays the text out anew for a style, even for the same
+        if self._shown is not status.level:  # Qt lays the text out anew, even for the same style
             self.text.setStyleSheet(_COLOURS[status.level])
             self._shown = status.level
         self.progress.setVisible(status.level is Level.BUSY)
