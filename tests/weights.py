@@ -32,15 +32,17 @@ if TYPE_CHECKING:
 #: Models with more parameters than this are tested in the slow run only: gigabytes, and seconds for
 #: each image.
 SLOW_ABOVE = 100_000_000
+#: Models whose encoder takes long, and every line of which another one runs, too.
+TWINS = {"sam_vit_b": "sam_hq_vit_b", "efficient_sam_vits": "efficient_sam_vitt"}
 
 
 def model_cases(slow_above: int = SLOW_ABOVE) -> list[pytest.ParameterSet]:
-    """Names of all models, to parametrise tests with; large ones are marked slow."""
+    """Names of all models, to parametrise tests with; large ones and twins are marked slow."""
     return [
         pytest.param(
             spec.name,
             id=spec.name,
-            marks=[pytest.mark.slow] if spec.parameters > slow_above else [],
+            marks=[pytest.mark.slow] if spec.parameters > slow_above or spec.name in TWINS else [],
         )
         for spec in known_models()
     ]
