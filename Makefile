@@ -12,7 +12,8 @@ VENV ?= .venv
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
   if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
   then echo $$python; break; fi; done)
-# Processes that share the tests; those that measure the window's pauses come afterwards, alone.
+# Processes that share the tests; those that measure the window's pauses come afterwards, alone. A
+# process that crashes ends the run: with a new one in its place pytest-xdist 3.8 waits for ever.
 WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -28,7 +29,8 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 test: lint display ## Check style, types and architecture, then run the whole test suite
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 15 -m "not slow and not alone"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0 --durations 15 \
+	  -m "not slow and not alone"
 	$(BIN)/python -m pytest -m "alone and not slow"
 
 test-slow: install-test display ## Run the tests that take minutes
