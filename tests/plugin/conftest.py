@@ -256,3 +256,15 @@ def open_panel(make_napari_viewer: Any, qtbot: Any) -> Callable[..., Hands]:
 def cells() -> tuple[np.ndarray, np.ndarray]:
     """(128, 128) image of three discs and its labels."""
     return discs((128, 128), CENTRES)
+
+
+@pytest.fixture
+def three(predictor: GatedPredictor, open_panel: Any, cells: Any) -> Hands:
+    """The three cells, committed by clicks under the ids 1, 2 and 3."""
+    hands = open_panel(cells[0])
+    for centre in CENTRES:
+        hands.click(centre)
+        hands.settle()
+        hands.key(Qt.Key.Key_C)
+        hands.settle()
+    return hands

@@ -46,14 +46,8 @@ def main() -> None:
         while not section.least.isEnabled():
             wait(0.1)
         print(widget.status.text())
-        for button in (section.least, section.next):
-            QTest.mouseClick(button, Qt.MouseButton.LeftButton)
-            settle(widget)
-            print(widget.status.text())
-        widget.findChild(QScrollArea).ensureWidgetVisible(section)
-        wait(1.0)
-        viewer.window.screenshot(options.output, canvas_only=False, flash=False)
-        viewer.close()
+        press(widget, section.least, section.next)
+        take(viewer, widget, options.output)
         return
     with tempfile.TemporaryDirectory() as folder:
         section.output.setText(str(Path(folder) / "labels.ome.zarr"))
@@ -68,14 +62,24 @@ def main() -> None:
         if options.propagate:
             propagate(viewer, widget)
         if options.review:
-            for button in (section.copy, section.least, section.next):
-                QTest.mouseClick(button, Qt.MouseButton.LeftButton)
-                settle(widget)
-                print(widget.status.text())
-        widget.findChild(QScrollArea).ensureWidgetVisible(section)
-        wait(1.0)
-        viewer.window.screenshot(options.output, canvas_only=False, flash=False)
-        viewer.close()
+            press(widget, section.copy, section.least, section.next)
+        take(viewer, widget, options.output)
+
+
+def press(widget: Any, *buttons: Any) -> None:
+    """Click buttons one after the other, and tell what the panel says."""
+    for button in buttons:
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+        settle(widget)
+        print(widget.status.text())
+
+
+def take(viewer: Any, widget: Any, output: str) -> None:
+    """Take the picture, with the section in sight, and close the window."""
+    widget.findChild(QScrollArea).ensureWidgetVisible(widget.volume)
+    wait(1.0)
+    viewer.window.screenshot(output, canvas_only=False, flash=False)
+    viewer.close()
 
 
 def propagate(viewer: Any, widget: Any) -> None:

@@ -142,14 +142,9 @@ KINDS = ["TIFF labels", "OME-Zarr labels", "PNG labels", "Table", "COCO"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_export_with_the_dialog(predictor, open_panel, cells, tmp_path, kind) -> None:
+def test_export_with_the_dialog(three, tmp_path, kind) -> None:
     """The button, a kind of file, a name without an ending: the file is there and right."""
-    hands = open_panel(cells[0])
-    for centre in CENTRES:
-        hands.click(centre)
-        hands.settle()
-        hands.key(Qt.Key.Key_C)
-        hands.settle()
+    hands = three
     section = hands.widget.objects
     section.expand(animate=False)
     hands.until(lambda: section.buttons["export"].height() > 10)

@@ -21,18 +21,6 @@ CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftM
 FIRST, SECOND, THIRD = CENTRES
 
 
-@pytest.fixture
-def three(predictor, open_panel, cells):
-    """The three cells, committed by clicks under the ids 1, 2 and 3."""
-    hands = open_panel(cells[0])
-    for centre in CENTRES:
-        hands.click(centre)
-        hands.settle()
-        hands.key(Qt.Key.Key_C)
-        hands.settle()
-    return hands
-
-
 def hover(hands, yx) -> None:
     hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, yx))
     hands.qtbot.wait(20)
