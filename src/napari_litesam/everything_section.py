@@ -15,6 +15,8 @@ from napari_litesam.state import Where
 
 #: Time in which Qt lays the panel out after a part of it was shown.
 _LAID_OUT_MS = 50
+#: Time in which the panel may change once more, on a busy computer, before the user scrolls it.
+_SETTLED_MS = 1000
 #: Room below for the status line, which may grow at the same time.
 _ROOM_PX = 48
 _PLACES = (
@@ -68,6 +70,8 @@ class EverythingSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._arrive = QTimer(self)
         self._arrive.setSingleShot(True)
         self._arrive.timeout.connect(self._bring_into_sight)
+        self._settling = QTimer(self)
+        self._settling.setSingleShot(True)
         self.options = OptionsForm(config, self)
         section = QCollapsible("Options of everything", self, "▾", "▸")
         section.layout().setContentsMargins(0, 0, 0, 0)
@@ -89,13 +93,24 @@ class EverythingSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """A review that begins comes into sight, in a panel that is longer than the window."""
-        if watched is self.review and event.type() == QEvent.Type.Show:
+        kind = event.type()
+        if watched is self.review and kind == QEvent.Type.Show:
+            self._settling.start(_SETTLED_MS)
             self._arrive.start(_LAID_OUT_MS)
+            area = self._scroll_area()
+            if area is not None:
+                area.viewport().installEventFilter(self)
+        elif kind in (QEvent.Type.Resize, QEvent.Type.Move) and self._settling.isActive():
+            self._arrive.start(0)
         return False
 
     def _bring_into_sight(self) -> None:
+        area = self._scroll_area()
+        if area is not None and self.review.isVisible():
+            area.ensureWidgetVisible(self.review, 0, _ROOM_PX)
+
+    def _scroll_area(self) -> QScrollArea | None:
         area = self.parent()
         while area is not None and not isinstance(area, QScrollArea):
             area = area.parent()
-        if area is not None and self.review.isVisible():
-            area.ensureWidgetVisible(self.review, 0, _ROOM_PX)
+        return area

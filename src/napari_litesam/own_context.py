@@ -1,6 +1,6 @@
 """What is freed of a removed layer is freed in the OpenGL context that drew it.
 
-napari (0.8 and 0.9) tells OpenGL to free textures and buffers as soon as a layer is removed, in
+napari (seen in 0.9.2) tells OpenGL to free textures and buffers as soon as a layer is removed, in
 whichever context is current then: with two windows often the other one's, where the same numbers
 name other objects. The next paint ends the program or leaves the canvas black. Every context of a
 panel's own window is made current before one of its layers goes.

@@ -118,7 +118,10 @@ def test_a_review_comes_into_sight(predictor, open_panel, cells) -> None:
     review = hands.widget.review
     hands.until(review.isVisible)
     for part in (review.accept, *review.sliders.values()):
-        hands.until(lambda part=part: not part.visibleRegion().isEmpty())
+        # A part of it may be seen before the panel has moved.
+        hands.until(lambda part=part: part.visibleRegion().boundingRect() == part.rect())
+    hands.qtbot.wait(200)  # and there it stays
+    for part in (review.accept, *review.sliders.values()):
         top = part.mapTo(area.viewport(), part.rect().topLeft()).y()
         assert top >= 0
         assert top + part.height() <= area.viewport().height()
