@@ -84,7 +84,7 @@ def load_folder(folder: Path, split: str) -> list[RgbImage]:
 class AugmentConfig:
     """Strength of the augmentation."""
 
-    scale_range: tuple[float, float] = (0.4, 2.6)
+    scale_range: tuple[float, float] = (0.45, 2.3)
     invert: float = 0.08
     gamma: float = 0.35
     noise: float = 0.35

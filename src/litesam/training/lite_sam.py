@@ -78,7 +78,8 @@ class TrainConfig(RunConfig):
     crop_px, batch
         Sides of the crops and how many there are in a step, in turn.
     auto_from
-        Share of the steps after which clicks come with AutoPPN's boxes.
+        Share of the steps after which clicks come with AutoPPN's boxes; from the first step on
+        with weights to start from.
     prompts_per_crop
         Largest number of prompted objects of a crop; three times as many in whole inputs.
     correction_share
@@ -145,7 +146,7 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
             proposal_stride=model.stride // model.auto_ppn.upscale,
             prompts_per_crop=config.prompts_per_crop,
             correction_share=config.correction_share,
-            auto_from=round(config.auto_from * config.steps),
+            auto_from=0 if config.start_from else round(config.auto_from * config.steps),
             start=self.step,
         )
         return load_batches(stream, config.workers)

@@ -20,8 +20,8 @@ PromptKind = Literal["point", "auto", "proposal", "box", "both"]
 #: mode's prompt), a drawn box, a click with a drawn box.
 KIND_SHARES: dict[PromptKind, float] = {
     "point": 0.06,
-    "auto": 0.34,
-    "proposal": 0.06,
+    "auto": 0.30,
+    "proposal": 0.10,
     "box": 0.32,
     "both": 0.22,
 }
