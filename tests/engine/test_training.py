@@ -17,7 +17,7 @@ from litesam.io import read_labelled_folder
 from litesam.models.auto_ppn import BOX_UNITS
 from litesam.models.registry import get_spec
 from litesam.models.weights import load_network
-from litesam.training.data import AugmentConfig, CropStream, DataSetConfig, load_folder
+from litesam.training.data import AugmentConfig, CropStream, DataSetConfig, load_folder, warp
 from litesam.training.export import export_weights
 from litesam.training.finetune import finetune
 from litesam.training.lite_sam import TrainConfig, Trainer, correction_points
@@ -239,7 +239,7 @@ class TestRun:
 
     def test_image_and_labels_are_moved_together(self, data_root):
         sets = [load_folder(data_root / "squares", "train")]
-        plain = AugmentConfig(invert=0, gamma=0, noise=0, blur=0, tint=0)
+        plain = AugmentConfig(elastic=1, invert=0, gamma=0, noise=0, blur=0, tint=0)
         stream = CropStream(
             sets, [DataSetConfig("squares", 1.0)], crop_px=(128,), batch=(8,), augment=plain
         )
@@ -248,6 +248,40 @@ class TestRun:
             bright = crop.rgb[..., 0] > 128
             bright &= ~np.all(crop.rgb == (124, 116, 104), axis=-1)
             assert np.mean(bright == (crop.labels > 0)) > 0.95
+
+    def test_warps_are_smooth_small_and_seeded(self):
+        rows, columns = np.indices((128, 128), dtype=np.int32)
+        names = 1 + rows // 8 + 16 * (columns // 8)  # squares of 8 px: a map of places
+        rgb = np.repeat((2 * columns).astype(np.uint8)[..., None], 3, axis=2)
+        bent, moved = warp(rgb, names, np.random.default_rng(4))
+        again, _ = warp(rgb, names, np.random.default_rng(4))
+        np.testing.assert_array_equal(bent, again)
+        assert (bent != rgb).mean() > 0.5
+        shift = (bent[..., 0].astype(float) - rgb[..., 0]) / 2  # pixels to the right
+        assert np.abs(shift).max() < 0.08 * 128
+        assert np.abs(np.diff(shift, axis=0)).max() <= 1.0  # neighbours stay neighbours
+        inside = slice(16, -16)
+        taken = (moved - 1) // 16 * 8 + 3.5  # column in the middle of the square it came from
+        difference = taken - bent[..., 0].astype(float) / 2
+        assert np.abs(difference[inside, inside]).max() <= 4.5, "labels are bent like colours"
+
+    def test_channels_are_mixed_in_coloured_crops_alone(self, data_root):
+        images = load_folder(data_root / "squares", "train")
+        red = [replace(image, rgb=image.rgb * np.uint8([1, 0, 0])) for image in images]
+        calm = AugmentConfig(elastic=0, invert=0, gamma=0, noise=0, blur=0, tint=0, grey=0, mix=1)
+
+        def crops(of):
+            stream = CropStream(
+                [of], [DataSetConfig("squares", 1.0)], crop_px=(64,), batch=(6,), augment=calm
+            )
+            return [crop.rgb.astype(int) for crop in next(iter(stream))]
+
+        def content(rgb):
+            return rgb[~np.all(rgb == (124, 116, 104), axis=-1)]
+
+        # Every channel has a share of the red one.
+        assert any((content(rgb)[:, 1:].max(axis=0) > 20).all() for rgb in crops(red))
+        assert all((np.ptp(content(rgb), axis=1) == 0).all() for rgb in crops(images))
 
     @pytest.mark.parametrize("kind", sorted(KINDS))
     def test_drawn_images_are_seeded_labelled_and_in_contrast(self, kind):

@@ -82,14 +82,28 @@ def load_folder(folder: Path, split: str) -> list[RgbImage]:
 
 @dataclass(frozen=True, slots=True)
 class AugmentConfig:
-    """Strength of the augmentation."""
+    """How crops are varied; all but the range are shares of the crops.
+
+    Attributes
+    ----------
+    scale_range
+        Smallest and largest factor of the size that the model sees in inference.
+    elastic
+        Bent smoothly, see `warp`.
+    invert, gamma, noise, blur, tint
+        Changes of brightness and sharpness.
+    grey, mix
+        Of coloured crops: all channels one mixture, or each a mixture of its own.
+    """
 
     scale_range: tuple[float, float] = (0.45, 2.3)
+    elastic: float = 0.1
     invert: float = 0.08
     gamma: float = 0.35
     noise: float = 0.35
     blur: float = 0.2
     grey: float = 0.15
+    mix: float = 0.1
     tint: float = 0.06
 
 
@@ -169,6 +183,8 @@ class CropStream(IterableDataset[list[Crop]]):
         scale = base * float(np.exp(random.uniform(low, high)))
         rgb, labels = _cut(image, side, scale, random)
         rgb, labels = _flip(rgb, labels, random)
+        if random.random() < self.augment.elastic:
+            rgb, labels = warp(rgb, labels, random)
         rgb = _intensities(rgb, self.augment, random)
         return Crop(rgb, relabel_parts(labels), config.exhaustive, config.proposals)
 
@@ -215,11 +231,43 @@ def _flip(
     return np.ascontiguousarray(rgb), np.ascontiguousarray(labels)
 
 
+def warp(
+    rgb: RgbArray, labels: LabelArray, random: np.random.Generator
+) -> tuple[RgbArray, LabelArray]:
+    """Bend a crop smoothly: up to some 3 % of its side, over about a quarter of it.
+
+    Parameters
+    ----------
+    rgb, labels
+        (S, S, 3) uint8 and (S, S) int32 of the same place. Both are bent alike, colours with
+        bilinear interpolation and labels without.
+    random
+        Source of chance.
+    """
+    side = len(labels)
+    strength = random.uniform(0.005, 0.015) * side
+    knots = random.standard_normal((2, 7, 7)) * strength
+    # Between the knots a cubic spline; the outer ones lie outside, where a spline is at its worst.
+    inner = np.linspace(1.0, 5.0, side)
+    grid = np.stack(np.meshgrid(inner, inner, indexing="ij"))
+    places = np.indices((side, side)) + [ndimage.map_coordinates(k, grid) for k in knots]
+    bent: RgbArray = np.stack(
+        [
+            ndimage.map_coordinates(channel, places, order=1, mode="nearest")
+            for channel in np.moveaxis(rgb, 2, 0)
+        ],
+        axis=2,
+    )
+    return bent, ndimage.map_coordinates(labels, places, order=0, mode="nearest")
+
+
 def _intensities(rgb: RgbArray, config: AugmentConfig, random: np.random.Generator) -> RgbArray:
     x = rgb.astype(np.float32) / 255.0
     is_grey = bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all())
     if not is_grey and random.random() < config.grey:
         x = np.repeat(x @ random.dirichlet((1, 1, 1)).astype(np.float32)[:, None], 3, axis=2)
+    elif not is_grey and random.random() < config.mix:
+        x = x @ random.dirichlet((0.5, 0.5, 0.5), 3).astype(np.float32).T
     if random.random() < config.invert:
         x = 1.0 - x
     if not is_grey and random.random() < 0.5:
