@@ -90,6 +90,34 @@ def test_scale_of_imagej_and_ome_files(tmp_path: Path) -> None:
     assert image.unit == "micrometer"
 
 
+def test_axes_in_other_units_are_converted(tmp_path: Path) -> None:
+    sizes = {"PhysicalSizeX": 0.2, "PhysicalSizeY": 200, "PhysicalSizeZ": 1500}
+    units = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "nm", "PhysicalSizeZUnit": "nm"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata={"axes": "ZYX", **sizes, **units})
+    image = read_image(tmp_path / "a.ome.tif")
+    assert image.scale == pytest.approx((1.5, 0.2, 0.2))
+    assert image.unit == "micrometer"
+
+    group = zarr.open_group(tmp_path / "a.ome.zarr", mode="w")
+    group.create_array("0", shape=STACK.shape, dtype=STACK.dtype)[:] = STACK
+    scale = {"type": "scale", "scale": [2000.0, 0.2, 0.2]}
+    place = {"type": "translation", "translation": [500.0, 3.0, 4.0]}
+    axes = zip("zyx", ("nanometer", "micrometer", "micrometer"), strict=True)
+    group.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [
+            {
+                "axes": [{"name": n, "type": "space", "unit": unit} for n, unit in axes],
+                "datasets": [{"path": "0", "coordinateTransformations": [scale, place]}],
+            }
+        ],
+    }
+    image = read_image(tmp_path / "a.ome.zarr")
+    assert image.scale == pytest.approx((2.0, 0.2, 0.2))
+    assert image.translation == pytest.approx((0.5, 3.0, 4.0))
+    assert image.unit == "micrometer"
+
+
 def test_dots_per_inch_are_no_scale(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "dpi.tif", STACK[0], resolution=(300, 300))
     assert read_image(tmp_path / "dpi.tif").scale is None

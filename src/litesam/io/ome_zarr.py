@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from litesam.errors import ReadError
+from litesam.io.units import factor_between
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,16 +162,25 @@ def _metadata(
     axes: str | None = "".join(name.upper() for name in names)
     if len(str(axes)) != len(names) or not set(str(axes)) <= _AXES:
         axes = None
-    units = [entry.get("unit") for entry in entries if isinstance(entry, dict)]
-    unit = next((u for u, name in zip(units, names, strict=False) if u and name in "xyz"), None)
-    places = [_place((dataset, multiscale), len(names)) for dataset in datasets]
+    units = [entry.get("unit") if isinstance(entry, dict) else None for entry in entries]
+    # That of the plane, which an axis of slices in another unit is converted to.
+    in_space = [u for u, name in zip(units, names, strict=True) if u and name.lower() in "xyz"]
+    unit = in_space[-1] if in_space else None
+    factors = tuple(
+        factor_between(u, unit) if name.lower() in "xyz" else 1.0
+        for u, name in zip(units, names, strict=True)
+    )
+    places = [_place((dataset, multiscale), factors) for dataset in datasets]
     return axes, tuple(scale for scale, _ in places), unit, tuple(offset for _, offset in places)
 
 
 def _place(
-    sources: Sequence[Mapping[str, Any]], count: int
+    sources: Sequence[Mapping[str, Any]], factors: Sequence[float]
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Scale and translation that a level and then its image state, one after the other."""
+    """Scale and translation that a level and then its image state, one after the other; in one unit
+    for all axes, of which each has ``factors`` as many.
+    """
+    count = len(factors)
     scale, offset = np.ones(count), np.zeros(count)
     scaled = moved = False
     for source in sources:
@@ -183,6 +193,6 @@ def _place(
                 offset = offset + np.asarray(transform["translation"], dtype=float)
                 moved = True
     return (
-        tuple(float(s) for s in scale) if scaled else None,
-        tuple(float(t) for t in offset) if moved else None,
+        tuple(float(s) for s in scale * factors) if scaled else None,
+        tuple(float(t) for t in offset * factors) if moved else None,
     )

@@ -19,6 +19,7 @@ import numpy as np
 
 from litesam.errors import ReadError
 from litesam.io.ome_zarr import ReadableArray, is_zarr, label_names, open_pyramid
+from litesam.io.units import factor_between, unit_name
 
 if TYPE_CHECKING:
     import os
@@ -264,19 +265,6 @@ def _read_page(path: Path, page: int) -> npt.NDArray[Any]:
         raise ReadError(f"Page {page} of {path} cannot be read ({error}).") from error
 
 
-_UNITS = {
-    "micron": "micrometer",
-    "microns": "micrometer",
-    "um": "micrometer",
-    "µm": "micrometer",
-    "\u03bcm": "micrometer",
-    "\\u00b5m": "micrometer",
-    "nm": "nanometer",
-    "mm": "millimeter",
-    "Å": "angstrom",
-}
-
-
 def _tiff_scale(tiff: Any, axes: str) -> tuple[tuple[float, ...] | None, str | None]:
     """Pixel spacing from OME or ImageJ metadata; dots per inch say nothing of a specimen."""
     steps: dict[str, float] = {}
@@ -284,9 +272,10 @@ def _tiff_scale(tiff: Any, axes: str) -> tuple[tuple[float, ...] | None, str | N
     if tiff.is_ome and tiff.ome_metadata:
         pixels = re.search(r"<(?:\w+:)?Pixels\b([^>]*)>", tiff.ome_metadata)
         attributes = dict(re.findall(r'(\w+)="([^"]*)"', pixels.group(1))) if pixels else {}
-        for axis in "XYZ":
-            steps[axis] = _positive(attributes.get(f"PhysicalSize{axis}"))
-        unit = attributes.get("PhysicalSizeXUnit", "µm" if steps.get("X") else None)
+        sizes = {axis: _positive(attributes.get(f"PhysicalSize{axis}")) for axis in "XYZ"}
+        units = {axis: unit_name(attributes.get(f"PhysicalSize{axis}Unit", "µm")) for axis in sizes}
+        unit = units["X"] if sizes["X"] or "PhysicalSizeXUnit" in attributes else None
+        steps = {axis: sizes[axis] * factor_between(units[axis], unit) for axis in sizes}
     elif tiff.is_imagej and tiff.imagej_metadata:
         metadata = tiff.imagej_metadata
         unit = metadata.get("unit")
@@ -308,7 +297,7 @@ def _tiff_scale(tiff: Any, axes: str) -> tuple[tuple[float, ...] | None, str | N
         return None, None
     return (
         tuple(steps.get(axis) or 1.0 for axis in axes),
-        _UNITS.get(str(unit), str(unit)) if unit else None,
+        unit_name(unit),
     )
 
 

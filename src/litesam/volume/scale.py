@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from litesam.errors import ConfigError, ImageError
+from litesam.io.units import METRES, factor_between, unit_name
 from litesam.types import Box, TilingConfig
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ _GOOD_DIAMETER_PX = 32.0
 _TILES_PX = (128, 4096)
 
 _LENGTH = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(px|nm|um|µm|μm|mm)?\s*")
-_METRES = {"nm": 1e-9, "um": 1e-6, "µm": 1e-6, "μm": 1e-6, "mm": 1e-3}
-_UNITS = {"nanometer": 1e-9, "micrometer": 1e-6, "millimeter": 1e-3}
 
 
 def tiling_for(diameter_px: float) -> TilingConfig:
@@ -80,7 +79,7 @@ def parse_length(text: str, scale: float | None, unit: str | None) -> float:
     number, symbol = float(match.group(1)), match.group(2)
     if symbol in (None, "px"):
         return number
-    if scale is None or unit not in _UNITS:
+    if scale is None or unit not in METRES:
         said = ""
         if scale is not None and unit is not None:
             said = f", in a unit that is known (it says {scale:g} {unit})"
@@ -90,7 +89,7 @@ def parse_length(text: str, scale: float | None, unit: str | None) -> float:
             f"The image does not say how large a pixel is{said}, so {text} cannot be converted; "
             "give the diameter in pixels, such as --object-diameter 30."
         )
-    return number * _METRES[symbol] / (scale * _UNITS[unit])
+    return number * factor_between(unit_name(symbol), unit) / scale
 
 
 #: How often a diameter is estimated anew, with tiles of the one before.
