@@ -79,9 +79,9 @@ class Lane(QObject):  # type: ignore[misc]  # qtpy is untyped
 
     @property
     def busy(self) -> bool:
-        """Whether a job runs whose reply is still wanted."""
+        """Whether a job runs, or waits for one that is stopping, whose reply is still wanted."""
         task = self._running
-        return task is not None and not task.stop.is_set()
+        return task is not None and (not task.stop.is_set() or self._waiting is not None)
 
     @property
     def idle(self) -> bool:
@@ -125,6 +125,7 @@ class Lane(QObject):  # type: ignore[misc]  # qtpy is untyped
             self._waiting = task
             if interrupt:
                 self._running.stop.set()
+            self.changed.emit()
         return task.generation
 
     def drop(self) -> None:

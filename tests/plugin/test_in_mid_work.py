@@ -215,3 +215,22 @@ def test_whatever_is_disabled_says_why(
         reason = hands.widget._named[name].toolTip().partition("Not now: ")[2]
         assert len(reason.split()) >= 3, (name, reason)
         assert reason.rstrip().endswith("."), (name, reason)
+
+
+def test_commit_pressed_while_another_model_takes_over(
+    predictor, open_panel, cells, present
+) -> None:
+    """The old model still works; the object is committed as soon as the new one has it."""
+    present("mobile_sam")
+    hands = open_panel(cells[0])
+    predictor.gate.clear()
+    hands.click(FIRST)
+    hands.until(predictor.waiting.is_set)
+    hands.choose_model("mobile_sam")
+    hands.until(lambda: hands.in_use == "mobile_sam")
+    hands.until(hands.widget.cancel.isEnabled)
+    hands.key(Qt.Key.Key_C)
+    assert "will be committed" in hands.status
+    predictor.gate.set()
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.data == 1, cells[1] == 1)

@@ -71,6 +71,23 @@ def test_cancel_reaches_the_running_job(lane, qtbot) -> None:
     qtbot.waitUntil(lambda: lane.idle)
 
 
+def test_a_job_that_waits_for_one_that_stops_is_wanted(lane, qtbot) -> None:
+    gate, started, replies = threading.Event(), threading.Event(), []
+
+    def slow(_context):
+        started.set()
+        gate.wait(30)
+
+    lane.submit(slow, never, never)
+    qtbot.waitUntil(started.is_set)
+    lane.cancel()
+    lane.submit(lambda _: "new", replies.append, never)
+    assert lane.busy
+    gate.set()
+    qtbot.waitUntil(lambda: replies == ["new"])
+    assert not lane.busy
+
+
 def test_progress(lane, qtbot) -> None:
     seen, done = [], []
     lane.progressed.connect(seen.append)
