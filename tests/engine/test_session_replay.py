@@ -201,6 +201,15 @@ def test_every_object_has_its_own_model(monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
 
+def test_details_name_hq_models_that_are_hq_by_themselves() -> None:
+    """The panel's box *HQ* changes to the model of that name."""
+    one = Annotator(stack(), "ZYX", None, ThresholdPredictor())
+    for number, name in enumerate(("lite_sam", "lite_sam_hq", "unknown_here"), start=1):
+        one.commit(number, (0,), click(20, 20), model=ModelReference(name, weights_hash="0" * 16))
+    details = object_details(one.session)
+    assert [details[n].hq for n in sorted(details)] == [False, True, False]
+
+
 def test_from_a_file_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     tifffile.imwrite("stack.tif", stack(), metadata={"axes": "ZYX"})
     one = work("stack.tif")

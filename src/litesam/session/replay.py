@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from litesam.errors import Cancelled, ImageError, LiteSamError, SessionError
+from litesam.errors import Cancelled, ImageError, LiteSamError, SessionError, UnknownModelError
 from litesam.io import ImageData, read_image, read_labels
+from litesam.models.registry import get_spec
 from litesam.objects import (
     Commit,
     ObjectDetails,
@@ -180,9 +181,17 @@ def object_details(
         scores = (noted.predicted_iou, noted.stability)
         if record is not None and model is not None:
             scores = (record.predicted_iou, record.stability)
-        name, hq = (None, None) if model is None else (model.name, model.hq)
+        name, hq = (None, None) if model is None else (model.name, model.hq or _is_hq(model.name))
         found[number] = ObjectDetails(*scores, name, hq)
     return found
+
+
+def _is_hq(name: str) -> bool:
+    """Whether a model is an HQ one by itself; of one that is not known here nothing is."""
+    try:
+        return get_spec(name).hq == name
+    except UnknownModelError:
+        return False
 
 
 def _open_image(session: Session, image: Any, folder: str | os.PathLike[str] | None) -> ImageData:
