@@ -34,13 +34,19 @@ if TYPE_CHECKING:
     from litesam.objects import ObjectRow
     from napari_litesam.intents import Intents
 
-_HEADS = ("id", "area", "IoU", "model")
+_HEADS = ("id", "area", "IoU", "stab.", "model", "HQ")
 _TIPS = (
     "Value in the Labels layer.",
     "Pixels, or square units where the layer has a scale.",
     "What the model thought of the mask: predicted IoU.",
-    "The model that made it; * with the HQ decoder.",
+    "Stability: how little the mask changes with the threshold, at most 1.",
+    "The model that made it; none for what was painted or was there before.",
+    "✓: made with the HQ decoder.",
 )
+#: The column that gives room to the others.
+_MODEL = 4
+#: Beside a number, and for the arrow of the column that the table is sorted by at first.
+_MARGIN_PX, _ARROW_PX = 12, 8
 #: What each button does: name, text, what for.
 _BUTTONS = (
     (
@@ -121,9 +127,9 @@ class ObjectsSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(20)
         header = self.table.horizontalHeader()
-        header.setMinimumSectionSize(34)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(len(_HEADS) - 1, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(20)
+        header.setSectionResizeMode(_MODEL, QHeaderView.ResizeMode.Stretch)
+        self._fit_columns(())
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setMinimumHeight(110)
         self.table.setMaximumHeight(180)
@@ -168,8 +174,28 @@ class ObjectsSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         finally:
             self._quiet = False
         self.show_selected(selected)
+        self._fit_columns(rows)
         count = f"Objects · {len(rows):,}" if rows else "Objects"
         self.setText(count)
+
+    def _fit_columns(self, rows: tuple[ObjectRow, ...]) -> None:
+        """Make the columns of numbers as wide as their longest number, and the model gets the rest.
+
+        Qt's own measure keeps room for an arrow in every head, which a narrow panel has not.
+        """
+        metrics = self.table.fontMetrics()
+        longest = list(_HEADS)
+        longest[2:_MODEL] = ["0.00", max("stab.", "0.00", key=metrics.horizontalAdvance)]
+        if rows:
+            values = [_values(row)[:2] for row in rows]
+            for column in range(2):
+                shown = _shown(max(value[column] for value in values))
+                longest[column] = max(longest[column], shown, key=metrics.horizontalAdvance)
+        for column, text in enumerate(longest):
+            if column != _MODEL:
+                arrow = _ARROW_PX if column == 0 else 0
+                width = metrics.horizontalAdvance(text) + _MARGIN_PX + arrow
+                self.table.setColumnWidth(column, width)
 
     def show_selected(self, numbers: frozenset[int]) -> None:
         """Select the rows of these objects."""
@@ -279,8 +305,8 @@ def _values(row: ObjectRow) -> tuple[Any, ...]:
     """Cells of an object, to sort by."""
     details = row.details
     area: float = row.area_px if row.area is None else row.area
-    model = (details.model or "") + ("*" if details.hq else "")
-    return (row.id, area, details.predicted_iou, model)
+    hq = "✓" if details.hq else ""
+    return (row.id, area, details.predicted_iou, details.stability, details.model or "", hq)
 
 
 def _about(row: ObjectRow) -> str:

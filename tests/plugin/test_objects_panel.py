@@ -9,7 +9,7 @@ import json
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from engine.threshold_predictor import CENTRES
@@ -57,8 +57,45 @@ def test_table_shows_what_is_there(three, cells) -> None:
     assert rows[1].details.model == "lite_sam"
     model = three.widget.objects.table.model()
     shown = [model.index(0, column).data() for column in range(model.columnCount())]
-    assert shown[:3] == ["1", f"{rows[1].area_px:,}", "0.95"]
+    stability = f"{rows[1].details.stability:.2f}"
+    assert shown == ["1", f"{rows[1].area_px:,}", "0.95", stability, "lite_sam", ""]
     assert three.widget.objects.text() == "Objects · 3"
+
+
+def test_every_column_is_to_be_read_at_300_pixels(three) -> None:
+    section = three.widget.objects
+    section.expand(animate=False)
+    three.viewer.window._qt_window.resizeDocks(
+        [three.widget.parent()], [300], Qt.Orientation.Horizontal
+    )
+    three.until(lambda: three.widget.width() <= 300 and section.table.isVisible())
+    three.qtbot.wait(50)
+    table, model = section.table, section.table.model()
+    assert table.horizontalHeader().length() <= table.viewport().width()
+    for column in range(model.columnCount()):
+        for row in range(model.rowCount()):
+            text = str(model.index(row, column).data())
+            assert table.columnWidth(column) > table.fontMetrics().horizontalAdvance(text), text
+
+
+def test_a_click_on_a_head_sorts(three) -> None:
+    """By number and not by letter; once more turns it round."""
+    rows = {row.id: row.area_px for row in three.widget.state.objects}
+    section = three.widget.objects
+    section.expand(animate=False)
+    three.until(section.table.isVisible)
+    header = section.table.horizontalHeader()
+    for order in (True, False):
+        place = QPoint(header.sectionPosition(1) + 8, header.height() // 2)
+        three.qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        model = section.table.model()
+        ids = [int(model.index(row, 0).data()) for row in range(3)]
+        areas = [rows[number] for number in ids]
+        assert areas in (sorted(rows.values()), sorted(rows.values(), reverse=True))
+        first = areas if order else first
+    assert areas == first[::-1]
+    choose_row(three, 3)
+    assert three.widget.state.selected == {3}, "rows mean the same objects in any order"
 
 
 def test_row_and_layer_choose_each_other(three) -> None:
