@@ -19,7 +19,7 @@ _DEVICES = {"cpu": "CPU", "cuda": "GPU", "mps": "GPU"}
 
 
 class Foot(QLabel):  # type: ignore[misc]  # qtpy is untyped
-    """One line, two in a narrow panel; its tooltip has the details."""
+    """One line, two or three in a narrow panel; its tooltip has the details."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -31,7 +31,8 @@ class Foot(QLabel):  # type: ignore[misc]  # qtpy is untyped
 
     def show_overview(self, overview: Overview) -> None:
         """Show what is embedded and what it takes."""
-        parts = [device_text(overview.device), embedded_text(overview)]
+        model = get_spec(overview.model).title
+        parts = [model, device_text(overview.device), embedded_text(overview)]
         if overview.cache is not None:
             parts.append(f"cache {size_text(overview.cache.size_bytes)}")
         if overview.memory_bytes:

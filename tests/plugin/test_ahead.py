@@ -195,7 +195,7 @@ def test_the_foot_tells_what_is_there(predictor, open_panel, cells) -> None:
     hands.click(FIRST)
     hands.settle()
     hands.until(lambda: "embedded 1/1 tiles" in foot(hands))
-    assert foot(hands).startswith("CPU")
+    assert foot(hands).startswith("Lite-SAM (own weights) · CPU ·")
     hands.widget.controller.ahead.measure()
     hands.until(lambda: "cache 66 kB" in foot(hands))
     tip = hands.widget.foot.toolTip()
