@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from litesam.cli.carry import add_carry_options, is_carried, run_carry
 from litesam.cli.options import (
     add_command,
     add_config_options,
@@ -54,6 +55,7 @@ _EXAMPLES = """\
   litesam label cells.tif -o labels.tif --proposals grid --points-per-side 48 --crop-layers 1
   litesam label cells.tif -o labels.tif --boxes detections.csv
   litesam label cells.tif -o labels.tif --prompts clicks.csv
+  litesam label stack.tif -o labels.ome.zarr --prompts clicks.csv --propagate
   litesam label cells.tif -o labels.tif --select clicks.csv
   litesam label --session cells.session.json -o labels.tif
   litesam label cells.tif -o labels.tif --model fastsam_s --text "a large dark nucleus"
@@ -120,6 +122,7 @@ def add_parser(commands: Any) -> None:
     add_image_options(parser)
     add_config_options(parser, EverythingConfig, "everything mode")
     add_volume_options(parser)
+    add_carry_options(parser)
     add_output_options(parser)
     parser.set_defaults(run=run)
 
@@ -148,6 +151,8 @@ def run(args: argparse.Namespace) -> int:
     elif not args.images:
         raise UsageError("Name an image, or a session with --session.")
     _check_ome_zarr(args)
+    if is_carried(args):
+        return run_carry(args)
     read = (*args.images, args.session, args.prompts, args.select, args.boxes)
     inputs = (*read, args.proposer, args.weights)
     if is_job(args):

@@ -170,11 +170,19 @@ def parse_size(text: str) -> int:
 # ------------------------------------------------------------------ options from config dataclasses
 
 
-def add_config_options(parser: argparse.ArgumentParser, config: type[Any], title: str) -> None:
-    """Add one option for each field of a config, with help and limits from its metadata."""
+def add_config_options(
+    parser: argparse.ArgumentParser,
+    config: type[Any],
+    title: str,
+    *,
+    leave_out: Sequence[str] = (),
+) -> None:
+    """Add one option for each field of a config, with help and limits from its metadata; none for
+    those to leave out.
+    """
     group = parser.add_argument_group(title)
     hints = get_type_hints(config)
-    for spec in fields(config):
+    for spec in (spec for spec in fields(config) if spec.name not in leave_out):
         kind, choices = _plain_type(hints[spec.name])
         about = spec.metadata
         low, high = about.get("minimum"), about.get("maximum")

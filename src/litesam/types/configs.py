@@ -229,11 +229,12 @@ class LinkConfig:
 class PropagateConfig:
     """How prompted objects are carried from slice to slice."""
 
-    prompt_kind: Literal["box", "both", "mask"] = option(
+    prompt_kind: Literal["box", "point", "both", "mask", "all"] = option(
         "both",
-        "What the decoder is told about the slice before: box: the box of the mask; both: also its "
-        "central point; mask: box and the mask itself, for models that take masks",
-        choices=("box", "both", "mask"),
+        "What the decoder is told about the slice before: box: the box of the mask; point: its "
+        "central point; both; mask: box and the mask itself, for models that take masks; all: box, "
+        "point and mask",
+        choices=("box", "point", "both", "mask", "all"),
     )
     stop_quality: float = option(
         0.8,

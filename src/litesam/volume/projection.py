@@ -264,11 +264,13 @@ def _batch(
     boxes = [_box(stack, record) for record in records]
     points = labels = low_res = None
     spec = stack.segmenter.predictor.spec
-    if config.prompt_kind == "both" and "point" in spec.prompts:
+    if config.prompt_kind in ("point", "both", "all") and "point" in spec.prompts:
         points = np.array([[_central_point(stack, record, tile)] for record in records])
         labels = np.ones(points.shape[:2], dtype=np.int64)
-    if config.prompt_kind == "mask" and "mask" in spec.prompts:
+    if config.prompt_kind in ("mask", "all") and "mask" in spec.prompts:
         low_res = np.array([_low_res_mask(stack, record, frame, spec) for record in records])
+    if config.prompt_kind == "point" and points is not None:
+        return PromptBatch(points, labels)
     corners = np.array([(box.y0, box.x0, box.y1, box.x1) for box in boxes])
     return PromptBatch(points, labels, corners, low_res)
 
