@@ -25,7 +25,8 @@ from napari_litesam.key_bindings import PanelKeys
 from napari_litesam.keys import KEYS
 from napari_litesam.label_layer import caution
 from napari_litesam.model_switch import ModelSwitch
-from napari_litesam.object_editor import NO_OBJECT, ObjectEditor
+from napari_litesam.object_editor import ObjectEditor
+from napari_litesam.object_intents import ObjectIntents
 from napari_litesam.object_table import ObjectTable
 from napari_litesam.plane_jobs import PlaneJobs
 from napari_litesam.preferences import Preferences
@@ -56,11 +57,10 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from litesam.types import ModelSpec
-    from napari_litesam.requests import PlaneRequest
     from napari_litesam.stains import Stain
 
 
-class Intents(StackIntents):
+class Intents(ObjectIntents, StackIntents):
     """The parts of one panel and what they can be asked for.
 
     Attributes
@@ -338,83 +338,7 @@ class Intents(StackIntents):
         else:
             self._reporter.refuse(commit_reason(self._current.asked))
 
-    # -------------------------------------------------------------------------------------- objects
-
-    def select_here(self) -> None:
-        """Choose the object under the mouse, or no longer."""
-        self._follow(lambda: self.editor.select(self.editor.under_mouse()))
-
-    def reopen_here(self) -> None:
-        """Open the object under the mouse again."""
-        self._edit(lambda plane: self.editor.reopen(self.editor.under_mouse(), plane))
-
-    def delete_here(self) -> None:
-        """Delete the object under the mouse."""
-        number = self.editor.under_mouse()
-        self._edit(lambda plane: self.editor.delete((number,) if number else (), plane))
-
-    def reopen(self) -> None:
-        """Open the chosen object again."""
-        number = self._one_chosen()
-        if number is not None:
-            self._edit(lambda plane: self.editor.reopen(number, plane))
-
-    def commit_into(self) -> None:
-        """Add the previewed object to the chosen one, which may be in other planes so far."""
-        number = self._one_chosen()
-        if number is not None:
-            self.commit(number)
-
-    def _one_chosen(self) -> int | None:
-        if len(self.state.selected) == 1:
-            return next(iter(self.state.selected))
-        self._reporter.refuse("Choose one object: {select_here} over it, or its row of the table.")
-        return None
-
-    def delete_objects(self) -> None:
-        """Delete the chosen objects."""
-        self._edit(lambda plane: self.editor.delete(tuple(self.state.selected), plane))
-
-    def merge_objects(self) -> None:
-        """Make one of the chosen objects."""
-        self._edit(lambda plane: self.editor.merge(tuple(self.state.selected), plane))
-
-    def split_object(self) -> None:
-        """Cut the object under the two points in two."""
-        self._edit(self.editor.split)
-
-    def mend_objects(self, operation: str) -> None:
-        """Fill the holes of the chosen objects, remove their islands or smooth them."""
-        if not self.state.selected:
-            self._reporter.refuse(NO_OBJECT)
-            return
-        self._edit(lambda plane: self.editor.mend(operation, tuple(self.state.selected), plane))
-
-    def fly_to(self, number: int) -> None:
-        """Show an object in the middle of the canvas."""
-        target = self.editor.target
-        row = next((one for one in self.state.objects if one.id == number), None)
-        if target is None or row is None:
-            return
-        centre = list(row.centroid)
-        if row.planes and row.planes[0]:
-            # The centroid of an object of several planes may lie in none of them.
-            middle = row.planes[len(row.planes) // 2]
-            centre[: len(middle)] = middle
-        world = target.data_to_world(centre)
-        for axis, value in enumerate(world[:-2]):
-            self.viewer.dims.set_point(axis + self.viewer.dims.ndim - len(world), float(value))
-        # napari 0.9 moved the camera to the scene.
-        scene = getattr(self.viewer, "scene", self.viewer)
-        scene.camera.center = tuple(float(value) for value in world[-2:])
-
-    def _edit(self, intent: Callable[[PlaneRequest], Outcome]) -> None:
-        """Follow an intent on objects of the plane shown."""
-        plane = resolve_plane(self.state.settings, self._scene())
-        if isinstance(plane, NotReady):
-            self._reporter.refuse(plane.reason)
-            return
-        self._follow(partial(intent, plane))
+    # ------------------------------------------------------------------------------------- sessions
 
     def save_session(self, path: str) -> None:
         """Write the session into a file that can be opened and replayed."""

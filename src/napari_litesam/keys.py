@@ -52,6 +52,7 @@ KEYS = (
     Key("Shift+N", "previous_candidate", "Mask before", _PROMPTS),
     Key("C", "commit", "Commit object", _PROMPTS),
     Key("J", "commit_into", "Join chosen object", _PROMPTS),
+    Key("M", "prompt_from_label", "Label as prompt", _PROMPTS),
     Key("C", "accept_all", "Review: accept", ("candidates",)),
     Key("Shift+C", "clear_prompts", "Clear prompts", _PROMPTS),
     Key("Shift+C", "discard", "Review: discard", ("candidates",)),

@@ -40,7 +40,8 @@ class ToolRow(QWidget):  # type: ignore[misc]  # qtpy is untyped
             "toggle; Ctrl-click: one negative point)",
             "box": "Draw a box around the object. The newest box of a plane counts.",
             "lasso": "Draw round the object with the button held: what is inside is the object, "
-            "more or less. Polygons and ellipses of napari's tools count as well.",
+            "more or less. Polygons and ellipses of napari's tools count as well. "
+            "({prompt_from_label}: the outline of the object under the mouse, of any Labels layer)",
             "scribble": "Draw a stroke with the button held, on the object, or beside it where the "
             "mask is too large. Press the button again for the other sign; Ctrl-drag: one negative "
             "stroke.",

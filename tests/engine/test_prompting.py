@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
+from skimage.draw import polygon
 
 import litesam
 import litesam.predictors
@@ -22,6 +24,7 @@ from litesam.prompting import (
     MASK_LOGIT,
     drawings_from_labels,
     mask_prompt,
+    outline,
     prompts_from_drawing,
 )
 from litesam.samples import sample_path
@@ -260,6 +263,29 @@ def scene(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> np.ndarray:
     assert NORMALIZE.limits
     assert TILING.tile_px == 128
     return labels
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_outline_holds_its_mask(seed: int) -> None:
+    """Exactly while a few vertices are enough, else nearly; a single pixel has an outline, too."""
+    random = np.random.default_rng(seed)
+    blurred = ndimage.gaussian_filter(random.normal(size=(96, 96)), 4 + seed)
+    components, _ = ndimage.label(ndimage.binary_fill_holes(blurred > blurred.mean()))
+    mask = components == np.bincount(components.ravel())[1:].argmax() + 1
+    rows, columns = ndimage.find_objects(mask.astype(np.uint8))[0]
+    box = Box(rows.start + 5, columns.start + 7, rows.stop + 5, columns.stop + 7)
+    found = outline(mask[rows, columns], box)
+    assert 3 <= len(found.path) <= 120
+    path = np.array(found.path) - (5, 7)
+    drawn = np.zeros_like(mask)
+    drawn[polygon(path[:, 0], path[:, 1], mask.shape)] = True
+    assert ious(drawn, mask) > 0.97
+
+
+def test_outline_of_one_pixel() -> None:
+    path = np.array(outline(np.ones((1, 1), bool), Box(4, 9, 5, 10)).path)
+    np.testing.assert_allclose(path.mean(axis=0), (4, 9))
+    assert len(path) >= 3
 
 
 @pytest.mark.parametrize("kind", [[], ["--prompts-as", "point"], ["--prompts-as", "mask"]])

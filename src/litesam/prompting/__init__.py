@@ -7,6 +7,7 @@ from litesam.prompting.from_masks import (
     central_click,
     deepest_pixel,
     drawings_from_labels,
+    outline,
 )
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "deepest_pixel",
     "drawings_from_labels",
     "mask_prompt",
+    "outline",
     "prompts_from_drawing",
 ]

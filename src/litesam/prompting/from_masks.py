@@ -9,13 +9,19 @@ from scipy import ndimage
 
 from litesam.errors import ConfigError
 from litesam.merge import records_from_labels
-from litesam.types import BoxPrompt, Drawing, PointPrompt, Prompts
+from litesam.types import BoxPrompt, Drawing, PointPrompt, Polygon, Prompts
 
 if TYPE_CHECKING:
     from litesam.types import BoolArray, Box
 
 #: What each label of a label image becomes.
 PROMPT_KINDS = ("point", "box", "both", "mask")
+#: An outline keeps all turns that are farther than this from a straight line, as long as it has no
+#: more vertices than that: a window draws them, and a network sees masks at a coarse scale.
+_TOLERANCE_PX = 0.4
+_MOST_VERTICES = 120
+#: A triangle, and its first vertex again.
+_LEAST_VERTICES = 4
 
 
 def central_click(mask: BoolArray, box: Box) -> Prompts:
@@ -52,6 +58,40 @@ def deepest_pixel(mask: BoolArray) -> tuple[float, float, float]:
         float(x) + found[1].start,
         float(distance[y, x]),
     )
+
+
+def outline(mask: BoolArray, box: Box) -> Polygon:
+    """Return the outline around a mask, as a person would draw it; holes are no part of it.
+
+    Parameters
+    ----------
+    mask
+        (h, w) bool, one connected part.
+    box
+        Where it lies in the plane.
+
+    Returns
+    -------
+    Polygon
+        Between the pixels of the mask and those around them, with at most `_MOST_VERTICES`
+        vertices: as exact as that allows.
+    """
+    from skimage.measure import approximate_polygon, find_contours
+
+    contours = find_contours(np.pad(mask, 1).astype(np.float64), 0.5)
+    around = max(contours, key=len)
+    path, tolerance = around, _TOLERANCE_PX
+    while True:
+        simpler = approximate_polygon(around, tolerance)
+        if len(simpler) < _LEAST_VERTICES:
+            break
+        path = simpler
+        if len(path) <= _MOST_VERTICES:
+            break
+        tolerance *= 2
+    # The last vertex is the first one again; one pixel was put around the mask.
+    at = path[:-1] - 1.0 + (box.y0, box.x0)
+    return Polygon(tuple((float(y), float(x)) for y, x in at))
 
 
 def drawings_from_labels(labels: Any, kind: str = "both") -> dict[tuple[int, ...], list[Drawing]]:
