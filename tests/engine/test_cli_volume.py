@@ -56,6 +56,21 @@ def test_link_makes_objects_of_the_volume(capsys: pytest.CaptureFixture[str], pl
     assert same_objects(read_image("labels.tif").array.astype(np.int32), truth)
 
 
+def test_links_that_would_link_nothing(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    for extra in ((), ("--time", "volumes"), ("--dry-run",)):
+        argv = ["label", "volume.tif", "-o", "l.zarr", "--axes", "TYX", "--link", *extra]
+        assert main(argv) == 2
+        assert "has the axes TYX, planes in time" in capsys.readouterr().err
+        assert not list(place.glob("l.*"))
+    argv = ("volume.tif", "-o", "l.zarr", "--axes", "TYX", "--link", "--time", "tracks")
+    (result,) = run_json(capsys, *argv)
+    assert result["objects"] == 5
+    tifffile.imwrite("plane.tif", small_volume()[0][5])
+    argv = ("plane.tif", "-o", "p.zarr", "--link")
+    assert main(["label", *argv, "--limits", "0", "255", "-q"]) == 0
+    assert "one plane; --link has nothing to link" in capsys.readouterr().err
+
+
 def test_parts_and_parameters_of_links(capsys: pytest.CaptureFixture[str], place: Path) -> None:
     argv = ["volume.tif", "-o", "l.zarr", "--range", "z=0:6", "--range", "y=40:"]
     (result,) = run_json(capsys, *argv, "--link", "--min-extent", "6", "--block-px", "64")

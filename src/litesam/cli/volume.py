@@ -235,6 +235,8 @@ def run_job(args: argparse.Namespace) -> int:
     from litesam.volume import label_volume
 
     options = _options(args)
+    if args.link:
+        _check_link(args, options)
     if args.dry_run:
         return _dry_run(args, options)
     executor = _executor(args)
@@ -285,6 +287,24 @@ def run_job(args: argparse.Namespace) -> int:
     if result.planes > 1 and not args.link:
         say("Every plane by itself; --link makes objects of the volume of them.")
     return 0
+
+
+def _check_link(args: argparse.Namespace, options: dict[str, Any]) -> None:
+    """Refuse links of planes in time that are not to be linked, and say where there is nothing to
+    link: nobody should find out at the end.
+    """
+    from litesam.volume.source import SourceConfig, VolumeSource
+
+    where = SourceConfig(options["axes"], options["channel"], options["level"])
+    axes = VolumeSource(args.images[0], where).label_axes
+    if axes == "TYX" and options["time_axis"] == "volumes":
+        raise UsageError(
+            f"{args.images[0]} has the axes TYX, planes in time, and --link links slices of a "
+            "volume. Add --time tracks if objects go on through time; say --axes ZYX if these are "
+            "slices; or leave --link out."
+        )
+    if axes == "YX":
+        complain("The image is one plane; --link has nothing to link.")
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
