@@ -333,6 +333,7 @@ class Controller(Intents):
         if self._closed:
             return
         self._tend_layers()
+        self._object_hq.follow()
         settings = self.state.settings
         self.review.show(resolve_plane(settings, self._scene()))
         request = resolve(settings, self._scene())

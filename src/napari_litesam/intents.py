@@ -26,6 +26,7 @@ from napari_litesam.keys import KEYS
 from napari_litesam.label_layer import caution
 from napari_litesam.model_switch import ModelSwitch
 from napari_litesam.object_editor import ObjectEditor
+from napari_litesam.object_hq import ObjectHq
 from napari_litesam.object_intents import ObjectIntents
 from napari_litesam.object_table import ObjectTable
 from napari_litesam.plane_jobs import PlaneJobs
@@ -119,6 +120,7 @@ class Intents(ObjectIntents, StackIntents):
             self.viewer, state, self._layers, self._history, self._committer, self.keeper
         )
         self.table = ObjectTable(state, self.keeper)
+        self._object_hq = ObjectHq(state, self.models, self._history, self.keeper)
         self.desk = SessionDesk(self.viewer, state, self._layers, self.keeper)
         self.volume = VolumeJobs(state, self._pool, self._layers, self._reporter)
         self.propagation = Propagation(state, self._pool, self._committer, self._reporter)
@@ -390,7 +392,11 @@ class Intents(ObjectIntents, StackIntents):
 
     def _follow(self, intent: Callable[[], Outcome]) -> None:
         """Follow an intent on prompts and objects, and tell what came of it."""
+        before = self._actions()
         outcome = self._attempt(intent)
+        if self._actions() is not before:
+            # Also without other pixels: the model of an object, its scores.
+            self.table.measure(self.state.settings.target)
         if outcome is None:
             return
         if not outcome.done:
@@ -398,6 +404,11 @@ class Intents(ObjectIntents, StackIntents):
             return
         self._note = outcome.text
         self._schedule()
+
+    def _actions(self) -> object:
+        """Return what was done to the objects: another value after every change."""
+        session = self.keeper.session(self.state.settings.target)
+        return None if session is None else session.actions
 
     def _attempt(self, intent: Callable[[], Outcome]) -> Outcome | None:
         """Return the outcome, or None after an error that was told."""

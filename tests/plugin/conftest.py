@@ -65,6 +65,17 @@ class Hands:
         self.qtbot.mouseMove(self.canvas.native, position)
         self.qtbot.mouseClick(self.canvas.native, Qt.MouseButton.LeftButton, modifier, pos=position)
 
+    def hover(self, yx: tuple[float, float]) -> None:
+        """Move the pointer onto a pixel of the image, from elsewhere.
+
+        Qt tells nothing of a move to where the pointer is, and it may rest there since the last
+        test, over another window.
+        """
+        target = self.at(self.image, yx)
+        for position in (target + QPoint(7, 7), target):
+            self.qtbot.mouseMove(self.canvas.native, position)
+            self.qtbot.wait(20)
+
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         native, left = self.canvas.native, Qt.MouseButton.LeftButton
         a, b = self.at(self.image, start), self.at(self.image, end)

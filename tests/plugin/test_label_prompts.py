@@ -14,11 +14,6 @@ CONTROL = Qt.KeyboardModifier.ControlModifier
 FIRST, SECOND, _ = CENTRES
 
 
-def hover(hands, yx) -> None:
-    hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, yx))
-    hands.qtbot.wait(20)
-
-
 def kinds(hands) -> list[str]:
     return [str(kind) for kind in hands.widget.controller.prompts.boxes.shape_type]
 
@@ -38,12 +33,12 @@ def test_a_label_of_any_layer_is_an_outline(predictor, open_panel, cells, elsewh
     theirs = hands.viewer.add_labels(rough, name="theirs", **place)
     hands.widget.controller.choose_target(None)
     hands.press("positive")
-    hover(hands, (80, 100))
+    hands.hover((80, 100))
     hands.key(Qt.Key.Key_M)
     hands.settle()
     assert "no label there" in hands.status
     assert not kinds(hands)
-    hover(hands, FIRST)
+    hands.hover(FIRST)
     hands.key(Qt.Key.Key_M)
     hands.settle()
     assert kinds(hands) == ["polygon"]
@@ -71,20 +66,20 @@ def test_of_two_layers_the_one_in_sight_counts(predictor, open_panel, cells) -> 
     hands.press("positive")
     hands.viewer.dims.set_current_step(0, 2)
     hands.settle()
-    hover(hands, SECOND)
+    hands.hover(SECOND)
     hands.key(Qt.Key.Key_M)
     hands.settle()
     np.testing.assert_array_equal(hands.preview, labels == 2)
     (outline,) = hands.widget.controller.prompts.boxes.data
     assert set(outline[:, 0]) == {2.0}, "in the slice shown"
-    hover(hands, SECOND)
+    hands.hover(SECOND)
     hands.key(Qt.Key.Key_M)
     hands.settle()
     assert len(kinds(hands)) == 2, "not the preview that lies on top"
     hands.key(Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
     top.visible = True
     hands.settle()
-    hover(hands, SECOND)
+    hands.hover(SECOND)
     hands.key(Qt.Key.Key_M)
     hands.settle()
     (outline,) = hands.widget.controller.prompts.boxes.data
@@ -100,7 +95,7 @@ def test_an_outline_of_a_label_replays_to_the_last_pixel(open_panel) -> None:
     hands.viewer.add_labels(rough, name="rough")
     hands.widget.controller.choose_target(None)
     hands.press("positive")
-    hover(hands, (48, 221))
+    hands.hover((48, 221))
     hands.key(Qt.Key.Key_M)
     hands.settle()
     assert hands.preview[48, 221]

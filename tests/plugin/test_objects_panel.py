@@ -21,11 +21,6 @@ CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftM
 FIRST, SECOND, THIRD = CENTRES
 
 
-def hover(hands, yx) -> None:
-    hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, yx))
-    hands.qtbot.wait(20)
-
-
 def press(hands, name: str) -> None:
     """Click a button of the section of objects with the mouse."""
     section = hands.widget.objects
@@ -114,7 +109,7 @@ def test_row_and_layer_choose_each_other(three) -> None:
 
 def test_opened_again_and_committed_under_its_id(three, cells, predictor) -> None:
     before = three.objects.data.copy()
-    hover(three, SECOND)
+    three.hover(SECOND)
     three.key(Qt.Key.Key_R)
     three.settle()
     assert "Object 2 opened again with its prompts" in three.status or three.preview.any()
@@ -146,10 +141,58 @@ def test_opened_again_and_committed_under_its_id(three, cells, predictor) -> Non
     np.testing.assert_array_equal(three.objects.data == 2, smaller)
 
 
+def test_hq_is_a_matter_of_each_object(predictor, open_panel, cells) -> None:
+    """It is committed with HQ or without, opened as it was made, and changed alone."""
+    hands = open_panel(cells[0])
+    box = hands.widget.hq
+
+    def marks() -> list[str]:
+        return ["hq" if row.details.hq else "" for row in hands.widget.state.objects]
+
+    for number, centre in enumerate((FIRST, SECOND)):
+        if number:
+            hands.tick("hq")
+            hands.until(box.isChecked)
+        hands.click(centre)
+        hands.settle()
+        hands.key(Qt.Key.Key_C)
+        hands.settle()
+    hands.tick("hq")
+    hands.until(lambda: not box.isChecked())
+    assert marks() == ["", "hq"]
+    hands.hover(SECOND)
+    hands.key(Qt.Key.Key_R)
+    hands.until(box.isChecked)
+    hands.settle()
+    assert hands.preview[SECOND]
+    hands.key(Qt.Key.Key_C)
+    hands.until(lambda: not box.isChecked())
+    hands.settle()
+    assert marks() == ["", "hq"], "the next object is as before"
+    hands.hover(FIRST)
+    hands.key(Qt.Key.Key_R)
+    hands.settle()
+    assert not box.isChecked()
+    hands.tick("hq")
+    hands.until(box.isChecked)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.until(lambda: not box.isChecked())
+    hands.settle()
+    assert marks() == ["hq", "hq"]
+    np.testing.assert_array_equal(hands.objects.data == 1, cells[1] == 1)
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.settle()
+    assert marks() == ["", "hq"]
+    hands.key(Qt.Key.Key_C, SHIFT)
+    hands.settle()
+    assert not box.isChecked()
+
+
 def test_object_without_prompts_is_opened_by_its_mask(predictor, open_panel, cells) -> None:
     hands = open_panel(cells[0])
     hands.everything()
-    hover(hands, FIRST)
+    hands.hover(FIRST)
     hands.key(Qt.Key.Key_R)
     hands.settle()
     assert len(hands.points.data) == 1
@@ -163,12 +206,12 @@ def test_object_without_prompts_is_opened_by_its_mask(predictor, open_panel, cel
 
 def test_delete_under_the_mouse_and_undo(three) -> None:
     before = three.objects.data.copy()
-    hover(three, FIRST)
+    three.hover(FIRST)
     three.key(Qt.Key.Key_X)
     three.settle()
     assert set(np.unique(three.objects.data)) == {0, 2, 3}
     assert "Deleted: object 1" in three.status
-    hover(three, (2, 2))
+    three.hover((2, 2))
     three.key(Qt.Key.Key_X)
     three.settle()
     assert "no object there" in three.status
@@ -180,7 +223,7 @@ def test_delete_under_the_mouse_and_undo(three) -> None:
 
 def test_merge_and_split(three) -> None:
     before = three.objects.data.copy()
-    hover(three, FIRST)
+    three.hover(FIRST)
     three.key(Qt.Key.Key_E)
     choose_row(three, 2, CONTROL)
     press(three, "merge_objects")
@@ -317,7 +360,7 @@ def test_an_object_goes_on_in_the_next_slice_under_its_id(predictor, open_panel,
             assert "Choose one object" in hands.status
             hands.key(Qt.Key.Key_C)
             hands.settle()
-            hover(hands, FIRST)
+            hands.hover(FIRST)
             hands.key(Qt.Key.Key_E)
             hands.settle()
         else:
