@@ -118,7 +118,7 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
         metavar="LENGTH",
         help="usual diameter of an object, such as 30 (pixels) or 12um: sets the size of the tiles "
         "that the network sees, and is worth giving where objects are far from 32 px; auto: "
-        "estimated from the middle of three planes",
+        "estimated from a few places of the image",
     )
     group.add_argument(
         "--block-px",

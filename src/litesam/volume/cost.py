@@ -41,6 +41,9 @@ _BASE_BYTES = 700e6
 _BYTES_PER_PIXEL = 24
 #: Bytes for each pixel of a plane whose objects move: linking keeps some of them as they are.
 _LINK_BYTES_PER_PIXEL = 12
+#: Which tiles are timed: shares of the stack, of a plane's height and of its width. The first warms
+#: up; a slide may be empty in its middle, so the others lie apart.
+_LOOKS = ((0.5, 0.5, 0.5), (0.25, 0.3, 0.3), (0.5, 0.5, 0.7), (0.75, 0.7, 0.4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ def estimate_cost(plan: Plan, probe: Probe, workers: int = 1) -> Cost:
 def probe_image(
     source: VolumeSource, plan: Plan, predictor: Predictor, proposer: Predictor | None = None
 ) -> Probe:
-    """Time a few tiles of the image, from its middle, after one that warms up.
+    """Time a few tiles, spread over the image, after one that warms up.
 
     Raises
     ------
@@ -164,14 +167,12 @@ def probe_image(
     """
     from litesam.volume.stages import find_in_region
 
-    height, width = plan.plane_shape
-    tile = min(make_tiles((height, width), plan.tiling), key=lambda t: _off_centre(t.core, plan))
-    box = tile.padded
-    places = [plan.planes // 2, plan.planes // 4, plan.planes // 2, plan.planes * 3 // 4]
+    tiles = make_tiles(plan.plane_shape, plan.tiling)
     seconds, reading, sizes, counts = [], [], [], []
-    for plane in places:
+    for share, y, x in _LOOKS:
+        box = min(tiles, key=lambda tile: _distance(tile.core, plan, y, x)).padded
         start = time.perf_counter()
-        raw = source.read(plane, box)
+        raw = source.read(int(plan.planes * share), box)
         read = time.perf_counter()
         labels, _, inside, _ = find_in_region(raw, plan, predictor, proposer, colour=source.colour)
         seconds.append((time.perf_counter() - read) / inside)
@@ -186,9 +187,10 @@ def probe_image(
     )
 
 
-def _off_centre(core: Box, plan: Plan) -> float:
-    y, x = (core.y0 + core.y1) / 2, (core.x0 + core.x1) / 2
-    return abs(y - plan.plane_shape[0] / 2) + abs(x - plan.plane_shape[1] / 2)
+def _distance(core: Box, plan: Plan, y: float, x: float) -> float:
+    """How far the middle of a tile is from a place of the plane, given as shares of its sides."""
+    height, width = plan.plane_shape
+    return abs((core.y0 + core.y1) / 2 - y * height) + abs((core.x0 + core.x1) / 2 - x * width)
 
 
 def _compressed_bytes(labels: LabelArray) -> int:

@@ -94,12 +94,17 @@ def parse_length(text: str, scale: float | None, unit: str | None) -> float:
 
 #: How often a diameter is estimated anew, with tiles of the one before.
 _LOOKS = 3
+#: So many places are looked at, on three planes if there are as many, of a grid of at most so many
+#: along each side of a plane; how varied a place is says a window of so many pixels in its middle.
+_PLACES, _GRID, _VARIED_PX = 3, 5, 256
+#: What varies by less than this share of the most varied place of its plane holds noise.
+_EMPTY = 0.5
 #: A tile that differs by less than this share from the one that was looked at is good enough.
 _CLOSE = 0.2
 
 
 def estimate_diameter(source: VolumeSource, plan: Plan, predictor: Predictor) -> float:
-    """Estimate the usual diameter of the objects by a look at the middle of three planes.
+    """Estimate the usual diameter of the objects by a look at a few places.
 
     What is found at one scale gives a diameter, the diameter another scale, at which is looked
     again, until they agree. Objects that a network takes apart at the first scale (large cells with
@@ -135,7 +140,7 @@ def estimate_diameter(source: VolumeSource, plan: Plan, predictor: Predictor) ->
         side = tiling.tile_px
     if diameter is None:
         raise ImageError(
-            "No objects were found in the middle of the image, so their diameter cannot be "
+            "No objects were found in the places that were looked at, so their diameter cannot be "
             "estimated; give it in pixels."
         )
     return diameter
@@ -144,7 +149,8 @@ def estimate_diameter(source: VolumeSource, plan: Plan, predictor: Predictor) ->
 def look(
     source: VolumeSource, plan: Plan, predictor: Predictor, side: int
 ) -> tuple[npt.NDArray[np.float64], float]:
-    """Find the objects of a square in the middle of three planes.
+    """Find the objects of three squares, on three planes if there are so many: the most varied of a
+    grid of them, as the middle of a slide may be empty.
 
     Parameters
     ----------
@@ -161,14 +167,51 @@ def look(
     """
     from litesam.volume.stages import find_in_region
 
-    height, width = (min(side, length) for length in source.plane_shape)
-    y, x = (source.plane_shape[0] - height) // 2, (source.plane_shape[1] - width) // 2
-    box = Box(y, x, y + height, x + width)
     areas, sure = [], []
-    for plane in sorted({source.planes // 4, source.planes // 2, source.planes * 3 // 4}):
+    for plane, box in _places(source, side):
         raw = source.read(plane, box)
         labels, records, *_ = find_in_region(raw, plan, predictor, None, colour=source.colour)
         areas.append(np.bincount(labels.ravel())[1:])
         sure += [record.predicted_iou * record.stability for record in records]
     diameters = np.sqrt(np.concatenate(areas) * 4 / np.pi)
     return diameters, float(np.mean(sure)) if sure else 0.0
+
+
+def _places(source: VolumeSource, side: int) -> list[tuple[int, Box]]:
+    """Planes and squares that are looked at."""
+    height, width = (min(side, length) for length in source.plane_shape)
+    grid = [
+        Box(y, x, y + height, x + width)
+        for y in _starts(source.plane_shape[0], height)
+        for x in _starts(source.plane_shape[1], width)
+    ]
+    planes = sorted({source.planes // 4, source.planes // 2, source.planes * 3 // 4})
+    each = -(-_PLACES // len(planes))
+    found = []
+    for plane in planes:
+        chosen = grid
+        if len(grid) > each:
+            varied = [_variation(source, plane, box) for box in grid]
+            order = sorted(range(len(grid)), key=lambda i: (-varied[i], i))[:each]
+            empty = _EMPTY * varied[order[0]]
+            chosen = [grid[i] for i in sorted(order) if varied[i] >= empty]
+        found += [(plane, box) for box in chosen]
+    return found
+
+
+def _starts(length: int, size: int) -> list[int]:
+    """Where squares begin that lie evenly in a side, from border to border; one: in the middle."""
+    count = min(_GRID, length // size)
+    if count < 2:
+        return [(length - size) // 2]
+    return [round(i * (length - size) / (count - 1)) for i in range(count)]
+
+
+def _variation(source: VolumeSource, plane: int, box: Box) -> float:
+    """Standard deviation of the pixels in the middle of a square."""
+    height, width = (min(_VARIED_PX, size) for size in box.size_yx)
+    y = box.y0 + (box.size_yx[0] - height) // 2
+    x = box.x0 + (box.size_yx[1] - width) // 2
+    pixels = np.asarray(source.read(plane, Box(y, x, y + height, x + width)), dtype=np.float32)
+    finite = pixels[np.isfinite(pixels)]
+    return float(finite.std()) if finite.size else 0.0
