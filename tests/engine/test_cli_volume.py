@@ -12,7 +12,8 @@ import tifffile
 from engine.threshold_predictor import same_objects
 from engine.volume_scenes import ExactPredictor, read_labels, small_volume
 from litesam.cli import build_parser, main
-from litesam.cli.volume import _executor, _scale
+from litesam.cli.links import links_of
+from litesam.cli.volume import _executor, _options, _scale
 from litesam.errors import ConfigError
 from litesam.io import read_image
 from litesam.samples import sample_path
@@ -69,6 +70,49 @@ def test_links_that_would_link_nothing(capsys: pytest.CaptureFixture[str], place
     argv = ("plane.tif", "-o", "p.zarr", "--link")
     assert main(["label", *argv, "--limits", "0", "255", "-q"]) == 0
     assert "one plane; --link has nothing to link" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gap", "extent", "slices"),
+    [
+        ("3", "2", (3, 2)),
+        ("5um", "5um", (2, 3)),
+        ("4000 nm", "0.004mm", (2, 2)),
+        ("1um", "0", None),
+    ],
+)
+def test_links_of_thick_slices_may_be_told_in_lengths(
+    place: Path, gap: str, extent: str, slices: tuple[int, int] | None
+) -> None:
+    """Slices lie 2 µm apart: a gap is filled up to a length, an object spans at least one."""
+    argv = ["label", "volume.tif", "-o", "l.zarr", "--link", "--max-gap", gap]
+    args = build_parser().parse_args([*argv, "--min-extent", extent])
+    if slices is None:
+        with pytest.raises(ConfigError, match="min_extent"):
+            links_of(args, _options(args))
+        return
+    found = links_of(args, _options(args))
+    assert (found.max_gap, found.min_extent) == slices
+
+
+def test_balls_of_one_size_stay_whatever_the_slices_are_apart(
+    capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    """Five balls of 9 µm and one of 3 µm, in slices that are 1 and 3 µm apart."""
+    image, _ = small_volume()
+    image[6:9, 46:49, 4:7] = 200
+    for apart in (1, 3):
+        metadata = {"axes": "ZYX", "spacing": float(apart), "unit": "um"}
+        name = f"apart{apart}.tif"
+        tifffile.imwrite(name, image[1::apart], imagej=True, resolution=(1, 1), metadata=metadata)
+        argv = (name, "-o", f"apart{apart}.zarr", "--link", "--min-extent", "5um")
+        assert run_json(capsys, *argv)[0]["objects"] == 5
+    np.save("plain.npy", image)
+    argv = ("plain.npy", "-o", "l.zarr", "--axes", "ZYX", "--link", "--max-gap", "2um")
+    assert main(["label", *argv]) == 1
+    assert "how far apart its slices are, so --max-gap 2um" in capsys.readouterr().err
+    assert main(["label", "volume.tif", "-o", "l.zarr", "--link", "--max-gap", "some"]) == 2
+    assert "no number of slices" in capsys.readouterr().err
 
 
 def test_parts_and_parameters_of_links(capsys: pytest.CaptureFixture[str], place: Path) -> None:

@@ -8,7 +8,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from litesam.cli.options import add_config_options, config_from, parse_count
+from litesam.cli.links import add_link_options, links_of
+from litesam.cli.options import config_from, parse_count
 from litesam.cli.terminal import (
     UsageError,
     complain,
@@ -145,7 +146,7 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--restart", action="store_true", help="forget what an earlier run has finished"
     )
-    add_config_options(parser, LinkConfig, "linking (--link)")
+    add_link_options(parser)
 
 
 def is_job(args: argparse.Namespace) -> bool:
@@ -236,7 +237,7 @@ def run_job(args: argparse.Namespace) -> int:
 
     options = _options(args)
     if args.link:
-        _check_link(args, options)
+        options["link"] = links_of(args, options)
     if args.dry_run:
         return _dry_run(args, options)
     executor = _executor(args)
@@ -289,24 +290,6 @@ def run_job(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_link(args: argparse.Namespace, options: dict[str, Any]) -> None:
-    """Refuse links of planes in time that are not to be linked, and say where there is nothing to
-    link: nobody should find out at the end.
-    """
-    from litesam.volume.source import SourceConfig, VolumeSource
-
-    where = SourceConfig(options["axes"], options["channel"], options["level"])
-    axes = VolumeSource(args.images[0], where).label_axes
-    if axes == "TYX" and options["time_axis"] == "volumes":
-        raise UsageError(
-            f"{args.images[0]} has the axes TYX, planes in time, and --link links slices of a "
-            "volume. Add --time tracks if objects go on through time; say --axes ZYX if these are "
-            "slices; or leave --link out."
-        )
-    if axes == "YX":
-        complain("The image is one plane; --link has nothing to link.")
-
-
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """Parameters of `make_plan`."""
     from litesam.volume import BLOCK_PX
@@ -314,7 +297,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {
         **_source_options(args),
         **_scale(args),
-        "link": config_from(args, LinkConfig) if args.link else None,
+        "link": None,
         "time_axis": args.time or ("volumes" if args.tracks is None else "tracks"),
         "block_px": args.block_px or BLOCK_PX,
         "ome_zarr": args.ome_zarr or "0.5",
