@@ -75,11 +75,16 @@ def test_every_column_is_to_be_read_at_300_pixels(three) -> None:
 
 def test_a_click_on_a_head_sorts(three) -> None:
     """By number and not by letter; once more turns it round."""
+    for centre, side in ((FIRST, 5), (SECOND, 12)):
+        corner = np.indices((side, side)).reshape(2, -1) + np.reshape(centre, (2, 1)) - side // 2
+        three.objects.data_setitem(tuple(corner), 0)  # as an eraser does it
+    three.settle()
     rows = {row.id: row.area_px for row in three.widget.state.objects}
     section = three.widget.objects
     section.expand(animate=False)
     three.until(section.table.isVisible)
     header = section.table.horizontalHeader()
+    assert sorted(rows.values()) == [18, 124, 149], "by letter 124 comes first"
     orders = []
     for _ in range(2):
         place = QPoint(header.sectionPosition(1) + 8, header.height() // 2)
