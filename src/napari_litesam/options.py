@@ -102,6 +102,23 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
         """The config that the controls show."""
         return self._config
 
+    def show_config(self, config: Any) -> None:
+        """Show another config."""
+        if config == self._config:
+            return
+        self._config = config
+        for item in fields(config):
+            control: Any = self.controls.get(item.name)
+            value = getattr(config, item.name)
+            if control is None:
+                continue
+            control.blockSignals(True)
+            if isinstance(control, QComboBox):
+                control.setCurrentIndex(control.findData(value))
+            else:
+                control.setValue(control.minimum() if value is None else value)
+            control.blockSignals(False)
+
     def _control(self, item: Field[Any], hint: Any) -> QWidget | None:
         """Return the control of one field; None for a type that has none."""
         kinds = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}

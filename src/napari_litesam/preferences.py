@@ -6,11 +6,15 @@ every start begins with the defaults.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import fields, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from litesam.errors import LiteSamError
 from litesam.models.registry import list_models
 from litesam.objects import COMMIT_POLICIES
+from litesam.types import EverythingConfig
 from napari_litesam.state import Contrast, Settings
 
 if TYPE_CHECKING:
@@ -20,7 +24,12 @@ if TYPE_CHECKING:
 
 PLUGIN = "napari-litesam"
 #: Settings that are kept: those of the same names in the manifest.
-KEPT = ("model", "device", "contrast", "policy", "at_once", "ahead", "hover", "disk", "keys")
+KEPT = (
+    *("model", "device", "contrast", "policy", "at_once", "ahead", "hover", "disk", "keys"),
+    *("options", "unfolded"),
+)
+#: Kept under another name than that of the setting, as text.
+_OPTIONS = "options"
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _VALID: dict[str, Callable[[Any], bool]] = {
     "model": lambda value: value in {spec.name for spec in list_models()},
@@ -58,6 +67,8 @@ class Preferences:
             value = getattr(self._kept, name, None)
             if name == "contrast":
                 value = next((one for one in Contrast if one.value == value), None)
+            if name == _OPTIONS:
+                values["everything"] = options_of(str(value or ""))
             known = name in Settings.__dataclass_fields__
             if known and value is not None and _VALID.get(name, lambda _: True)(value):
                 values[name] = value
@@ -73,6 +84,32 @@ class Preferences:
         for name in changed.intersection(KEPT):
             value = getattr(self._state.settings, name)
             setattr(self._kept, name, value.value if isinstance(value, Enum) else value)
+        if "everything" in changed:
+            self._kept.options = options_text(self._state.settings.everything)
+
+
+def options_text(config: EverythingConfig) -> str:
+    """Return the options of everything mode that are not the default ones: ``min_area_px=20``."""
+    changed = (
+        (item.name, getattr(config, item.name))
+        for item in fields(EverythingConfig)
+        if getattr(config, item.name) != item.default
+    )
+    return " ".join(f"{name}={value}" for name, value in changed)
+
+
+def options_of(text: str) -> EverythingConfig:
+    """Return the options that a text of `options_text` says; what makes no sense is left out."""
+    config = EverythingConfig()
+    hints = get_type_hints(EverythingConfig)
+    for entry in text.split():
+        name, _, said = entry.partition("=")
+        kinds = {hints.get(name), *get_args(hints.get(name))}
+        with suppress(ValueError, LiteSamError):
+            value: Any = int(said) if int in kinds else float(said) if float in kinds else said
+            if name in hints:
+                config = replace(config, **{name: value})
+    return config
 
 
 def _napari_settings() -> Any:

@@ -178,6 +178,8 @@ class Settings:
         How a whole stack is labelled.
     keys
         The keys that the user changed; see `napari_litesam.keys.keys_in_use`.
+    unfolded
+        Names of the sections of the panel that are unfolded.
     """
 
     image: Image | None = None
@@ -206,6 +208,7 @@ class Settings:
     everything: EverythingConfig = field(default_factory=EverythingConfig)
     volume: VolumeChoice = field(default_factory=VolumeChoice)
     keys: str = ""
+    unfolded: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from litesam.models.registry import list_models
 from napari_litesam.controller import Controller
 from napari_litesam.embedding_section import EmbeddingSection
 from napari_litesam.everything_section import EverythingSection
+from napari_litesam.folding import Folding
 from napari_litesam.foot import Foot
 from napari_litesam.image_section import ImageSection
 from napari_litesam.keyboard_map import KeyboardMap
@@ -107,6 +108,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.controller = Controller(napari_viewer, self.state, self._models)
         self.controller.layers_changed.connect(self._fill_layers)
         self._connect()
+        self._folding = Folding(self, self.state)
         # A window that was never shown is closed without an event that the filter could see.
         controller = self.controller
         self.destroyed.connect(lambda: controller.close_at_last())
@@ -164,9 +166,8 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         form = make_form()
         self.image = self._combo("image", "The image layer to segment.")
         self.about = ImageSection(self)
-        self.axes, self.channel = self.about.axes, self.about.channel
-        self.level, self.contrast = self.about.level, self.about.contrast
-        self.colours = self.about.colours
+        self.axes, self.channel, self.level = self.about.axes, self.about.channel, self.about.level
+        self.contrast, self.colours = self.about.contrast, self.about.colours
         for name, tip in self.about.tips.items():
             self._name(name, getattr(self, name), tip)
         self.model = ModelPicker(self._models, self)
@@ -244,8 +245,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         # Its text changes with every click and must not widen the panel.
         self.candidate.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.target = TargetChooser(self)
-        tip = "The Labels layer that receives objects: each gets the next new id."
-        self._name("target", self.target, tip)
+        self._name("target", self.target, "The Labels layer for objects; each gets the next id.")
         self.policy = self._combo("policy", "What becomes of pixels that other objects have.")
         refill(self.policy, _POLICIES, "never_overwrite")
         self.commit = self._button(
@@ -394,6 +394,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             self._fill_layers()
         self.embedding.show_settings(settings)
         self.at_once.setChecked(settings.at_once)
+        self.options.show_config(settings.everything)
         self.policy.setCurrentIndex(self.policy.findData(settings.policy))
         self.hover.setChecked(settings.hover)
         self.each.setChecked(settings.each)
