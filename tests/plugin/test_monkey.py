@@ -29,6 +29,8 @@ KEYS = (
     (Qt.Key.Key_R, None),
     (Qt.Key.Key_E, None),
     (Qt.Key.Key_X, None),
+    (Qt.Key.Key_M, None),
+    (Qt.Key.Key_J, None),
     (Qt.Key.Key_Z, CONTROL),
     (Qt.Key.Key_Z, CONTROL),
     (Qt.Key.Key_Z, CONTROL | SHIFT),
@@ -127,10 +129,10 @@ class Monkey:
             slider.setValue(self.random.randint(slider.minimum(), slider.maximum()))
 
     def layers(self) -> None:
-        """Choose, hide, rename and move layers in the list."""
+        """Choose, hide, rename, move and delete layers in the list; the image stays."""
         layers = self.hands.viewer.layers
         layer = self.random.choice(list(layers))
-        what = self.random.choice(("choose", "choose", "hide", "rename", "move"))
+        what = self.random.choice(("choose", "choose", "hide", "rename", "move", "delete"))
         self.did[-1] += " " + what
         if what == "choose":
             layers.selection.active = layer
@@ -138,13 +140,21 @@ class Monkey:
             layer.visible = not layer.visible
         elif what == "rename":
             layer.name = f"{layer.name[:20]}'"
+        elif what == "delete":
+            if layer is not self.hands.image:
+                self.did[-1] += f" {layer.name}"
+                layers.remove(layer)
         else:
             layers.move(layers.index(layer), self.random.randrange(len(layers) + 1))
 
     def model(self) -> None:
+        """Another model, or the other decoder of the same one."""
+        widget = self.hands.widget
         if self.random.random() < 0.3:
             name = self.random.choice(("lite_sam", "mobile_sam"))
-            self.hands.widget.state.update(model=name)
+            widget.controller.models.choose(model=name)
+        elif self.random.random() < 0.3 and widget.hq.isEnabled():
+            self.hands.tick("hq")
 
     def cancel(self) -> None:
         if self.hands.widget.cancel.isEnabled():
@@ -172,7 +182,10 @@ def _undo_all(hands: Any) -> None:
     ("seed", "actions"),
     [(1, 120), pytest.param(2, 1000, marks=pytest.mark.slow), (3, 120)],
 )
-def test_nothing_breaks_and_all_can_be_undone(predictor, open_panel, cells, seed, actions) -> None:
+def test_nothing_breaks_and_all_can_be_undone(
+    predictor, open_panel, cells, present, seed, actions
+) -> None:
+    present("mobile_sam", "sam_hq_vit_tiny")
     hands = open_panel(cells[0])
     hands.click(CENTRES[0])
     hands.settle()
