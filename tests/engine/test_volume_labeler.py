@@ -195,7 +195,10 @@ def test_progress_says_what_is_done_and_goes_to_the_end(tmp_path: Path) -> None:
     label(image, tmp_path / "out.zarr", axes="ZYX", on_progress=seen.append)
     assert [p.done for p in seen] == sorted(p.done for p in seen)
     assert seen[-1].done == seen[-1].total
-    assert any("3 of 12 labelled" in p.message and "left" in p.message for p in seen)
+    for what in ("labelled", "planes compared", "planes linked", "written", "planes measured"):
+        stage = [p.message for p in seen if what in p.message]
+        assert any(f"3 of 12 {what}" in text and "left" in text for text in stage)
+        assert stage[-1] == f"12 of 12 {what}"
 
 
 @pytest.mark.parametrize(

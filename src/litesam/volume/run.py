@@ -78,7 +78,8 @@ class Run:
             self.counts["motion"] = plan.planes // plan.series
         self.done = dict.fromkeys(self.counts, 0)
         self.before = len(job.folder.finished("label"))
-        self._started = time.monotonic()
+        #: Stage that is done, when this run began with it, and how much of it was done then.
+        self._stage = ("", 0.0, 0)
 
     def label(self) -> int:
         """Do what is left to do; returns the number of objects."""
@@ -146,16 +147,19 @@ class Run:
             "write": "written",
             "measure": "planes measured",
         }[stage]
-        message = f"{self.done[stage]} of {self.counts[stage]} {what}{self._time_left()}"
+        message = f"{self.done[stage]} of {self.counts[stage]} {what}{self._time_left(stage)}"
         self._on_progress(Progress(done, total, message))
 
-    def _time_left(self) -> str:
-        """Words for the time that the rest takes, from what this run has seen."""
-        labelled = self.done["label"] - self.before
-        if labelled < 1 or self.done["label"] == self.counts["label"]:
+    def _time_left(self, stage: str) -> str:
+        """Words for the time that the rest of a stage takes, from what this run has seen of it."""
+        now, done = time.monotonic(), self.done[stage]
+        if stage != self._stage[0]:
+            self._stage = (stage, now, done)
+        _, begun, before = self._stage
+        if done <= before or done == self.counts[stage]:
             return ""
-        each = (time.monotonic() - self._started) / labelled
-        return f", {duration_text(each * (self.counts['label'] - self.done['label']))} left"
+        each = (now - begun) / (done - before)
+        return f", {duration_text(each * (self.counts[stage] - done))} left"
 
     @contextlib.contextmanager
     def _explained(self) -> Any:
