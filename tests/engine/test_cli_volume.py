@@ -150,6 +150,27 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(
     assert sorted(path.name for path in place.iterdir()) == ["volume.tif"]
 
 
+def test_a_dry_run_warns_of_a_small_disk_and_of_a_scheduler_that_is_silent(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    argv = ["label", "volume.tif", "-o", "new/l.zarr", "--link", "--dry-run"]
+    assert main(argv) == 1
+    assert "does not exist; create it first" in capsys.readouterr().err
+    argv[3] = "l.zarr"
+    assert main(argv) == 0
+    assert "less than it takes" not in capsys.readouterr().err
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=12))
+    assert main(argv) == 0
+    said = capsys.readouterr()
+    assert "has 12 bytes left, less than it takes" in said.err
+    assert "of 12 bytes that are left" in said.out
+    assert main([*argv, "--scheduler", "tcp//nowhere"]) == 1
+    assert "The scheduler tcp//nowhere did not answer" in capsys.readouterr().err
+    assert main([*argv, "--scheduler", "local:0"]) == 2
+
+
 def test_large_images_are_jobs_without_being_asked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path
 ) -> None:

@@ -372,7 +372,7 @@ def _executor(args: argparse.Namespace) -> Executor | None:
             raise UsageError("--workers goes without --scheduler; write --scheduler local:N.")
         kind, _, count = args.scheduler.partition(":")
         if kind == "local":
-            if not count.isdigit():
+            if not count.isdigit() or int(count) < 1:
                 raise UsageError(f"--scheduler {args.scheduler} names no number of workers.")
             return DaskExecutor(int(count))
         return DaskExecutor(args.scheduler)
@@ -384,14 +384,22 @@ def _dry_run(args: argparse.Namespace, options: dict[str, Any]) -> int:
     from litesam.cli.options import load_model
     from litesam.predictors import load_proposer
     from litesam.volume import estimate_cost, make_plan, probe_image
+    from litesam.volume.labeler import checked_target
     from litesam.volume.source import VolumeSource
 
+    checked_target(args.output, overwrite=args.overwrite)
     plan = make_plan(args.images[0], args.model, **options)
     predictor = load_model(args)
     proposer = None if plan.proposer is None else load_proposer(plan.proposer, predictor)
-    probe = probe_image(VolumeSource(args.images[0], plan.source), plan, predictor, proposer)
     workers = _workers(args)
+    probe = probe_image(VolumeSource(args.images[0], plan.source), plan, predictor, proposer)
     cost = estimate_cost(plan, probe, workers)
+    free = _free_bytes(args.output)
+    if free < cost.disk_bytes:
+        complain(
+            f"The disk of {args.output} has {size_text(free)} left, less than it takes; make room, "
+            "or choose another place for the output."
+        )
     if args.json:
         say_json(
             {
@@ -408,27 +416,42 @@ def _dry_run(args: argparse.Namespace, options: dict[str, Any]) -> int:
                 "memory_bytes": cost.memory_bytes,
                 "disk_bytes": cost.disk_bytes,
                 "result_bytes": cost.result_bytes,
+                "free_bytes": free,
             }
         )
         return 0
-    say_fields(_cost_in_words(args, plan, cost, probe))
+    say_fields(_cost_in_words(args, plan, cost, probe, free))
     return 0
+
+
+def _free_bytes(output: Path) -> int:
+    """How much room there is where an output will lie."""
+    import shutil
+
+    return shutil.disk_usage(output.absolute().parent).free
 
 
 def _workers(args: argparse.Namespace) -> int:
     """How many workers the estimate is for."""
-    if args.scheduler is not None and not args.scheduler.startswith("local:"):
-        from distributed import Client
+    executor = _executor(args)
+    if args.scheduler is None or executor is None or executor.workers:
+        return max(1, 1 if executor is None else executor.workers)
+    from distributed import Client
 
+    from litesam.errors import JobError
+
+    try:
         with Client(args.scheduler, timeout=10, set_as_default=False) as client:
             return max(1, sum(int(n) for n in client.nthreads().values()))
-    if args.scheduler is not None:
-        return max(1, int(args.scheduler.partition(":")[2] or 1))
-    return max(1, args.workers or 1)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise JobError(
+            f"The scheduler {args.scheduler} did not answer ({error or type(error).__name__}); "
+            "check its address, or leave it out for an estimate of one worker."
+        ) from error
 
 
 def _cost_in_words(
-    args: argparse.Namespace, plan: Plan, cost: Cost, probe: Probe
+    args: argparse.Namespace, plan: Plan, cost: Cost, probe: Probe, free: int
 ) -> dict[str, str]:
     from litesam.volume import duration_text
 
@@ -448,5 +471,5 @@ def _cost_in_words(
         f"({probe.tile_s:.2f} s a tile, {probe.objects_per_tile:.0f} objects in it)",
         "memory": f"about {size_text(cost.memory_bytes)} for each worker",
         "disk": f"about {size_text(cost.disk_bytes)} while it runs, "
-        f"{size_text(cost.result_bytes)} in the end",
+        f"{size_text(cost.result_bytes)} in the end, of {size_text(free)} that are left",
     }

@@ -283,7 +283,7 @@ def label_volume(
         If ``cancelled`` said so; what is finished is kept.
     """
     start = time.perf_counter()
-    out = _checked_target(Path(target), overwrite=overwrite)
+    out = checked_target(Path(target), overwrite=overwrite)
     table = None if tracks is None else _checked_table(Path(tracks), out, overwrite=overwrite)
     if table is not None and (time_axis != "tracks" or link is None):
         raise ConfigError("A table of tracks goes with links and time_axis='tracks'.")
@@ -343,7 +343,14 @@ def _is_path(source: Any) -> bool:
     return isinstance(source, str) or hasattr(source, "__fspath__")
 
 
-def _checked_target(target: Path, *, overwrite: bool) -> Path:
+def checked_target(target: Path, *, overwrite: bool) -> Path:
+    """Return the name of an output that may be written.
+
+    Raises
+    ------
+    WriteError
+        If it exists, its folder does not, or its ending is none of labels.
+    """
     if not target.name.lower().endswith(_ENDINGS):
         raise WriteError(f"{target} has an unknown ending; use .ome.zarr, .zarr or .tif.")
     finished = job_path(target) / "finished.json"
