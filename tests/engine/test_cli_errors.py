@@ -193,6 +193,8 @@ def test_two_folders_of_one_name(capsys: pytest.CaptureFixture[str]) -> None:
         (["--device", "abacus"], "Device 'abacus' is not known"),
         (["--run", "cells.tif"], "cells.tif is a file"),
         (["--export", "nowhere/x.safetensors"], "The folder nowhere"),
+        (["--leave-out", "yours"], "no data set 'yours' to leave out; it holds mine"),
+        (["--leave-out", "mine"], "none is left to learn from"),
     ],
 )
 def test_mistakes_before_a_training(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import litesam
+from litesam.cli import main
 from litesam.errors import Cancelled, ConfigError
 from litesam.io import read_labelled_folder
 from litesam.models.auto_ppn import BOX_UNITS
@@ -380,6 +382,15 @@ class TestRun:
         crops = next(iter(trainer.batches()))
         losses = [sum(trainer.train_step(crops).values()) for _ in range(8)]
         assert losses[-1] < losses[0]
+
+    def test_command_leaves_out_what_it_is_told_to(self, data_root, tmp_path):
+        shutil.copytree(data_root / "squares", tmp_path / "sets" / "seen")
+        shutil.copytree(data_root / "squares", tmp_path / "sets" / "unseen")
+        run = tmp_path / "run"
+        words = ["train", str(tmp_path / "sets"), "--run", str(run), "--steps", "1", "-q"]
+        assert main([*words, "--no-synthetic", "--leave-out", "unseen"]) == 0
+        config = json.loads((run / "config.json").read_text())
+        assert [kept["name"] for kept in config["sets"]] == ["seen"]
 
 
 class TestFinetune:

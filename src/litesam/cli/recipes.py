@@ -157,14 +157,29 @@ def keep_result(
 
 
 def data_sets(
-    folder: Path, known: Sequence[DataSetConfig], *, synthetic: bool
+    folder: Path,
+    known: Sequence[DataSetConfig],
+    *,
+    synthetic: bool,
+    leave_out: Sequence[str] = (),
 ) -> tuple[DataSetConfig, ...]:
     """Every data set in the folder; known ones keep their share and flags. Then the drawn ones.
+
+    Parameters
+    ----------
+    folder
+        Holds the data sets.
+    known
+        Shares and flags of some.
+    synthetic
+        Whether drawn ones are added.
+    leave_out
+        Names of sets that are not learned from.
 
     Raises
     ------
     ReadError
-        If the folder holds none.
+        If the folder holds none, or not those that are to be left out.
     """
     from litesam.training.data import DataSetConfig
     from litesam.training.synthetic import PREFIX
@@ -172,6 +187,13 @@ def data_sets(
     names = sorted(path.parent.name for path in folder.glob("*/index.csv"))
     if not names:
         raise ReadError(_no_data_set(folder))
+    if unknown := sorted(set(leave_out) - set(names)):
+        raise ReadError(
+            f"{folder} holds no data set {unknown[0]!r} to leave out; it holds {', '.join(names)}."
+        )
+    names = [name for name in names if name not in leave_out]
+    if not names:
+        raise ReadError(f"All data sets of {folder} are left out; none is left to learn from.")
     shares = {config.name: config for config in known}
     if synthetic:
         names += [name for name in shares if name.startswith(PREFIX)]

@@ -23,6 +23,7 @@ _EXAMPLES = """\
   litesam train data/ --run runs/first --steps 3000
   litesam train data/ --run runs/first --steps 5000    goes on from the last checkpoint
   litesam train data/ --run runs/first --export lite_sam.safetensors
+  litesam train data/ --run runs/unseen --leave-out usiigaci_phase
 """
 
 
@@ -39,6 +40,14 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("data", type=Path, metavar="FOLDER", help="folder of data sets")
     add_synthetic_option(parser)
+    parser.add_argument(
+        "--leave-out",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a data set of the folder that is not learned from, to measure the model on what it "
+        "has never seen; may be given again",
+    )
     add_run_options(
         parser,
         steps=3000,
@@ -55,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
     show_log(args)
     config = TrainConfig(
         data_root=str(args.data),
-        sets=data_sets(args.data, DEFAULT_SETS, synthetic=not args.no_synthetic),
+        sets=data_sets(
+            args.data, DEFAULT_SETS, synthetic=not args.no_synthetic, leave_out=args.leave_out
+        ),
         start_from=None if args.start_from is None else str(args.start_from),
         **run_values(args),
     )
