@@ -360,10 +360,15 @@ class Controller(Intents):
     def _tend_layers(self) -> None:
         """Remove our layers of another image, add those that are missing."""
         settings = self.state.settings
+        past = self._history.past
         tended = self._layers.tend(settings.image, settings.sign)
-        if tended != "kept":
-            self._history.clear()
-            self._drafted = PromptSnapshot()
+        if tended == "none" and settings.image is not None and self._layers.removed_by_user:
+            self._history.lose_prompts()
+        elif tended != "kept":
+            # Each image has its own steps and prompts; they wait until the user comes back to it.
+            self._history.turn_to(settings.image, past)
+            self._committer.restore_now()
+            self._drafted = self._history.now.prompts
         if tended == "new":
             self._activate(Tool.POINT)
         if settings.image is not None and self.prompts is not None:

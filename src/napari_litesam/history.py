@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from napari_litesam.prompt_layers import PromptSnapshot
 from napari_litesam.writes import Written
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.layers import Labels, Layer
 
 _LENGTH = 200
 
@@ -63,6 +64,15 @@ class Step:
     written: Written | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """All steps of an image, as they are when the user turns to another one."""
+
+    back: tuple[Step, ...] = ()
+    forth: tuple[Step, ...] = ()
+    now: Moment = field(default_factory=Moment)
+
+
 class History:
     """The newest steps, and the moment of now. A new step makes those that were undone void.
 
@@ -77,6 +87,8 @@ class History:
         self._forth: list[Step] = []
         self.now = Moment()
         self._kind = ""
+        self._image: Layer | None = None
+        self._others: WeakKeyDictionary[Layer, Past] = WeakKeyDictionary()
 
     @property
     def can_undo(self) -> bool:
@@ -151,13 +163,50 @@ class History:
 
     def void(self, layer: Labels) -> None:
         """Forget what was written into a layer: it is gone or has other pixels now."""
-        for steps in (self._back, self._forth):
-            for number, step in enumerate(steps):
-                if step.written is not None and step.written.layer is layer:
-                    steps[number] = Step(step.moment)
+        for number, step in enumerate(self._back):
+            self._back[number] = _without(step, layer)
+        self._forth = [_without(step, layer) for step in self._forth]
+        for image, past in list(self._others.items()):
+            self._others[image] = replace(
+                past,
+                back=tuple(_without(step, layer) for step in past.back),
+                forth=tuple(_without(step, layer) for step in past.forth),
+            )
 
-    def clear(self) -> None:
-        """Forget all steps: the prompts are another image's or gone."""
-        self._back.clear()
-        self._forth.clear()
-        self.now = Moment()
+    def lose_prompts(self) -> None:
+        """The layers of the prompts were taken away, which is a step if there was something."""
+        if not self.now.prompts.empty or self.now.review is not None:
+            self.push()
+            self.now = Moment()
+
+    # ------------------------------------------------------------------------------- several images
+
+    @property
+    def past(self) -> Past:
+        """All steps, as they are now."""
+        return Past(tuple(self._back), tuple(self._forth), self.now)
+
+    def turn_to(self, image: Layer | None, past: Past) -> None:
+        """Go on with the steps of another image, if it has any.
+
+        Parameters
+        ----------
+        image
+            The image that the user turns to; None: there is none.
+        past
+            The steps of the image that is left, before its prompts were taken out of the layers.
+        """
+        if self._image is not None:
+            self._others[self._image] = past
+        mine = Past() if image is None else self._others.pop(image, Past())
+        self._image = image
+        self._back = deque(mine.back, maxlen=_LENGTH)
+        self._forth = list(mine.forth)
+        self.now = mine.now
+        self._kind = ""
+
+
+def _without(step: Step, layer: Labels) -> Step:
+    """Return a step that writes nothing into a layer."""
+    written = step.written
+    return Step(step.moment) if written is not None and written.layer is layer else step

@@ -301,13 +301,21 @@ class Intents(ObjectIntents, StackIntents):
 
     def undo(self) -> None:
         """Take back the last change of the prompts, choice, commit or everything."""
+        self._recall_layers()
         self._follow(self._committer.undo)
         self._leave_review()
 
     def redo(self) -> None:
         """Do again what was taken back last."""
+        self._recall_layers()
         self._follow(self._committer.redo)
         self._leave_review()
+
+    def _recall_layers(self) -> None:
+        """Bring back layers of prompts that the user removed, for steps that speak of them."""
+        steps = self._history.can_undo or self._history.can_redo
+        if self.prompts is None and self.state.settings.image is not None and steps:
+            self._activate(Tool.POINT)
 
     def next_candidate(self, step: int = 1) -> None:
         """Show the next of the decoder's masks of the current object."""

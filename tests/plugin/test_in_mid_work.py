@@ -234,3 +234,83 @@ def test_commit_pressed_while_another_model_takes_over(
     predictor.gate.set()
     hands.settle()
     np.testing.assert_array_equal(hands.objects.data == 1, cells[1] == 1)
+
+
+def choose_image(hands, name: str) -> None:
+    """Go to another image with the keys of the chooser."""
+    chooser = hands.widget.image
+    chooser.setFocus()
+    for key in (Qt.Key.Key_Up, Qt.Key.Key_Down):
+        if hands.image.name != name:
+            hands.qtbot.keyClick(chooser, key)
+    assert hands.image.name == name
+    hands.settle()
+
+
+def test_each_image_keeps_its_prompts_and_its_steps(predictor, open_panel, cells) -> None:
+    """A look at another image costs nothing: what was begun is there on the way back."""
+    image, labels = cells
+    hands = open_panel(image)
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.click(SECOND)
+    hands.settle()
+    first = hands.objects
+    hands.viewer.add_image(image[::-1].copy(), name="other", translate=(0, 140))
+    hands.viewer.reset_view()
+    hands.settle()
+    choose_image(hands, "other")
+    assert len(hands.points.data) == 0
+    assert not hands.widget.undo.isEnabled(), "nothing was done to this image"
+    hands.click((127 - THIRD[0], THIRD[1]))
+    hands.settle()
+    assert hands.preview.sum() == 149
+    choose_image(hands, "cells")
+    np.testing.assert_array_equal(hands.preview, labels == 2)
+    assert hands.objects is first
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    np.testing.assert_array_equal(first.data, np.where(labels == 3, 0, labels))
+    choose_image(hands, "other")
+    assert hands.preview.sum() == 149
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.settle()
+    assert len(hands.points.data) == 0
+    np.testing.assert_array_equal(first.data, np.where(labels == 3, 0, labels))
+    choose_image(hands, "cells")
+    for _ in range(4):
+        hands.key(Qt.Key.Key_Z, CONTROL)
+        hands.settle()
+    assert not first.data.any()
+    assert not hands.widget.undo.isEnabled()
+    for _ in range(4):
+        hands.press("redo")
+        hands.settle()
+    np.testing.assert_array_equal(first.data, np.where(labels == 3, 0, labels))
+
+
+@pytest.mark.parametrize("which", ["points", "boxes"])
+def test_removing_a_layer_of_prompts_loses_no_step(predictor, open_panel, cells, which) -> None:
+    hands = open_panel(cells[0])
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.click(SECOND)
+    hands.settle()
+    hands.viewer.layers.remove(getattr(hands.widget.controller.prompts, which))
+    hands.settle()
+    assert not hands.widget.clear.isEnabled()
+    hands.press("undo")
+    hands.settle()
+    assert hands.points in hands.viewer.layers, "the removal is a step as well"
+    np.testing.assert_array_equal(hands.preview, cells[1] == 2)
+    for _ in range(2):
+        hands.key(Qt.Key.Key_Z, CONTROL)
+        hands.settle()
+    assert not hands.objects.data.any()
+    for _ in range(2):
+        hands.press("redo")
+        hands.settle()
+    np.testing.assert_array_equal(hands.preview, cells[1] == 2)
+    np.testing.assert_array_equal(hands.objects.data > 0, cells[1] == 1)
