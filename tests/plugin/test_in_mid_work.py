@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 import time
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QDialogButtonBox, QFileDialog, QLineEdit
 
-from engine.threshold_predictor import CENTRES
+from engine.threshold_predictor import CENTRES, ThresholdPredictor
 from litesam.io import read_labels
 from litesam.predictors.lite_sam import LiteSamPredictor
 from litesam.samples import sample_path
@@ -314,3 +315,28 @@ def test_removing_a_layer_of_prompts_loses_no_step(predictor, open_panel, cells,
         hands.settle()
     np.testing.assert_array_equal(hands.preview, cells[1] == 2)
     np.testing.assert_array_equal(hands.objects.data > 0, cells[1] == 1)
+
+
+def test_two_models_are_never_built_at_once(open_panel, cells, monkeypatch) -> None:
+    """A click loads the model in use while another one is loaded to take its place."""
+    gate, inside, together = threading.Event(), [], []
+
+    def load(name: str, **_: Any) -> ThresholdPredictor:
+        inside.append(name)
+        together.append(len(inside))
+        assert gate.wait(60)
+        inside.remove(name)
+        return ThresholdPredictor()
+
+    monkeypatch.setattr("litesam.predictors.load_predictor", load)
+    hands = open_panel(cells[0])
+    hands.click(FIRST)
+    hands.until(lambda: inside == ["lite_sam"])
+    hands.tick("hq")
+    hands.until(lambda: not hands.widget.controller.models.idle)
+    hands.qtbot.wait(100)  # time in which the other thread would come in
+    gate.set()
+    hands.until(lambda: hands.in_use == "lite_sam_hq")
+    hands.settle()
+    assert together == [1, 1]
+    np.testing.assert_array_equal(hands.preview, cells[1] == 1)
