@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 #: Segmenters (one per image, channel and model) and predictors that stay in memory.
 _KEPT_SEGMENTERS = 4
+_KEPT_PREDICTORS = 2
 #: Networks are built one after the other, those of other windows as well: parameters are made in
 #: memory of their own by a hook of torch, and torch has one list of hooks for all threads.
 _BUILDING = threading.Lock()
-_KEPT_PREDICTORS = 2
 #: Candidates of a grid below this predicted IoU or stability are not looked at, if the user's own
 #: thresholds are not lower still: they are thousands, mostly noise, and each costs time.
 _LOWEST_OF_GRID = 0.5

@@ -220,6 +220,10 @@ class LabelWriter:
                 array_of(layer)[where] = values[inside]
                 layer.refresh()
             else:
+                if not layer.visible:
+                    # napari draws what it writes, also into the view of a layer that was hidden
+                    # from the start and has none yet.
+                    layer.set_view_slice()
                 layer.data_setitem(where, values[inside])
         return int(inside[0].size)
 

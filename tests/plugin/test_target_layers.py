@@ -153,3 +153,22 @@ def test_caution_about_a_large_plain_layer() -> None:
     views = PyramidLabels([large, large[::4, ::4]], multiscale=True)
     assert caution(views) == ""
     assert caution(Labels(np.zeros((64, 64), np.uint16))) == ""
+
+
+def test_a_layer_that_was_never_shown_receives_objects(predictor, open_panel, cells) -> None:
+    hands = open_panel(cells[0])
+    hidden = hands.viewer.add_labels(np.zeros((128, 128), np.int32), name="mine", visible=False)
+    hands.widget.controller.choose_target(hidden)
+    hands.press("positive")
+    hands.click(CENTRES[0])
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    np.testing.assert_array_equal(hidden.data == 1, cells[1] == 1)
+    hands.press("undo")
+    hands.settle()
+    assert not hidden.data.any()
+    hands.press("redo")
+    hidden.visible = True
+    hands.settle()
+    assert hidden.get_value(hands.image.data_to_world(CENTRES[0])) == 1
