@@ -52,7 +52,8 @@ _TIPS = {
     ".zarr. Empty: a folder in your data folder, as it is shown here.",
     "volume_browse": "Choose the folder for the labels.",
     "volume_scheduler": "Address of a dask scheduler, such as tcp://head:8786, whose workers do "
-    "the slices; image and labels lie on a disk that all of them see. Empty: this computer.",
+    "the slices; image and labels lie on a disk that all of them see. local:4: four processes on "
+    "this computer. Empty: this computer, beside your work.",
     "volume_anew": "Forget what an interrupted run has done there, and replace labels that are "
     "there.",
     "volume_start": "Label every slice with everything mode and its options, and link the objects "

@@ -39,7 +39,7 @@ def test_the_chosen_channel_is_labelled(predictor, open_panel, tmp_path: Path) -
 
 def test_workers_of_a_cluster_do_the_slices(open_panel, tmp_path: Path) -> None:
     """The bundled model in a process of its own: the same labels as in this one, with the scale
-    that the file says.
+    that the file says; and in two processes that the panel starts.
     """
     from distributed import LocalCluster
 
@@ -60,7 +60,11 @@ def test_workers_of_a_cluster_do_the_slices(open_panel, tmp_path: Path) -> None:
     opened(hands, output=str(tmp_path / "b.zarr"), scheduler="")
     hands.press("volume.start")
     hands.settle()
-    there, here = (open_image(tmp_path / name) for name in ("a.zarr", "b.zarr"))
+    opened(hands, output=str(tmp_path / "c.zarr"), scheduler="local:2")
+    hands.press("volume.start")
+    hands.settle()
+    there, here, local = (open_image(tmp_path / name) for name in ("a.zarr", "b.zarr", "c.zarr"))
+    np.testing.assert_array_equal(np.asarray(local.array), np.asarray(here.array))
     assert np.asarray(there.array).any()
     np.testing.assert_array_equal(np.asarray(there.array), np.asarray(here.array))
     assert there.scale == here.scale == (2.0, 0.5, 0.5)

@@ -370,11 +370,6 @@ def _executor(args: argparse.Namespace) -> Executor | None:
     if args.scheduler is not None:
         if args.workers is not None:
             raise UsageError("--workers goes without --scheduler; write --scheduler local:N.")
-        kind, _, count = args.scheduler.partition(":")
-        if kind == "local":
-            if not count.isdigit() or int(count) < 1:
-                raise UsageError(f"--scheduler {args.scheduler} names no number of workers.")
-            return DaskExecutor(int(count))
         return DaskExecutor(args.scheduler)
     return None if args.workers is None else ProcessExecutor(args.workers)
 

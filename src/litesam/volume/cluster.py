@@ -29,15 +29,15 @@ class DaskExecutor:
     Parameters
     ----------
     cluster
-        Address of a scheduler (``tcp://…``), a `dask.distributed.Client`, or a number: so many
-        worker processes on this computer.
+        Address of a scheduler (``tcp://…``), a `dask.distributed.Client`, or a number, also as
+        ``local:4``: so many worker processes on this computer.
     patience_s
         How long to wait for the first worker.
 
     Raises
     ------
     ConfigError
-        If dask.distributed is not installed.
+        If dask.distributed is not installed, or the number is none.
     """
 
     in_process = False
@@ -50,7 +50,7 @@ class DaskExecutor:
                 "A cluster needs dask.distributed; install it with: "
                 'pip install "napari-litesam[cluster]".'
             ) from error
-        self._cluster = cluster
+        self._cluster = _number_of(cluster) if isinstance(cluster, str) else cluster
         self._patience_s = patience_s
 
     @property
@@ -101,6 +101,16 @@ class DaskExecutor:
         if isinstance(self._cluster, str):
             return client(self._cluster, timeout=self._patience_s, set_as_default=False)
         return self._cluster
+
+
+def _number_of(address: str) -> str | int:
+    """Number of workers that ``local:N`` asks for; other addresses stay as they are."""
+    kind, _, count = address.partition(":")
+    if kind != "local":
+        return address
+    if not count.isdecimal():
+        raise ConfigError(f"{address} names no number of workers; write local:2 for two.")
+    return checked_workers(int(count))
 
 
 class _Dask:
