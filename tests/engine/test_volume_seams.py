@@ -13,8 +13,12 @@ from scipy import ndimage
 
 import litesam
 from engine.threshold_predictor import same_objects
-from engine.volume_scenes import OPTIONS, predictor, read_labels
+from engine.volume_scenes import OPTIONS, ExactPredictor, predictor, read_labels
 from litesam.errors import ConfigError
+from litesam.evaluation.metrics import count_matches, iou_matrix
+from litesam.io import read_image
+from litesam.samples import sample_path
+from litesam.types import TilingConfig
 from litesam.volume.blocks import make_blocks, neighbours, overlap
 from litesam.volume.seams import block_table, compose, find_seams
 
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from litesam.types import Box, LabelArray, Tile
+    from litesam.types import Box, Embedding, LabelArray, Tile
 
     Mask = npt.NDArray[np.bool_]
 
@@ -203,6 +207,40 @@ def test_a_plane_in_blocks_is_the_plane_in_memory(tmp_path: Path) -> None:
     got = read_labels(tmp_path / "blocks.zarr")
     assert same_objects(got.astype(np.int32), labels)
     assert same_objects(got.astype(np.int32), ndimage.label(image > 127)[0].astype(np.int32))
+
+
+class _Sizes(ExactPredictor):
+    """Remembers how large the regions are that it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sides: set[int] = set()
+
+    def encode(self, rgb: npt.NDArray[np.uint8], origin_yx: tuple[int, int] = (0, 0)) -> Embedding:
+        self.sides.add(max(rgb.shape[:2]))
+        return super().encode(rgb, origin_yx)
+
+
+def test_small_blocks_are_seen_at_the_scale_of_large_ones(tmp_path: Path) -> None:
+    """A block is no plane of its own that one larger tile would do for."""
+    image = np.full((310, 310), 20, dtype=np.uint8)
+    image[280:290, 280:290] = 200
+    options = {**OPTIONS, "tiling": TilingConfig(96, 16, single_up_to_px=160)}
+    sizes = _Sizes()
+    litesam.label_volume(image, tmp_path / "out.zarr", sizes, block_px=160, halo_px=0, **options)
+    assert sizes.sides == {96}
+    np.testing.assert_array_equal(read_labels(tmp_path / "out.zarr") == 1, image > 127)
+
+
+def test_the_bundled_model_finds_in_blocks_what_it_finds_in_a_plane(tmp_path: Path) -> None:
+    nuclei = np.asarray(read_image(sample_path("nuclei")).array)[:384]
+    plane = np.concatenate([nuclei, nuclei[:, ::-1]], axis=1)
+    for name, block in (("blocks.zarr", 640), ("whole.zarr", 4096)):
+        litesam.label_volume(plane, tmp_path / name, axes="YX", device="cpu", block_px=block)
+    blocks, whole = read_labels(tmp_path / "blocks.zarr"), read_labels(tmp_path / "whole.zarr")
+    both = count_matches(iou_matrix(whole.astype(np.int32), blocks.astype(np.int32)), 0.75)
+    assert whole.max() > 50
+    assert both > 0.95 * max(whole.max(), blocks.max())
 
 
 def test_a_stack_in_blocks_is_linked_like_one_in_memory(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def tiles_of(plan: Plan) -> int:
     for block in plan.blocks:
         size = block.padded.size_yx
         sizes[size] = sizes.get(size, 0) + 1
-    per_plane = sum(len(make_tiles(size, plan.tiling)) * n for size, n in sizes.items())
+    per_plane = sum(len(make_tiles(size, plan.block_tiling)) * n for size, n in sizes.items())
     return per_plane * plan.planes
 
 
@@ -167,7 +167,7 @@ def probe_image(
     """
     from litesam.volume.stages import find_in_region
 
-    tiles = make_tiles(plan.plane_shape, plan.tiling)
+    tiles = make_tiles(plan.plane_shape, plan.block_tiling)
     seconds, reading, sizes, counts = [], [], [], []
     for share, y, x in _LOOKS:
         box = min(tiles, key=lambda tile: _distance(tile.core, plan, y, x)).padded

@@ -104,6 +104,17 @@ class Plan:
         return make_blocks(self.plane_shape, self.block_px, self.halo_px)
 
     @property
+    def block_tiling(self) -> TilingConfig:
+        """How blocks are cut for the network.
+
+        A small plane is one tile, and the network sees it a little smaller. A small block, at the
+        corner of a plane, is not: it is seen at the scale of the others.
+        """
+        if len(self.blocks) == 1:
+            return self.tiling
+        return replace(self.tiling, single_up_to_px=self.tiling.tile_px)
+
+    @property
     def series(self) -> int:
         """How many planes in a row are linked with each other."""
         if self.link is None:

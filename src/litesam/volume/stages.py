@@ -202,7 +202,7 @@ def find_in_region(
     plane = to_rgb(raw, normalize)
     shape = plane.shape_yx
     plane = on_canvas(plane, plan.canvas_px)
-    tiles = make_tiles(plane.shape_yx, plan.tiling)
+    tiles = make_tiles(plane.shape_yx, plan.block_tiling)
     labels, records = label_plane(
         predictor,
         Embedder(predictor, NoStore()),
