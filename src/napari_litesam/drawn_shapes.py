@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from litesam.session import SHAPE_VERTICES, DrawnShape
-from litesam.types import PointLabel, Polygon, Scribble
+from litesam.types import BoxPrompt, PointLabel, Polygon, Scribble
 from napari_litesam.state import Tool
 
 if TYPE_CHECKING:
@@ -221,6 +221,12 @@ class DrawnShapes:
             layer.add(np.array(stroke.vertices), shape_type=stroke.kind)
         self.write([PointLabel.FOREGROUND] * len(boxes) + [stroke.sign for stroke in strokes])
         layer.selected_data = set()
+
+
+def around(outline: Polygon) -> BoxPrompt:
+    """Return the box around an outline; in napari pixel 0 begins at -0.5."""
+    path = np.asarray(outline.path) + 0.5
+    return BoxPrompt(*(float(v) for v in (*path.min(axis=0), *path.max(axis=0))))
 
 
 def _round(corners: tuple[tuple[float, ...], ...]) -> FloatArray:

@@ -22,7 +22,11 @@ _ROOM_PX = 48
 _PLACES = (
     ("The whole plane", Where.PLANE, "All tiles of the plane."),
     ("The visible field", Where.VIEW, "What the canvas shows; only its tiles are encoded."),
-    ("The newest box", Where.BOX, "Draw it with ▭ Box; only its tiles are encoded."),
+    (
+        "The drawn region",
+        Where.BOX,
+        "The newest outline (◯ Lasso), or else the newest box (▭ Box); only its tiles are encoded.",
+    ),
 )
 
 

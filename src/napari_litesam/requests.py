@@ -20,11 +20,13 @@ from litesam.types import (
     NormalizeConfig,
     PointLabel,
     PointPrompt,
+    Polygon,
     Prompts,
     Scribble,
 )
 from napari_litesam.colours import composite_of, why_not_composed
 from napari_litesam.contrast import normalize_for
+from napari_litesam.drawn_shapes import around
 from napari_litesam.image_axes import axes_letters, channel_axis, pixels, plane_axes
 from napari_litesam.prompt_layers import PromptLayers
 from napari_litesam.stains import Colours
@@ -161,8 +163,8 @@ class SegmentRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EverythingRequest:
-    """All objects of a plane; of ``boxes`` one each, if there are any; of ``region`` those whose
-    middle lies in it.
+    """All objects of a plane; of ``boxes`` one each, if there are any; of ``region``, and of
+    ``outline`` inside it, those whose middle lies in it.
     """
 
     plane: PlaneRequest
@@ -170,6 +172,7 @@ class EverythingRequest:
     config: EverythingConfig
     boxes: tuple[BoxPrompt, ...] = ()
     region: BoxPrompt | None = None
+    outline: Polygon | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,27 +415,33 @@ def resolve_everything(settings: Settings, scene: Scene) -> EverythingRequest | 
     if isinstance(plane, NotReady):
         return plane
     boxes: tuple[BoxPrompt, ...] = ()
+    outlines: tuple[Polygon, ...] = ()
     if scene.prompts is not None and settings.image is not None:
         index = current_index(settings, plane)
+        _, outlines = scene.prompts.strokes_on_plane(settings.image, index)
         drawn = (
             _cut(box, plane.source.shape_yx)
             for box in scene.prompts.boxes_on_plane(settings.image, index)
         )
         boxes = tuple(box for box in drawn if box is not None)
     region: BoxPrompt | None = None
+    outline: Polygon | None = None
     if settings.where is Where.VIEW and settings.image is not None:
         region = _cut(visible_field(settings.image), plane.source.shape_yx)
         if region is None:
             return NotReady("The canvas shows nothing of the image; move it back into view.")
     elif settings.where is Where.BOX:
-        if not boxes:
-            return NotReady("Draw the box first (▭ Box), or let Everything look elsewhere.")
-        region = boxes[-1]
+        region = boxes[-1] if boxes else None
+        if outlines:
+            outline = outlines[-1]
+            region = _cut(around(outline), plane.source.shape_yx)
+        if region is None:
+            return NotReady("Draw the region first (▭ Box, ◯ Lasso), or let it look elsewhere.")
     chosen = settings.proposals or get_spec(settings.model).proposals[0]
     # A box that says where to look is none that is to be filled.
     if chosen != "boxes" or settings.where is Where.BOX:
         boxes = ()
-    return EverythingRequest(plane, settings.proposals, settings.everything, boxes, region)
+    return EverythingRequest(plane, settings.proposals, settings.everything, boxes, region, outline)
 
 
 def visible_field(image: Image) -> BoxPrompt:

@@ -97,7 +97,7 @@ class Reviewer:
         self._set(review, "")
         return Outcome(
             True,
-            f"Everything: {len(found.records)} candidates. Move the sliders, then accept all "
+            f"Everything: {_counted(len(found.records))}. Move the sliders, then accept all "
             "({accept_all}).",
         )
 
@@ -175,6 +175,10 @@ class Reviewer:
     def _set(self, review: Review | None, kind: str) -> None:
         self._history.review(review, kind)
         self.changed.emit()
+
+
+def _counted(candidates: int) -> str:
+    return "1 candidate" if candidates == 1 else f"{candidates} candidates"
 
 
 def _kept(review: Review) -> Any:

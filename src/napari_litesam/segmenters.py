@@ -18,7 +18,7 @@ import numpy as np
 from litesam.errors import Cancelled, ConfigError, PromptError, WeightsError
 from litesam.preprocess import arrays_of
 from litesam.prompting import prompts_from_drawing
-from litesam.types import MaskRecord, Progress
+from litesam.types import Drawing, MaskRecord, Progress
 from napari_litesam.candidates import Filters, Verdicts, collect, kept, to_objects
 from napari_litesam.embedding import Precedence, Record
 from napari_litesam.jobs import JobContext
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from litesam.predictors import Predictor
     from litesam.segmenter import Segmenter
     from litesam.store import MemoryStore, ZarrStore
-    from litesam.types import BoxPrompt, EverythingConfig, Prompts
+    from litesam.types import BoxPrompt, EverythingConfig, Polygon, Prompts
     from napari_litesam.candidates import Candidates
     from napari_litesam.requests import (
         EverythingRequest,
@@ -357,6 +357,9 @@ def candidates(pool: SegmenterPool, request: EverythingRequest, context: JobCont
     source, region = request.plane.source, request.region
     scaling = scaling_of(source)
     region = None if region is None else scaling.box(region)
+    outline = request.outline
+    if outline is not None:
+        (outline,) = scaling.drawing(Drawing(polygons=(outline,))).polygons
     segmenter = _looking_at(pool.get(source, context), region)
     drawn = [scaling.box(box) for box in request.boxes]
     boxes = [(b.y0, b.x0, b.y1, b.x1) for b in drawn] or None
@@ -380,7 +383,7 @@ def candidates(pool: SegmenterPool, request: EverythingRequest, context: JobCont
         [
             scaling.record(record)
             for record in records
-            if region is None or _lies_in(record, region)
+            if region is None or _lies_in(record, region, outline)
         ],
         scaling.full_yx,
         Filters(
@@ -411,10 +414,21 @@ def _looking_at(segmenter: Segmenter, region: BoxPrompt | None) -> Segmenter:
     return other
 
 
-def _lies_in(record: MaskRecord, region: BoxPrompt) -> bool:
-    """Whether the middle of an object lies in a region."""
+def _lies_in(record: MaskRecord, region: BoxPrompt, outline: Polygon | None) -> bool:
+    """Whether the middle of an object lies in a region, and inside an outline in it."""
     y, x = (record.box.y0 + record.box.y1) / 2, (record.box.x0 + record.box.x1) / 2
-    return region.y0 <= y < region.y1 and region.x0 <= x < region.x1
+    if not (region.y0 <= y < region.y1 and region.x0 <= x < region.x1):
+        return False
+    return outline is None or _lies_inside(outline, y - 0.5, x - 0.5)
+
+
+def _lies_inside(outline: Polygon, y: float, x: float) -> bool:
+    """Whether a line from a point to the right crosses an outline an odd number of times."""
+    first = np.asarray(outline.path)
+    second = np.roll(first, -1, axis=0)
+    passes = (first[:, 0] > y) != (second[:, 0] > y)
+    (y0, x0), (y1, x1) = first[passes].T, second[passes].T
+    return bool(np.count_nonzero(x < x0 + (y - y0) / (y1 - y0) * (x1 - x0)) % 2)
 
 
 def _loosened(config: EverythingConfig, lowest: float) -> EverythingConfig:

@@ -39,7 +39,7 @@ class Tool(Enum):
 
 class Where(Enum):
     """Where everything mode looks: in the whole plane, in what the canvas shows of it, or in the
-    newest box.
+    newest outline or box.
     """
 
     PLANE = "plane"

@@ -307,7 +307,7 @@ def test_only_in_the_newest_box(predictor, open_panel, cells, at_once) -> None:
     choose_where(hands, Where.BOX)
     hands.press("everything")
     hands.settle()
-    assert "Draw the box first" in hands.status
+    assert "Draw the region first" in hands.status
     hands.press("box")
     hands.drag((10, 70), (60, 120))
     hands.settle()
@@ -320,6 +320,30 @@ def test_only_in_the_newest_box(predictor, open_panel, cells, at_once) -> None:
         hands.press("review.accept")
         hands.settle()
     np.testing.assert_array_equal(hands.objects.data > 0, labels == 2)
+
+
+def test_only_in_the_drawn_outline(predictor, open_panel, cells) -> None:
+    """What lies in the box around the outline, but not in the outline, is left out."""
+    image, labels = cells
+    hands = open_panel(image)
+    choose_where(hands, Where.BOX)
+    hands.press("lasso")
+    # A hook around the discs 1 and 3 that leaves disc 2 out.
+    corners = [(8, 8), (8, 45), (50, 52), (70, 80), (110, 110), (118, 118), (120, 8), (60, 8)]
+    native, left = hands.canvas.native, Qt.MouseButton.LeftButton
+    places = [hands.at(hands.image, corner) for corner in corners]
+    hands.qtbot.mouseMove(native, places[0])
+    QTest.mousePress(native, left, pos=places[0])
+    for place in places[1:]:
+        QTest.mouseMove(native, place)
+        hands.qtbot.wait(20)
+    QTest.mouseRelease(native, left, pos=places[-1])
+    hands.settle()
+    (shape,) = hands.widget.controller.prompts.boxes.data
+    assert shape[:, 1].max() > 100, "disc 2 lies in the box around it"
+    hands.press("everything")
+    hands.settle()
+    np.testing.assert_array_equal(shown(hands), (labels == 1) | (labels == 3))
 
 
 def test_only_in_the_visible_field(predictor, open_panel, cells) -> None:
