@@ -254,6 +254,31 @@ def test_a_large_block_is_cancelled_in_its_middle(tmp_path: Path, executor: Any)
     assert model.encoded < 12
 
 
+@pytest.mark.parametrize(
+    "executor", [InlineExecutor(), ThreadExecutor(1)], ids=["inline", "threads"]
+)
+def test_ctrl_c_does_not_wait_for_the_end_of_a_large_block(tmp_path: Path, executor: Any) -> None:
+    model = SlowPredictor()
+    image = np.tile(small_volume()[0][5], (7, 8))
+
+    def interrupted() -> bool:
+        if model.encoded >= 3:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        litesam.label_volume(
+            image,
+            tmp_path / "out.zarr",
+            model,
+            executor,
+            axes="YX",
+            cancelled=interrupted,
+            **OPTIONS,
+        )
+    assert model.encoded < 12
+
+
 def test_a_job_is_only_continued_with_what_it_was_begun_with(tmp_path: Path) -> None:
     image, _ = small_volume()
     target = tmp_path / "out.zarr"

@@ -46,7 +46,7 @@ _ENDINGS = (".tif", ".tiff", ".zarr")
 def add_carry_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of objects that are carried."""
     title = "objects carried through a stack (--propagate)"
-    add_config_options(parser, PropagateConfig, title, leave_out=(_SHARED, _RENAMED))
+    add_config_options(parser, PropagateConfig, title, leave_out=(_SHARED, _RENAMED), unset="all")
     group = parser.add_argument_group("more about --propagate")
     group.add_argument(
         "--propagate",

@@ -176,9 +176,10 @@ def add_config_options(
     title: str,
     *,
     leave_out: Sequence[str] = (),
+    unset: str = "the model's own",
 ) -> None:
     """Add one option for each field of a config, with help and limits from its metadata; none for
-    those to leave out.
+    those to leave out. ``unset`` says what None stands for.
     """
     group = parser.add_argument_group(title)
     hints = get_type_hints(config)
@@ -188,7 +189,7 @@ def add_config_options(
         low, high = about.get("minimum"), about.get("maximum")
         limits = f"{_number(low)}–{_number(high)}" if None not in (low, high) else ""
         notes = [note for note in (about.get("unit", ""), limits) if note]
-        default = "the model's own" if spec.default is None else _number(spec.default)
+        default = unset if spec.default is None else _number(spec.default)
         group.add_argument(
             _flag(spec.name),
             dest=spec.name,

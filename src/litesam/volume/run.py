@@ -84,7 +84,11 @@ class Run:
     def label(self) -> int:
         """Do what is left to do; returns the number of objects."""
         plan, folder = self.job.plan, self.job.folder
-        with self._explained(), self.executor.open(self.job.work) as session:
+        with (
+            self._explained(),
+            self.executor.open(self.job.work) as session,
+            self._stopping(),
+        ):
             for stage in ("label", "seams", "compose", "overlap"):
                 if stage in self.counts:
                     self._do(session, stage)
@@ -160,6 +164,18 @@ class Run:
             return ""
         each = (now - begun) / (done - before)
         return f", {duration_text(each * (self.counts[stage] - done))} left"
+
+    @contextlib.contextmanager
+    def _stopping(self) -> Any:
+        """Ctrl-C: workers leave their blocks at once, before the executor waits for them."""
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.job.folder.ask_to_stop()
+            raise
 
     @contextlib.contextmanager
     def _explained(self) -> Any:
