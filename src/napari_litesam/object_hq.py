@@ -45,8 +45,11 @@ class ObjectHq:
 
     def _made_with_hq(self, reopened: Reopened) -> bool | None:
         """Whether the HQ decoder of the encoder in use made an object; None: neither decoder of it
-        did, or its weights are not on this computer.
+        did, or its weights are not on this computer, or the weights in use are a file of the
+        user's, which a change of the model would put away.
         """
+        if self._state.settings.weights is not None:
+            return None
         session = self._keeper.session(self._state.settings.target)
         stored = None if session is None else session.objects().get(reopened.id)
         model = None if session is None or stored is None else stored.model(session)
