@@ -243,7 +243,7 @@ def test_a_diameter_is_estimated_by_the_bundled_model(
 
 
 def test_a_diameter_is_estimated_where_something_is(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path
 ) -> None:
     """Nuclei of 13 px in one corner of a slide, whose middle and other corners are empty."""
     monkeypatch.undo()
@@ -252,8 +252,9 @@ def test_a_diameter_is_estimated_where_something_is(
     level = float(np.percentile(nuclei, 5))
     slide = rng.normal(level, 0.02 * level, (1600, 1700)).clip(0)
     slide[1200 : 1200 + nuclei.shape[0], 1300 : 1300 + nuclei.shape[1]] = nuclei
-    tifffile.imwrite("slide.tif", slide.astype(nuclei.dtype))
-    argv = ["label", "slide.tif", "-o", "l.zarr", "--object-diameter", "auto"]
+    path = place / "slide.tif"
+    tifffile.imwrite(path, slide.astype(nuclei.dtype))
+    argv = ["label", str(path), "-o", "l.zarr", "--object-diameter", "auto"]
     _scale(build_parser().parse_args(argv))
     diameter = float(capsys.readouterr().err.split("about ")[1].split(" px")[0])
     assert 9 < diameter < 19
