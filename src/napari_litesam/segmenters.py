@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 #: Segmenters (one per image, channel and model) and predictors that stay in memory.
 _KEPT_SEGMENTERS = 4
 _KEPT_PREDICTORS = 2
-#: Networks are built one after the other, those of other windows as well: parameters are made in
-#: memory of their own by a hook of torch, and torch has one list of hooks for all threads.
-_BUILDING = threading.Lock()
 #: Candidates of a grid below this predicted IoU or stability are not looked at, if the user's own
 #: thresholds are not lower still: they are thousands, mostly noise, and each costs time.
 _LOWEST_OF_GRID = 0.5
@@ -178,8 +175,7 @@ class SegmenterPool:
             context.on_progress(Progress(0, 0, f"Loading the model {name}"))
             from litesam.predictors import load_predictor
 
-            with _BUILDING:
-                predictor: Predictor = load_predictor(name, weights=weights, device=device)
+            predictor: Predictor = load_predictor(name, weights=weights, device=device)
             with self._lock:
                 self._predictors[key] = predictor
                 while len(self._predictors) > _KEPT_PREDICTORS:

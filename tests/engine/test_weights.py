@@ -9,8 +9,10 @@ import pickle
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from litesam.errors import WeightsError
 from litesam.models import weights_files
@@ -475,3 +478,30 @@ def test_changed_standard_file_is_reported(
     caplog.clear()
     load_network(replace(spec, weights=replace(spec.weights, sha256=file_hash(path))), path)
     assert not caplog.text
+
+
+def test_networks_are_loaded_by_two_threads_at_once(spec: ModelSpec, tmp_path: Path) -> None:
+    """The second begins and ends while the first is in the middle of a parameter."""
+    path = tmp_path / "tiny.safetensors"
+    save_file(STATE, path)
+    paused, go_on = threading.Event(), threading.Event()
+
+    def pause(*_: object) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            paused.set()
+            assert go_on.wait(60)
+
+    hook = register_module_parameter_registration_hook(pause)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(load_network, spec, path)
+            assert paused.wait(60)
+            second = load_network(spec, path)
+            assert not nn.Linear(2, 2).weight.is_meta  # what is built beside it is left alone
+            go_on.set()
+            networks = (first.result(), second)
+    finally:
+        hook.remove()
+    for network in networks:
+        for name, value in network.state_dict().items():
+            torch.testing.assert_close(value, STATE[name])

@@ -37,6 +37,8 @@ from litesam.models.weights_files import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from torch.utils.hooks import RemovableHandle
+
     from litesam.types import ModelSpec
 
 __all__ = [
@@ -313,6 +315,35 @@ def _empty_network(spec: ModelSpec) -> nn.Module:
         return build_network(spec)
 
 
+class _Building(threading.local):
+    """What this thread does."""
+
+    without_memory = False
+
+
+_building = _Building()
+_hooks: list[RemovableHandle] = []
+_hooks_guard = threading.Lock()
+
+
+def _install_hook() -> None:
+    """Let torch ask `_without_memory` about every parameter, from the first call on.
+
+    The hook stays: torch has one list of hooks for all threads, and a thread that builds a network
+    goes through it at each parameter. Were it changed meanwhile, that thread would end in an error.
+    """
+    with _hooks_guard:
+        if not _hooks:
+            _hooks.append(register_module_parameter_registration_hook(_without_memory))
+
+
+def _without_memory(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> Any:
+    """Replace a parameter, where `_parameters_without_memory` wants it."""
+    if parameter is None or not _building.without_memory:
+        return None
+    return nn.Parameter(parameter.data.to("meta"), requires_grad=parameter.requires_grad)
+
+
 @contextmanager
 def _parameters_without_memory() -> Iterator[None]:
     """Put every parameter that this thread makes in the block on the device ``"meta"``.
@@ -320,18 +351,12 @@ def _parameters_without_memory() -> Iterator[None]:
     Building as a whole on that device would also leave constants without values that are no part
     of the file, such as tables of positions.
     """
-    thread = threading.get_ident()
-
-    def move(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> Any:
-        if parameter is None or threading.get_ident() != thread:
-            return None
-        return nn.Parameter(parameter.data.to("meta"), requires_grad=parameter.requires_grad)
-
-    handle = register_module_parameter_registration_hook(move)
+    _install_hook()
+    _building.without_memory = True
     try:
         yield
     finally:
-        handle.remove()
+        _building.without_memory = False
 
 
 def _groups(wanted: Mapping[str, Tensor], limit_bytes: int | None) -> Iterator[list[str]]:
