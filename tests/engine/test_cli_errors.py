@@ -95,6 +95,7 @@ class Interrupt:
     def find_spec(self, name, *_):
         if name == sys.argv[1]:
             os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start us without it
 sys.meta_path.insert(0, Interrupt())
 from litesam.cli import main
 sys.exit(main(["models", "--json"]))

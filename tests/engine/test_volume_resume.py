@@ -22,6 +22,7 @@ from engine.volume_scenes import OPTIONS, files_of, predictor, read_labels, smal
 from litesam.errors import JobError, ReadError, WriteError
 from litesam.types import LinkConfig
 from litesam.volume import ProcessExecutor
+from litesam.volume.folder import JobFolder
 
 TESTS = Path(__file__).parents[1]
 
@@ -34,6 +35,7 @@ given = json.loads(sys.argv[2])
 import litesam
 from engine.volume_scenes import OPTIONS, predictor
 from litesam.volume import ProcessExecutor
+from litesam.volume.folder import JobFolder
 
 def label(when):
     def on_progress(progress):
@@ -393,3 +395,13 @@ def test_the_linker_goes_on_from_its_checkpoint(
 
 def _interrupt() -> None:
     raise KeyboardInterrupt
+
+
+def test_marks_on_their_way_do_not_count(tmp_path: Path) -> None:
+    """A run that looks while workers write sees the finished marks alone."""
+    folder = JobFolder(tmp_path)
+    folder.mark("label", 7, {})
+    mark = next((tmp_path / "done").rglob("*.json"))
+    mark.with_name(f".0123abcd.part-{mark.name}").write_text("{}")
+    mark.with_name("0000008.json").touch()  # a crash emptied it
+    assert folder.finished("label") == {7}

@@ -79,13 +79,12 @@ class JobFolder:
     # ---------------------------------------------------------------------------------------- marks
 
     def finished(self, stage: str) -> set[int]:
-        """Return the numbers of the finished blocks of a stage."""
+        """Return the numbers of the finished blocks of a stage; workers may be writing others."""
         folder = self.path / "done" / stage
         return {
-            int(entry.name[:-5])
-            for group in (os.scandir(folder) if folder.is_dir() else ())
-            for entry in os.scandir(group.path)
-            if entry.name.endswith(".json") and entry.stat().st_size
+            int(mark.stem)
+            for mark in folder.glob("*/*.json")
+            if mark.stem.isdecimal() and mark.stat().st_size  # no part of a mark on its way
         }
 
     def mark(self, stage: str, number: int, about: Mapping[str, Any]) -> None:
