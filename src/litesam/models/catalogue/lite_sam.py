@@ -27,8 +27,8 @@ LITE_SAM = (
         weights=WeightsSpec(
             file="lite_sam.safetensors",
             url=None,
-            sha256="7783964f6cd104d2943dcde4a1df213425737e567045fafae9a133273466c748",
-            size_bytes=8_615_048,
+            sha256="e931a4f1196e721255f4aa6edbfc6568921111b5f5b8fe00c1cb0cad5337c41e",
+            size_bytes=8_615_560,
             licence="BSD-3-Clause",
         ),
         parameters=4_276_088,
@@ -65,8 +65,8 @@ LITE_SAM_HQ = (
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
             url=None,
-            sha256="069b70504cf51d66e042d543e1f8089535a0591391b8fbd27ca501a3e810d0bc",
-            size_bytes=361_994,
+            sha256="ce8d1172680d6c0c95f1decadb79f967e2179aebc13e633d417bc18205d78236",
+            size_bytes=362_026,
             licence="BSD-3-Clause",
         ),
         parameters=4_455_529,
