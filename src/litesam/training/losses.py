@@ -29,8 +29,8 @@ def mask_loss(logits: Tensor, target: Tensor, gamma: float = 2.0, alpha: float =
     gamma, alpha
         Of the focal part: how little certain pixels count, and the share of the object's pixels
         against the background's. With the 0.25 that is usual for detectors a pixel at the outline
-        that is as likely in as out gets a negative logit, and masks come out too small: half as
-        many steps as SAM's were not enough to unlearn that.
+        that is as likely in as out gets a negative logit, and masks are too small until the network
+        is sure of every outline, which takes far more steps than we have.
 
     Returns
     -------
