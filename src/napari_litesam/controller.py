@@ -356,6 +356,7 @@ class Controller(Intents):
             )
         self._keep_drafts()
         self._update_disabled()
+        self._current.meet()
 
     def _tend_layers(self) -> None:
         """Remove our layers of another image, add those that are missing."""

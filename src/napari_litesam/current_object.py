@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from napari_litesam.viewer_layers import ViewerLayers
 
 
+#: How long a click may wait for its mask before the window goes on without: a pause that nobody
+#: sees, and twice what a decode takes.
+_MOMENT_S = 0.03
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
     """The object in the preview."""
@@ -102,6 +107,10 @@ class CurrentObject:
             partial(self._on_segmented, request, spec),
             self._on_error,
         )
+
+    def meet(self) -> None:
+        """Give the worker a moment to answer before anything is drawn."""
+        self.lane.meet(_MOMENT_S)
 
     def next_candidate(self, step: int) -> int | None:
         """Return the next mask of the object that is not empty; None if there is no other."""

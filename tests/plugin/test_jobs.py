@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -128,4 +129,58 @@ def test_closed_lane_is_silent(lane, qtbot) -> None:
     qtbot.wait(50)
     lane.submit(lambda _: None, never, never)
     qtbot.wait(20)
+    assert lane.idle
+
+
+def test_a_reply_that_comes_in_a_moment_is_met(lane, qtbot) -> None:
+    """It is there before the window draws again, and once only."""
+    replies = []
+    lane.submit(lambda _: 1, replies.append, never)
+    lane.meet(10)
+    assert replies == [1]
+    assert lane.idle
+    qtbot.wait(20)
+    assert replies == [1]
+
+
+def test_a_reply_that_is_late_is_not_waited_for_again(lane, qtbot) -> None:
+    gate, replies = threading.Event(), []
+
+    def slow(_context):
+        gate.wait(10)
+        time.sleep(0.05)
+        return "late"
+
+    lane.submit(slow, replies.append, never)
+    lane.meet(0.001)
+    assert not replies
+    gate.set()
+    qtbot.waitUntil(lambda: replies == ["late"])
+    lane.submit(lambda _: "next", replies.append, never)
+    lane.meet(0.01)  # the job before took longer than that
+    assert replies == ["late"]
+    qtbot.waitUntil(lambda: replies == ["late", "next"])
+    lane.submit(lambda _: "quick again", replies.append, never)
+    lane.meet(10)
+    assert replies[-1] == "quick again"
+
+
+def test_an_error_is_met_and_a_cancelled_job_says_nothing(lane, qtbot) -> None:
+    errors = []
+
+    def fail(_context):
+        raise PromptError("no such point")
+
+    lane.submit(fail, never, errors.append)
+    lane.meet(10)
+    assert [str(error) for error in errors] == ["no such point"]
+
+    def stop(context):
+        while not context.cancelled():
+            time.sleep(0.001)
+        raise Cancelled("stopped")
+
+    lane.submit(stop, never, never)
+    lane.cancel()
+    lane.meet(10)
     assert lane.idle
