@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 from qtpy.QtCore import Qt
 
 from engine.threshold_predictor import CENTRES
 from napari_litesam import current_object
+
+if TYPE_CHECKING:
+    import pytest
 
 FIRST, SECOND, _ = CENTRES
 
