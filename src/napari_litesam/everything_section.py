@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QCheckBox, QPushButton, QScrollArea, QVBoxLayout, QWidget
-from superqt import QCollapsible
+from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_litesam.options import OptionsForm
 from napari_litesam.review_section import ReviewSection
 from napari_litesam.rows import Chooser, make_form, side_by_side
+from napari_litesam.sections import Section, scroll_area, unfold_around
 from napari_litesam.state import Where
+
+if TYPE_CHECKING:
+    from napari_litesam.state import ReviewStatus, Settings
 
 #: Time in which Qt lays the panel out after a part of it was shown.
 _LAID_OUT_MS = 50
@@ -30,7 +33,7 @@ _PLACES = (
 )
 
 
-class EverythingSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
+class EverythingSection(Section):
     """Choosers, a button, sliders and a folded form.
 
     Parameters
@@ -51,7 +54,13 @@ class EverythingSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
     """
 
     def __init__(self, config: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(
+            "Everything",
+            "everything_section",
+            parent,
+            tip="Find all objects of the plane, sort them out and accept them.",
+            unfolded=True,
+        )
         self.where, self.proposals = Chooser(self), Chooser(self)
         for title, where, tip in _PLACES:
             self.where.addItem(title, where)
@@ -77,12 +86,16 @@ class EverythingSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._settling = QTimer(self)
         self._settling.setSingleShot(True)
         self.options = OptionsForm(config, self)
-        section = QCollapsible("Options of everything", self, "▾", "▸")
-        section.layout().setContentsMargins(0, 0, 0, 0)
-        section.content().layout().setContentsMargins(0, 4, 0, 0)
-        section.setObjectName("everything_options")
+        section = Section(
+            "Options of everything",
+            "everything_options",
+            self,
+            tip="Thresholds and other options of everything mode, and of whole stacks.",
+            inner=True,
+        )
         section.addWidget(self.options)
-        rows = QVBoxLayout(self)
+        content = QWidget(self)
+        rows = QVBoxLayout(content)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setSpacing(6)
         form = make_form()
@@ -94,6 +107,24 @@ class EverythingSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.addLayout(line)
         rows.addWidget(self.review)
         rows.addWidget(section)
+        self.addWidget(content)
+
+    def show_settings(self, settings: Settings) -> None:
+        """Show where everything mode looks; while folded, what is not as usual, in the head."""
+        self.where.setCurrentIndex(self.where.findData(settings.where))
+        self.at_once.setChecked(settings.at_once)
+        self.options.show_config(settings.everything)
+        said = [] if settings.where is Where.PLANE else [self.where.currentText().lower()]
+        said += [] if settings.proposals is None else [self.proposals.currentText()]
+        said += ["at once"] if settings.at_once else []
+        self.summarize(" · ".join(said))
+
+    def show_review(self, status: ReviewStatus | None) -> None:
+        """Show a review; one that begins unfolds the section."""
+        begins = status is not None and self.review.isHidden()
+        self.review.show_review(status)
+        if begins:
+            unfold_around(self.review)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """A review that begins comes into sight, in a panel that is longer than the window."""
@@ -101,7 +132,7 @@ class EverythingSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
         if watched is self.review and kind == QEvent.Type.Show:
             self._settling.start(_SETTLED_MS)
             self._arrive.start(_LAID_OUT_MS)
-            area = self._scroll_area()
+            area = scroll_area(self)
             if area is not None:
                 area.viewport().installEventFilter(self)
         elif kind in (QEvent.Type.Resize, QEvent.Type.Move) and self._settling.isActive():
@@ -109,12 +140,6 @@ class EverythingSection(QWidget):  # type: ignore[misc]  # qtpy is untyped
         return False
 
     def _bring_into_sight(self) -> None:
-        area = self._scroll_area()
+        area = scroll_area(self)
         if area is not None and self.review.isVisible():
             area.ensureWidgetVisible(self.review, 0, _ROOM_PX)
-
-    def _scroll_area(self) -> QScrollArea | None:
-        area = self.parent()
-        while area is not None and not isinstance(area, QScrollArea):
-            area = area.parent()
-        return area

@@ -175,6 +175,9 @@ class Intents(ObjectIntents, StackIntents):
         """Take up what was chosen last; another model answers as soon as it is loaded."""
         kept = self._preferences.read()
         model = {name: kept.pop(name) for name in ("model", "device") if name in kept}
+        # The model that is in use until then may not know what is the only way of the other one.
+        if kept.get("proposals") not in self.models.spec.proposals:
+            kept.pop("proposals", None)
         self.state.update(**kept)
         if model.get("model", self.state.settings.model) in {s.name for s in self.models.specs}:
             self.models.choose(**model)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
-from superqt import QCollapsible
 
 from napari_litesam.key_dialog import KeyDialog
 from napari_litesam.keys import KEYS, keys_in_use, shown, with_keys
 from napari_litesam.rows import wrapped
+from napari_litesam.sections import Section
 
 if TYPE_CHECKING:
     from napari_litesam.key_bindings import PanelKeys
@@ -33,7 +33,7 @@ _NOTE = (
 )
 
 
-class KeyboardMap(QCollapsible):  # type: ignore[misc]  # superqt is untyped
+class KeyboardMap(Section):
     """A folded section with all keys.
 
     Attributes
@@ -43,10 +43,7 @@ class KeyboardMap(QCollapsible):  # type: ignore[misc]  # superqt is untyped
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("Keys", parent, "▾", "▸")
-        self.setObjectName("keys")
-        self.layout().setContentsMargins(0, 0, 0, 0)
-        self.content().layout().setContentsMargins(0, 4, 0, 0)
+        super().__init__("Keys", "keys", parent, tip="What the keys do, and how to change them.")
         table = QWidget(self)
         grid = QGridLayout(table)
         grid.setContentsMargins(0, 0, 0, 0)

@@ -23,9 +23,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_litesam.rows import side_by_side, wrapped
+from napari_litesam.sections import Section
 from napari_litesam.state import PluginState
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ _FILTERS = (
 _ENDINGS = re.compile(r"\*(\.[a-z.]+)")
 
 
-class ObjectsSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
+class ObjectsSection(Section):
     """A folding section with the table of objects.
 
     Attributes
@@ -106,10 +106,12 @@ class ObjectsSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
     exported = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("Objects", parent, "▾", "▸")
-        self.setObjectName("objects_section")
-        self.layout().setContentsMargins(0, 0, 0, 0)
-        self.content().layout().setContentsMargins(0, 4, 0, 0)
+        super().__init__(
+            "Objects",
+            "objects_section",
+            parent,
+            tip="The committed objects: see, measure, refine, merge, split and export them.",
+        )
         self._quiet = False
         self._state = PluginState()
         self._fly_to: Callable[[int], None] = lambda _number: None

@@ -18,7 +18,8 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
+
+from napari_litesam.sections import Section
 
 _AUTOMATIC = "auto"
 _STEPS = 100
@@ -46,7 +47,9 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
 
     changed = Signal(object)
 
-    def __init__(self, config: Any, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, config: Any, parent: QWidget | None = None, *, name: str = "advanced"
+    ) -> None:
         super().__init__(parent)
         self._config = config
         self.controls: dict[str, QWidget] = {}
@@ -62,10 +65,9 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setSpacing(2)
         rows.addWidget(usual)
-        self.advanced = QCollapsible("More", self, "▾", "▸")
-        self.advanced.setObjectName("advanced_options")
-        self.advanced.layout().setContentsMargins(0, 0, 0, 0)
-        self.advanced.content().layout().setContentsMargins(0, 4, 0, 0)
+        self.advanced = Section(
+            "More", f"{name}_options", self, tip="Options that few people need.", inner=True
+        )
         self.advanced.addWidget(advanced)
         self.advanced.setVisible(forms[True].count() > 0)
         rows.addWidget(self.advanced)

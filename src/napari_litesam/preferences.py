@@ -15,7 +15,8 @@ from litesam.errors import LiteSamError
 from litesam.models.registry import list_models
 from litesam.objects import COMMIT_POLICIES
 from litesam.types import EverythingConfig
-from napari_litesam.state import Contrast, Settings
+from napari_litesam.state import Contrast, Settings, Where
+from napari_litesam.variants import PROPOSALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,16 +26,18 @@ if TYPE_CHECKING:
 PLUGIN = "napari-litesam"
 #: Settings that are kept: those of the same names in the manifest.
 KEPT = (
-    *("model", "device", "contrast", "policy", "at_once", "ahead", "hover", "disk", "keys"),
-    *("options", "unfolded"),
+    *("model", "device", "contrast", "policy", "where", "proposals", "each", "at_once", "ahead"),
+    *("hover", "disk", "keys", "options", "unfolded", "folded"),
 )
 #: Kept under another name than that of the setting, as text.
 _OPTIONS = "options"
+_ENUMS: dict[str, type[Enum]] = {"contrast": Contrast, "where": Where}
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _VALID: dict[str, Callable[[Any], bool]] = {
     "model": lambda value: value in {spec.name for spec in list_models()},
     "device": lambda value: value in _DEVICES,
     "policy": lambda value: value in COMMIT_POLICIES,
+    "proposals": lambda value: value in PROPOSALS,
 }
 
 
@@ -65,8 +68,8 @@ class Preferences:
         values: dict[str, Any] = {}
         for name in KEPT if self._kept is not None else ():
             value = getattr(self._kept, name, None)
-            if name == "contrast":
-                value = next((one for one in Contrast if one.value == value), None)
+            if name in _ENUMS:
+                value = next((one for one in _ENUMS[name] if one.value == value), None)
             if name == _OPTIONS:
                 values["everything"] = options_of(str(value or ""))
             known = name in Settings.__dataclass_fields__
@@ -83,7 +86,9 @@ class Preferences:
             return
         for name in changed.intersection(KEPT):
             value = getattr(self._state.settings, name)
-            setattr(self._kept, name, value.value if isinstance(value, Enum) else value)
+            # None, where a setting has it, is kept as "".
+            kept = value.value if isinstance(value, Enum) else "" if value is None else value
+            setattr(self._kept, name, kept)
         if "everything" in changed:
             self._kept.options = options_text(self._state.settings.everything)
 

@@ -10,7 +10,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
-    QFrame,
     QHBoxLayout,
     QSizePolicy,
     QStyle,
@@ -68,13 +67,6 @@ def side_by_side(*widgets: QWidget) -> QHBoxLayout:
     result.setSpacing(4)
     for widget in widgets:
         result.addWidget(widget)
-    return result
-
-
-def rule() -> QFrame:
-    """Return a line between two parts of the panel."""
-    result = QFrame()
-    result.setFrameShape(QFrame.Shape.HLine)
     return result
 
 

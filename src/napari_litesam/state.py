@@ -178,8 +178,8 @@ class Settings:
         How a whole stack is labelled.
     keys
         The keys that the user changed; see `napari_litesam.keys.keys_in_use`.
-    unfolded
-        Names of the sections of the panel that are unfolded.
+    unfolded, folded
+        Names of the sections of the panel that are unfolded, or folded, and are not at first.
     """
 
     image: Image | None = None
@@ -209,6 +209,7 @@ class Settings:
     volume: VolumeChoice = field(default_factory=VolumeChoice)
     keys: str = ""
     unfolded: str = ""
+    folded: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_litesam.propagate_page import ConfidencePlot, PropagatePage
 from napari_litesam.rows import Chooser, make_form, refill, side_by_side
+from napari_litesam.sections import Section
 from napari_litesam.state import PluginState, VolumeChoice
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ _TIPS = {
 _FILTERS = "OME-Zarr labels (*.zarr)"
 
 
-class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
+class VolumeSection(Section):
     """A folding section with the choices for a whole stack.
 
     Parameters
@@ -91,10 +91,12 @@ class VolumeSection(QCollapsible):  # type: ignore[misc]  # superqt is untyped
     def __init__(
         self, name: Callable[[str, QWidget, str], None], parent: QWidget | None = None
     ) -> None:
-        super().__init__("Volume", parent, "▾", "▸")
-        self.setObjectName("volume_section")
-        self.layout().setContentsMargins(0, 0, 0, 0)
-        self.content().layout().setContentsMargins(0, 4, 0, 0)
+        super().__init__(
+            "Volume",
+            "volume_section",
+            parent,
+            tip="Whole stacks: label every slice, or carry objects through the slices.",
+        )
         self._state = PluginState()
         self._quiet = False
         self._open: Callable[[str], None] | None = None

@@ -14,11 +14,9 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
-    QFormLayout,
     QFrame,
     QPushButton,
     QScrollArea,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -36,16 +34,15 @@ from napari_litesam.keys import with_keys
 from napari_litesam.model_picker import ModelPicker
 from napari_litesam.objects_section import ObjectsSection
 from napari_litesam.own_context import OwnContext
-from napari_litesam.rows import Chooser, make_form, refill, rule, shortened, side_by_side, wrapped
+from napari_litesam.prompts_section import PromptsSection
+from napari_litesam.rows import Chooser, make_form, refill, shortened, side_by_side, wrapped
+from napari_litesam.sections import Section, reveal
 from napari_litesam.session_section import SessionRow, UnsavedRow
-from napari_litesam.state import Candidate, PluginState, Tool
+from napari_litesam.state import Phase, PluginState, Tool
 from napari_litesam.status_line import StatusLine
-from napari_litesam.target_chooser import TargetChooser
-from napari_litesam.tool_row import ToolRow
 from napari_litesam.variants import PROPOSALS, details, is_hq, one_line
 from napari_litesam.volume_section import VolumeSection
 from napari_litesam.weights_offer import WeightsOffer
-from napari_litesam.words_row import WordsRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,12 +56,6 @@ _DEVICES = (
     ("CPU", "cpu", "Works everywhere."),
     ("GPU (CUDA)", "cuda", "NVIDIA, needs a CUDA build of torch."),
     ("GPU (Apple)", "mps", "Apple silicon."),
-)
-
-_POLICIES = (
-    ("Never overwrite", "never_overwrite"),
-    ("Overwrite", "overwrite"),
-    ("Only the free part", "free_area"),
 )
 
 
@@ -102,8 +93,8 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.state.disabled_changed.connect(self._show_disabled)
         self.state.offer_changed.connect(self._show_offer)
         self.state.library_changed.connect(self._show_library)
-        self.state.candidate_changed.connect(self._show_candidate)
-        self.state.review_changed.connect(self.review.show_review)
+        self.state.candidate_changed.connect(self.prompts_section.show_candidate)
+        self.state.review_changed.connect(self.everything_section.show_review)
         self.state.unsaved_changed.connect(self.unsaved.show_unsaved)
         self.controller = Controller(napari_viewer, self.state, self._models)
         self.controller.layers_changed.connect(self._fill_layers)
@@ -113,7 +104,6 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         controller = self.controller
         self.destroyed.connect(lambda: controller.close_at_last())
         self._fill_layers()
-        self._show_candidate(None)
         self._show_settings(frozenset({"model", "sign", "tool", "device"}))
         self.controller.remember()
 
@@ -126,12 +116,11 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.setSpacing(6)
         self.unsaved = UnsavedRow(self)
         rows.addWidget(self.unsaved)
-        rows.addLayout(self._build_image())
-        rows.addWidget(rule())
-        rows.addLayout(self._build_prompts())
-        rows.addWidget(rule())
-        rows.addWidget(self._build_everything())
-        rows.addWidget(rule())
+        self.image_section = self._build_image()
+        self.prompts_section = self._build_prompts()
+        self.everything_section = self._build_everything()
+        for section in (self.image_section, self.prompts_section, self.everything_section):
+            rows.addWidget(section)
         self.objects = ObjectsSection(self)
         for name, button in self.objects.buttons.items():
             self._name(name, button, button.toolTip())
@@ -162,8 +151,15 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         outer.addWidget(self.foot)
         self.setMinimumWidth(240)
 
-    def _build_image(self) -> QFormLayout:
-        form = make_form()
+    def _build_image(self) -> Section:
+        section = Section(
+            "Image and model",
+            "image_section",
+            self,
+            tip="What the model sees, and which model.",
+            unfolded=True,
+        )
+        form, content = make_form(), QWidget(self)
         self.image = self._combo("image", "The image layer to segment.")
         self.about = ImageSection(self)
         self.axes, self.channel, self.level = self.about.axes, self.about.channel, self.about.level
@@ -205,66 +201,20 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         form.addRow(self.offer)
         form.addRow("Device", self.device)
         form.addRow(self.embedding)
-        return form
+        content.setLayout(form)
+        section.addWidget(content)
+        return section
 
-    def _build_prompts(self) -> QVBoxLayout:
-        self.tools = ToolRow(self)
-        self.positive, self.negative = self.tools.positive, self.tools.negative
-        self.box, self.lasso, self.scribble = self.tools.box, self.tools.lasso, self.tools.scribble
-        for name, tip in self.tools.tips.items():
-            self._name(name, getattr(self.tools, name), tip)
-        self.hover = QCheckBox("hover preview", self)
-        self._name(
-            "hover",
-            self.hover,
-            "Show under the pointer, before any click, what a click there would give. Nothing is "
-            "prompted or written by it.",
-        )
-        self.hover.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.each = QCheckBox("each its own", self)
-        self._name("each", self.each, "Every point and every box is an object of its own.")
-        self.each.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.search = WordsRow(self)
-        self._name(
-            "words", self.search.words, "What to look for in the plane shown. (Enter: find it)"
-        )
-        self._name("find", self.search.find, "Preview the object that fits the words best.")
-        self.undo = self._button(
-            "undo", "Undo", "Take back the last prompt, choice, commit or everything. ({undo})"
-        )
-        self.redo = self._button("redo", "Redo", "Do again what was undone. ({redo})")
-        self.candidate = self._button(
-            "candidate",
-            "",
-            "Show the next of the model's masks for this click: the whole, a part, a part of a "
-            "part. ({next_candidate}; {previous_candidate}: back)",
-        )
-        self.clear = self._button(
-            "clear", "Clear", "Remove the prompts of the current object. ({clear_prompts})"
-        )
-        # Its text changes with every click and must not widen the panel.
-        self.candidate.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.target = TargetChooser(self)
-        self._name("target", self.target, "The Labels layer for objects; each gets the next id.")
-        self.policy = self._combo("policy", "What becomes of pixels that other objects have.")
-        refill(self.policy, _POLICIES, "never_overwrite")
-        self.commit = self._button(
-            "commit",
-            "Commit object",
-            "Write the previewed object into the Labels layer. ({commit})",
-        )
-        rows = QVBoxLayout()
-        rows.addWidget(self.tools)
-        rows.addLayout(side_by_side(self.hover, self.each))
-        rows.addWidget(self.search)
-        rows.addLayout(side_by_side(self.undo, self.redo, self.clear))
-        form = make_form()
-        form.addRow("Objects", self.target)
-        form.addRow("Overlaps", self.policy)
-        rows.addLayout(form)
-        rows.addWidget(self.candidate)
-        rows.addWidget(self.commit)
-        return rows
+    def _build_prompts(self) -> PromptsSection:
+        section = PromptsSection(self._name, self)
+        tools = self.tools = section.tools
+        self.positive, self.negative = tools.positive, tools.negative
+        self.box, self.lasso, self.scribble = tools.box, tools.lasso, tools.scribble
+        self.hover, self.each, self.search = section.hover, section.each, section.search
+        self.undo, self.redo, self.clear = section.undo, section.redo, section.clear
+        self.target, self.policy = section.target, section.policy
+        self.candidate, self.commit = section.candidate, section.commit
+        return section
 
     def _build_everything(self) -> EverythingSection:
         section = EverythingSection(self.state.settings.everything, self)
@@ -304,12 +254,10 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             (self.channel, "channel"),
             (self.level, "level"),
             (self.contrast, "contrast"),
-            (self.policy, "policy"),
             (self.where, "where"),
             (self.proposals, "proposals"),
         ):
             combo.activated.connect(lambda _, c=combo, s=setting: self._choose(c, s))
-        self.target.activated.connect(lambda _: controller.choose_target(self.target.currentData()))
         self.objects.follow(controller)
         self.session.follow(controller)
         self.volume.follow(controller)
@@ -327,20 +275,9 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.weights.clicked.connect(self._choose_weights)
         self.embedding.follow(self.state, controller)
         controller.ahead.changed.connect(self.foot.show_overview)
-        self.hover.toggled.connect(lambda on: self.state.update(hover=on))
-        self.each.toggled.connect(lambda on: self.state.update(each=on))
         self.options.changed.connect(lambda config: self.state.update(everything=config))
         self.cancel.clicked.connect(lambda: controller.cancel())
-        self.tools.follow(controller)
-        self.search.wanted.connect(lambda text: controller.find(text))
-        self.search.download_wanted.connect(lambda text: controller.find(text, download=True))
-        self.search.folder_chosen.connect(lambda text, place: controller.find(text, place))
-        controller.words.missing.connect(self.search.ask)
-        self.undo.clicked.connect(lambda: controller.undo())
-        self.redo.clicked.connect(lambda: controller.redo())
-        self.candidate.clicked.connect(lambda: controller.next_candidate())
-        self.clear.clicked.connect(lambda: controller.clear_prompts())
-        self.commit.clicked.connect(lambda: controller.commit())
+        self.prompts_section.follow(controller)
         self.everything.clicked.connect(lambda: controller.everything())
         self.at_once.toggled.connect(lambda on: self.state.update(at_once=on))
         self.review.filtered.connect(lambda name, to: controller.review.filter(**{name: to}))
@@ -385,6 +322,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         )
         self.about.show_settings(settings, images)
         self.target.show_layers(self.controller.candidacies(), settings.target)
+        self._summarize_image()
 
     def _show_settings(self, changed: frozenset[str]) -> None:
         settings = self.state.settings
@@ -393,13 +331,10 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         ):
             self._fill_layers()
         self.embedding.show_settings(settings)
-        self.at_once.setChecked(settings.at_once)
-        self.options.show_config(settings.everything)
-        self.policy.setCurrentIndex(self.policy.findData(settings.policy))
-        self.hover.setChecked(settings.hover)
-        self.each.setChecked(settings.each)
+        self.prompts_section.show_settings(settings)
         if changed & {"model", "proposals"}:
             self._show_model()
+        self.everything_section.show_settings(settings)
         if "device" in changed:
             self.device.setCurrentIndex(self.device.findData(settings.device))
         if changed & {"weights", "model"}:
@@ -431,9 +366,17 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.proposals.setCurrentIndex(self.proposals.findData(chosen))
         self._tip("proposals", "Where everything mode looks for objects.\n" + PROPOSALS[chosen][1])
         self.options.show_for(chosen)
+        self._summarize_image()
+
+    def _summarize_image(self) -> None:
+        image, model = self.state.settings.image, self.controller.models.spec.title
+        self.image_section.summarize(model if image is None else f"{image.name} · {model}")
 
     def _show_offer(self, _offer: object = None) -> None:
-        self.offer.show_offer(self.state.offer, self.controller.models.spec)
+        offer = self.state.offer
+        self.offer.show_offer(offer, self.controller.models.spec)
+        if offer is not None and offer.phase in (Phase.ASKING, Phase.FAILED):
+            reveal(self.offer)
 
     def _show_library(self, library: dict[str, Any]) -> None:
         self.model.stock(library)
@@ -443,13 +386,6 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         settings = self.state.settings
         self.tools.show_tool(settings)
         self.review.pick.setChecked(settings.tool is Tool.PICK)
-
-    def _show_candidate(self, candidate: Candidate | None) -> None:
-        text = "Next mask"
-        if candidate is not None:
-            number, count = candidate.number + 1, candidate.count
-            text = f"Mask {number} of {count} · predicted IoU {candidate.predicted_iou:.2f}"
-        self.candidate.setText(text)
 
     def _show_disabled(self, reasons: dict[str, str]) -> None:
         """Enable and disable controls; only those that differ, as every click asks for it."""

@@ -10,9 +10,10 @@ from npe2 import PluginManifest
 from qtpy.QtCore import Qt
 from superqt import QCollapsible
 
+from engine.threshold_predictor import CENTRES
 from litesam.types import EverythingConfig
 from napari_litesam.preferences import KEPT, PLUGIN, Preferences, options_of, options_text
-from napari_litesam.state import Contrast, PluginState, Settings
+from napari_litesam.state import Contrast, PluginState, Settings, Where
 
 pytestmark = pytest.mark.skipif(
     not hasattr(napari.settings, "get_plugin_settings"), reason="napari keeps settings from 0.9 on"
@@ -121,4 +122,53 @@ def test_manifest_and_settings_agree() -> None:
     assert set(declared) == set(KEPT)
     for name in set(KEPT) & set(Settings.__dataclass_fields__):
         default = getattr(Settings(), name)
+        default = "" if default is None else default
         assert declared[name].default == getattr(default, "value", default), name
+
+
+def test_ways_of_working_are_there_at_the_next_start_and_to_be_seen(
+    predictor, open_panel, cells
+) -> None:
+    hands = open_panel(cells[0])
+    for name, row in (("where", 1), ("proposals", 1), ("policy", 1)):
+        chooser = getattr(hands.widget, name)
+        chooser.setFocus()
+        for _ in range(row):
+            hands.qtbot.keyClick(chooser, Qt.Key.Key_Down)
+    hands.tick("each")
+    settings = hands.widget.state.settings
+    assert (settings.where, settings.proposals) == (Where.VIEW, "grid")
+    hands.settle()
+    hands.viewer.close()
+    restart()
+    again = open_panel(cells[0])
+    again.settle()
+    panel = again.widget
+    assert panel.state.settings.where is Where.VIEW
+    assert panel.state.settings.proposals == "grid"
+    assert panel.state.settings.policy == "overwrite"
+    shown = [getattr(panel, name).currentText() for name in ("where", "proposals", "policy")]
+    assert shown == ["The visible field", "Grid", "Overwrite"]
+    assert panel.each.isChecked()
+    # Who folds the section still sees that pixels of others are overwritten.
+    head = panel.prompts_section.toggleButton()
+    again.qtbot.mouseClick(head, Qt.MouseButton.LeftButton)
+    again.until(lambda: "· overwrite" in head.text())
+    # And it is what happens.
+    first, second, _ = CENTRES
+    again.click(first)
+    again.click(second)
+    again.settle()
+    assert "2 objects" in again.status
+
+
+def test_the_only_way_of_another_model_waits_for_it(predictor, open_panel, cells) -> None:
+    """What FastSAM does is nothing that Lite-SAM, which answers until then, could do."""
+    open_panel(None, show=False).viewer.close()
+    kept = napari.settings.get_plugin_settings(PLUGIN).panel
+    kept.proposals = "instances"
+    restart()
+    hands = open_panel(cells[0], show=False)
+    hands.settle()
+    assert hands.widget.state.settings.proposals is None
+    assert hands.widget.proposals.currentText() == "AutoPPN"
