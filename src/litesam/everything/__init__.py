@@ -2,8 +2,8 @@
 
 ``proposals`` says what the decoder is asked (a grid of points, places of AutoPPN, boxes), with
 ``crops`` of the grid and the ``sources`` of proposals that are not the model's own; ``defaults``
-are per model; ``decoding`` filters masks and suppresses duplicates; ``tile`` does one tile,
-``generator`` a plane.
+are per model; ``closer`` cuts smaller tiles for small objects; ``decoding`` filters masks and
+suppresses duplicates; ``tile`` does one tile, ``generator`` a plane.
 """
 
 from litesam.everything.crops import crop_boxes

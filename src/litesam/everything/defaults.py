@@ -17,6 +17,7 @@ _COMMON: dict[str, Any] = {
     "stability_threshold": 0.0,
     "confidence_threshold": 0.0,
     "prompt_kind": "both",
+    "small_objects": "as_tiled",
     "nms_iou": 0.7,
     "nms_containment": 1.0,
     "min_region_area_px": 0,
@@ -63,9 +64,10 @@ _ONLY_FOR = {
     "confidence_threshold": ("auto_ppn", "boxes", "instances"),
     "top_n": ("auto_ppn", "boxes"),
     "prompt_kind": ("auto_ppn", "boxes"),
+    "small_objects": ("auto_ppn", "boxes"),
 }
 #: Options about what a network proposes: without effect on boxes of the caller.
-_ABOUT_PROPOSED = frozenset({"confidence_threshold", "top_n", "prompt_kind"})
+_ABOUT_PROPOSED = frozenset({"confidence_threshold", "top_n", "prompt_kind", "small_objects"})
 
 
 def ways_of_option(name: str) -> tuple[str, ...]:

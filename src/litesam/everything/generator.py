@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from litesam.embedder import Embedder
+from litesam.everything.closer import closer_tiles
 from litesam.everything.decoding import check_cancelled, given
 from litesam.everything.defaults import resolve_config
 from litesam.everything.proposals import choose_proposals
@@ -107,23 +108,32 @@ def find_objects(
     config = resolve_config(predictor.spec, proposals, config)
     shared: Sequence[FloatArray | None] = [None] * len(tiles)
     asked = None
+    proposed: Sequence[Proposals | None] = [None] * len(tiles)
     if boxes is not None:
         shared = share_boxes(find_boxes(boxes, plane.rgb), tiles)
     elif proposals in ("auto_ppn", "boxes"):
         asked = _asked_embedder(predictor, embedder, proposer)
+        if config.small_objects == "closer":
+            first = _propose(asked or embedder, plane, tiles, config, on_progress, cancelled)
+            closer = closer_tiles(predictor.spec, plane.shape_yx, tiles, first)
+            if closer is None:
+                proposed = first
+            else:
+                tiles, proposed = closer, [None] * len(closer)
+                shared = [None] * len(closer)
     total = len(tiles) * _STEPS_PER_TILE
     per_tile = []
-    for number, (tile, mine) in enumerate(zip(tiles, shared, strict=True)):
+    for number, (tile, mine, found) in enumerate(zip(tiles, shared, proposed, strict=True)):
         done = number * _STEPS_PER_TILE
         message = f"tile {number + 1} of {len(tiles)}"
         check_cancelled(cancelled)
         _report(on_progress, done, total, message)
-        sight = _sight(embedder, asked, plane, tile, mine, config)
+        sight = _sight(embedder, asked, plane, tile, mine, config, found)
         within = None if on_progress is None else _within(on_progress, done, total, message)
         per_tile.append(find_in_tile(predictor, sight, tile, proposals, config, within, cancelled))
     records = stitch_tiles(per_tile, tiles, plane.shape_yx)
-    found = "1 object" if len(records) == 1 else f"{len(records)} objects"
-    _report(on_progress, total, total, found)
+    many = "1 object" if len(records) == 1 else f"{len(records)} objects"
+    _report(on_progress, total, total, many)
     return largest_first(records) if proposals == "boxes" else records
 
 
@@ -138,6 +148,23 @@ def _asked_embedder(
     return Embedder(proposer, embedder.store)
 
 
+def _propose(
+    asked: Embedder,
+    plane: AnyPlane,
+    tiles: Sequence[Tile],
+    config: EverythingConfig,
+    on_progress: OnProgress | None,
+    cancelled: IsCancelled | None,
+) -> list[Proposals]:
+    """What AutoPPN finds in each tile."""
+    found = []
+    for number, tile in enumerate(tiles):
+        check_cancelled(cancelled)
+        _report(on_progress, number, len(tiles), "how large the objects are")
+        found.append(ask(asked.predictor, asked.embed(plane, tile), config))
+    return found
+
+
 def _sight(
     embedder: Embedder,
     asked: Embedder | None,
@@ -145,10 +172,13 @@ def _sight(
     tile: Tile,
     boxes: FloatArray | None,
     config: EverythingConfig,
+    found: Proposals | None,
 ) -> Sight:
     def embed(region: Box) -> Embedding:
         return embedder.embed(plane, Tile(tile.index, region, region))
 
+    if found is not None:
+        return Sight(embed, lambda: found, boxes)
     if asked is None:
         return Sight(embed, boxes=boxes)
     other = asked

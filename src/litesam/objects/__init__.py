@@ -18,6 +18,7 @@ from litesam.objects.commit import (
     Commit,
     commit_labels,
     commit_mask,
+    has_id,
     next_id,
 )
 from litesam.objects.operations import (
@@ -47,6 +48,7 @@ __all__ = [
     "connected_region",
     "delete_objects",
     "fill_holes",
+    "has_id",
     "measure_objects",
     "merge_objects",
     "next_id",

@@ -92,6 +92,16 @@ def next_id(labels: Any) -> int:
     return largest + 1
 
 
+def has_id(labels: Any, number: int) -> bool:
+    """Return whether an array has a pixel of an object; read in blocks, up to the first one."""
+    for index in np.ndindex(*labels.shape[:-2]):
+        for row in range(0, labels.shape[-2], _ROWS_AT_ONCE):
+            block = np.asarray(labels[(*index, slice(row, row + _ROWS_AT_ONCE))])
+            if (block == number).any():
+                return True
+    return False
+
+
 def commit_mask(
     labels: Any,
     mask: BoolArray | MaskRecord,

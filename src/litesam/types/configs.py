@@ -121,6 +121,12 @@ class EverythingConfig:
     prompt_kind: Literal["point", "box", "both"] | None = option(
         None, "AutoPPN: what goes to the decoder", choices=("point", "box", "both")
     )
+    small_objects: Literal["closer", "as_tiled"] | None = option(
+        None,
+        "AutoPPN: where most objects are small for the model: closer: look again in smaller tiles, "
+        "which takes longer; as_tiled: take the tiles as they are",
+        choices=("closer", "as_tiled"),
+    )
     min_area_px: int = option(0, "Drop objects smaller than this", "px", minimum=0)
     min_region_area_px: int | None = option(
         None,

@@ -131,6 +131,12 @@ def make_plan(
         )
     check_version(ome_zarr)
     _check_model(model, proposals)
+    if config is not None and config.small_objects == "closer":
+        raise ConfigError(
+            "A job sees all blocks at one scale, so it does not look closer by itself "
+            "(small_objects='closer'); give the diameter of the objects (--object-diameter 12um or "
+            "auto; tiling=litesam.volume.tiling_for(…) in Python)."
+        )
     plan = Plan(
         source=image.config,
         fingerprint=image.fingerprint(),

@@ -209,7 +209,8 @@ def find_in_region(
         plane,
         tiles,
         plan.proposals,
-        plan.config,
+        # All blocks are seen at one scale, that of the plan.
+        replace(plan.config, small_objects="as_tiled"),
         proposer=proposer,
         cancelled=stopped,
     )

@@ -41,6 +41,7 @@ LITE_SAM = (
                 "predicted_iou_threshold": 0.4,
                 "stability_threshold": 0.0,
                 "prompt_kind": "box",
+                "small_objects": "closer",
                 "min_visible": 0.7,
             },
             "grid": {
