@@ -96,8 +96,12 @@ class Committer:
         again = number is not None and into in (None, number)
         number = number if into is None else into
         target = self._target(plane)
+        chosen = self._history.now.number if number is None else None
+        if chosen is not None and self.writer.has(target, chosen):
+            self._state.select({chosen})
+            return Outcome(False, taken(chosen))
         commit = self.writer.commit(
-            target, shown.mask, plane.index, number=number, reopened=again, policy=policy
+            target, shown.mask, plane.index, number=number or chosen, reopened=again, policy=policy
         )
         if not commit.objects:
             return Outcome(
@@ -110,6 +114,7 @@ class Committer:
         if into is not None and not again:
             text = f"{commit.pixels:,} px added to object {into}."
         text += self._about_others(commit)
+        self._spend_number(commit.ids)
         self._clear_plane(plane)
         return Outcome(True, text)
 
@@ -118,7 +123,12 @@ class Committer:
         plane, policy = shown.request.plane, self._state.settings.policy
         target, found = self._target(plane), shown.reply.each
         commit = self.writer.commit_all(
-            target, found, plane.index, policy=policy, min_free_share=0.0
+            target,
+            found,
+            plane.index,
+            policy=policy,
+            min_free_share=0.0,
+            first=self._history.now.number,
         )
         if not commit.objects:
             return Outcome(
@@ -142,6 +152,7 @@ class Committer:
         text = f"{len(ids)} objects committed: {', '.join(map(str, ids[:8]))}"
         text += " …." if len(ids) > 8 else "."
         text += self._about_others(commit)
+        self._spend_number(commit.ids)
         self._clear_plane(plane)
         return Outcome(True, text)
 
@@ -176,7 +187,9 @@ class Committer:
             )
         target = self._target(plane)
         policy = self._state.settings.policy
-        commit = self.writer.commit_all(target, found, plane.index, policy=policy)
+        commit = self.writer.commit_all(
+            target, found, plane.index, policy=policy, first=self._history.now.number
+        )
         model = self._keeper.model_beside(target, plane.source)
         session = self._keeper.session(target)
         if model is None and session is not None:
@@ -189,6 +202,7 @@ class Committer:
             if number
         )
         self._keep(Written(target, commit.change, actions, len(actions)))
+        self._spend_number(commit.ids)
         if clear:
             self._clear_plane(plane)
         if not commit.objects:
@@ -282,6 +296,11 @@ class Committer:
             # What the layers made of it, in case that they round; the choice stays.
             self._history.now = replace(now, prompts=prompts.snapshot())
 
+    def _spend_number(self, ids: Sequence[int]) -> None:
+        """The id that the user chose is given."""
+        if self._history.now.number in ids:
+            self._history.now = replace(self._history.now, number=None)
+
     def _clear_plane(self, plane: PlaneRequest) -> None:
         self._state.update(words=None)
         settings, prompts = self._state.settings, self._layers.prompts
@@ -350,6 +369,14 @@ class Committer:
             more = " …" if len(commit.overwritten) > 5 else ""
             text += f" It took pixels of {ids}{more}."
         return text
+
+
+def taken(number: int) -> str:
+    """What to do about an id that is not free; the object is chosen."""
+    return (
+        f"Object {number} is there already, and is chosen now: *Join* ({{commit_into}}) adds the "
+        "preview to it, *Open again* refines it."
+    )
 
 
 def _record_of(shown: Shown) -> MaskRecord:

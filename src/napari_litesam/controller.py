@@ -334,6 +334,7 @@ class Controller(Intents):
             return
         self._tend_layers()
         self._object_hq.follow()
+        self.next_id.follow()
         settings = self.state.settings
         self.review.show(resolve_plane(settings, self._scene()))
         request = resolve(settings, self._scene())
@@ -398,6 +399,7 @@ class Controller(Intents):
             ),
         )
         reasons |= self.volume.reasons(plane)
+        reasons |= self.next_id.reasons()
         shown = self._current.ready is not None
         reasons |= self.propagation.reasons(plane, shown=shown)
         if self.volume.lane.busy or self.propagation.lane.busy:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Layer
 
 _LENGTH = 200
+#: A kind of steps of which several in a row are one.
+_NUMBER = "number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,15 @@ class Moment:
         What of everything mode is under review: a value of the reviewer's, or None.
     reopened
         The committed object that the prompts refine, or None.
+    number
+        The id that the user chose for the next object; None: the next free one.
     """
 
     prompts: PromptSnapshot = field(default_factory=PromptSnapshot)
     choice: Choice | None = None
     review: object = None
     reopened: Reopened | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +122,14 @@ class History:
     def reopen(self, prompts: PromptSnapshot, reopened: Reopened) -> None:
         """Put the prompts of a committed object in place of those of now, as a step."""
         self.push()
-        self.now = replace(self.now, prompts=prompts, choice=None, reopened=reopened)
+        self.now = replace(self.now, prompts=prompts, choice=None, reopened=reopened, number=None)
+
+    def number(self, number: int | None) -> None:
+        """Choose the id of the next object; several choices one after the other are one step."""
+        if self._kind != _NUMBER:
+            self.push()
+        self._kind = _NUMBER
+        self.now = replace(self.now, number=number)
 
     def choose(self, choice: Choice) -> None:
         """Choose a candidate, as a step."""

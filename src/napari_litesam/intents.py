@@ -25,6 +25,7 @@ from napari_litesam.key_bindings import PanelKeys
 from napari_litesam.keys import KEYS
 from napari_litesam.label_layer import caution
 from napari_litesam.model_switch import ModelSwitch
+from napari_litesam.next_id import NextId
 from napari_litesam.object_editor import ObjectEditor
 from napari_litesam.object_hq import ObjectHq
 from napari_litesam.object_intents import ObjectIntents
@@ -74,8 +75,8 @@ class Intents(ObjectIntents, StackIntents):
         Candidates of everything mode.
     keeper, desk
         Sessions: kept on the disk; brought back, saved and opened.
-    editor, table
-        Committed objects: changed; measured and exported.
+    editor, table, next_id
+        Committed objects: changed; measured and exported; the id of the next one.
     ahead
         Embeds in the background, and tells what is embedded.
     hover
@@ -115,6 +116,7 @@ class Intents(ObjectIntents, StackIntents):
         self._history = History()
         self.keeper = SessionKeeper(self._pool)
         self._committer = Committer(self.viewer, state, self._layers, self._history, self.keeper)
+        self.next_id = NextId(state, self._history, self._committer.writer)
         self.review = Reviewer(state, self._layers, self._history, self._committer)
         self.editor = ObjectEditor(
             self.viewer, state, self._layers, self._history, self._committer, self.keeper

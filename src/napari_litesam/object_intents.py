@@ -11,6 +11,7 @@ from napari_litesam.committer import Outcome
 from napari_litesam.label_prompts import label_under, outline_of
 from napari_litesam.object_editor import NO_OBJECT
 from napari_litesam.requests import NotReady, Scene, resolve_plane
+from napari_litesam.state import Level
 from napari_litesam.stored_prompts import snapshot_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_litesam.committer import Committer
     from napari_litesam.history import History
+    from napari_litesam.next_id import NextId
     from napari_litesam.object_editor import ObjectEditor
     from napari_litesam.reports import Reporter
     from napari_litesam.requests import PlaneRequest
@@ -34,15 +36,27 @@ class ObjectIntents:
     ----------
     editor
         Committed objects, changed.
+    next_id
+        The id that the next object gets.
     """
 
     state: PluginState
     viewer: ViewerModel
     editor: ObjectEditor
+    next_id: NextId
+    _note: str
     _committer: Committer
     _history: History
     _layers: ViewerLayers
     _reporter: Reporter
+
+    def choose_number(self, number: int) -> None:
+        """Give the next object this id; if there is such an object, choose it."""
+        outcome = self._attempt(partial(self.next_id.choose, number))
+        if outcome is not None:
+            self._note = outcome.text
+            self.state.report(Level.READY if outcome.done else Level.WARNING, outcome.text)
+            self._schedule()
 
     def select_here(self) -> None:
         """Choose the object under the mouse, or no longer."""
@@ -151,6 +165,12 @@ class ObjectIntents:
         raise NotImplementedError
 
     def _scene(self) -> Scene:
+        raise NotImplementedError
+
+    def _attempt(self, intent: Callable[[], Outcome]) -> Outcome | None:
+        raise NotImplementedError
+
+    def _schedule(self) -> None:
         raise NotImplementedError
 
     def _follow(self, intent: Callable[[], Outcome]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_litesam.number_field import NumberField
 from napari_litesam.rows import Chooser, make_form, refill, side_by_side
 from napari_litesam.sections import Section
 from napari_litesam.target_chooser import TargetChooser
@@ -36,6 +37,10 @@ _TIPS = {
     "candidate": "Show the next of the model's masks for this click: the whole, a part, a part of "
     "a part. ({next_candidate}; {previous_candidate}: back)",
     "commit": "Write the previewed object into the Labels layer. ({commit})",
+    "number": "The id that the next object gets. Type another one and press Enter; the one after "
+    "it gets the next free id again. Several objects at once begin with it if it is above all "
+    "others.\nType the id of an object that is there to choose that object: {commit_into} then "
+    "adds the preview to it, and Open again refines it.",
 }
 
 
@@ -53,7 +58,7 @@ class PromptsSection(Section):
     ----------
     tools, search
         The buttons of the tools, and the line for words.
-    hover, each, undo, redo, clear, target, policy, candidate, commit
+    hover, each, undo, redo, clear, target, policy, candidate, commit, number
         The controls.
     """
 
@@ -84,9 +89,10 @@ class PromptsSection(Section):
         # Its text changes with every click and must not widen the panel.
         self.candidate.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.commit = QPushButton("Commit object", self)
+        self.number = NumberField("id ", self)
         for key, tip in _TIPS.items():
             control = getattr(self, key)
-            if not isinstance(control, Chooser):
+            if not isinstance(control, Chooser | NumberField):
                 # Keys go on to the canvas: after a click on a button, T and C mean the prompts.
                 control.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             name(key, control, tip)
@@ -107,7 +113,9 @@ class PromptsSection(Section):
         form.addRow("Overlaps", self.policy)
         rows.addLayout(form)
         rows.addWidget(self.candidate)
-        rows.addWidget(self.commit)
+        last = side_by_side(self.commit, self.number)
+        last.setStretch(0, 1)
+        rows.addLayout(last)
         self.addWidget(content)
 
     def follow(self, controller: Controller) -> None:
@@ -127,6 +135,14 @@ class PromptsSection(Section):
         self.candidate.clicked.connect(lambda: controller.next_candidate())
         self.clear.clicked.connect(lambda: controller.clear_prompts())
         self.commit.clicked.connect(lambda: controller.commit())
+        self.number.chosen.connect(lambda number: self._choose_number(controller, number))
+        controller.next_id.changed.connect(self.number.show_number)
+
+    def _choose_number(self, controller: Controller, number: int) -> None:
+        controller.choose_number(number)
+        controller.next_id.follow()
+        # A number that was refused is replaced.
+        self.number.show_number(controller.next_id.number)
 
     def show_settings(self, settings: Settings) -> None:
         """Show what was chosen; while folded, what is not as usual, in the head."""

@@ -213,7 +213,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.hover, self.each, self.search = section.hover, section.each, section.search
         self.undo, self.redo, self.clear = section.undo, section.redo, section.clear
         self.target, self.policy = section.target, section.policy
-        self.candidate, self.commit = section.candidate, section.commit
+        self.candidate, self.commit, self.number = section.candidate, section.commit, section.number
         return section
 
     def _build_everything(self) -> EverythingSection:

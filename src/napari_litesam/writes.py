@@ -75,6 +75,14 @@ class LabelWriter:
             self._largest[layer] = objects.next_id(array_of(layer)) - 1
         return self._largest[layer] + 1
 
+    def known_next_id(self, layer: Labels) -> int | None:
+        """Return `next_id` if it is known without reading the layer."""
+        return self._largest[layer] + 1 if layer in self._largest else None
+
+    def has(self, layer: Labels, number: int) -> bool:
+        """Return whether a layer has an object; it is read if one had such an id."""
+        return number < self.next_id(layer) and objects.has_id(array_of(layer), number)
+
     def forget(self, layer: Labels) -> None:
         """The layer got another array."""
         self._largest.pop(layer, None)
@@ -105,7 +113,7 @@ class LabelWriter:
         index
             Plane; None in a 2-D layer.
         number
-            Id of an object that is there and grows; None: the next id.
+            Id, for example of an object that is there and grows; None: the next id.
         reopened
             That object was opened again: it has these pixels in the plane, and no others.
         policy
@@ -135,6 +143,7 @@ class LabelWriter:
         *,
         policy: str = "never_overwrite",
         min_free_share: float = MIN_FREE_SHARE,
+        first: int | None = None,
     ) -> Commit:
         """Write many objects of a plane under the next ids.
 
@@ -147,13 +156,15 @@ class LabelWriter:
         min_free_share
             Objects of which a smaller share is free of other objects are left out, so that no
             slivers appear around objects that are there already.
+        first
+            Id to begin with, if it is above all that are there.
 
         Raises
         ------
         ImageError
             If the objects do not fit the layer, or its dtype cannot hold the new ids.
         """
-        start = self.next_id(layer)
+        start = max(self.next_id(layer), first or 0)
         # First who gets pixels, then numbers for them: no id is left out.
         tried = objects.commit_labels(
             array_of(layer),
