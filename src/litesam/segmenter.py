@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from litesam.embedder import Embedder
@@ -21,14 +21,17 @@ from litesam.predictors.base import check_prompt_kinds
 from litesam.preprocess import AnyPlane, as_array_like, open_plane
 from litesam.preprocess.axes import plane_key, plane_shape, used_axes
 from litesam.tiling import (
+    closer_window,
     find_whole,
     is_cut,
+    is_same,
     make_tiles,
     tile_for_object,
     tile_for_prompts,
     without_far_background,
 )
 from litesam.types import (
+    Box,
     MaskRecord,
     NormalizeConfig,
     PointLabel,
@@ -39,7 +42,7 @@ from litesam.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from litesam.everything import BoxSource
@@ -234,7 +237,21 @@ class Segmenter:
         """Where the object of the prompts is looked for first; a mask belongs to its tile."""
         if _has_mask(prompts):
             return tile_for_prompts(self.tiles, prompts)
-        return tile_for_object(self.tiles, prompts, self.plane_shape)
+        tile = tile_for_object(self.tiles, prompts, self.plane_shape)
+        spec = self.predictor.spec
+        if prompts.box is None or not spec.looks_closer:
+            return tile
+        height, width = self.plane_shape
+        y0, x0, y1, x1 = (round(edge) for edge in astuple(prompts.box))
+        box = Box(max(y0, 0), max(x0, 0), min(y1, height), min(x1, width))
+        return closer_window(spec, box, prompts, tile, self.plane_shape) or tile
+
+    def _closer_to(self, record: MaskRecord, prompts: Prompts, tile: Tile) -> Tile | None:
+        """Window that shows an object larger that is small in its tile, if that is wanted."""
+        spec = self.predictor.spec
+        if not spec.looks_closer or tile.index < 0 or not record.area or _has_mask(prompts):
+            return None
+        return closer_window(spec, record.box, prompts, tile, self.plane_shape)
 
     # ------------------------------------------------------------------------------------- prompts
 
@@ -265,7 +282,9 @@ class Segmenter:
             Background points outside of it are left out.
         whole
             Look at an object that is large for its tile, or reaches its border, in wider windows,
-            at a coarser scale, which are embedded for it; not with ``tile`` or ``low_res_mask``.
+            at a coarser scale, and, with a model that `looks_closer`, at one that is small in its
+            tile in a smaller window; these are embedded for it. Not with ``tile`` or
+            ``low_res_mask``.
 
         Returns
         -------
@@ -283,10 +302,16 @@ class Segmenter:
         if tile is not None or not whole or _has_mask(prompts):
             tile = tile_for_prompts(self.tiles, prompts) if tile is None else tile
             return self._decode(prompts, index, multimask, tile)
-        found = self._decode(prompts, index, multimask, self._tile_for(prompts))
-        return find_whole(
-            found, lambda window: self._decode(prompts, index, multimask, window), self.plane_shape
-        )
+
+        def decode(window: Tile) -> SegmentResult:
+            return self._decode(prompts, index, multimask, window)
+
+        found = decode(self._tile_for(prompts))
+        window = self._closer_to(found.record, prompts, found.tile)
+        if window is not None:
+            closer = decode(window)
+            found = closer if is_same(closer.record, found.record) else found
+        return find_whole(found, decode, self.plane_shape)
 
     def _decode(
         self, prompts: Prompts, index: Index, multimask: bool | None, tile: Tile
@@ -327,29 +352,49 @@ class Segmenter:
         ImageError
             If the index does not choose one plane.
         """
-        groups: dict[tuple[Any, ...], list[tuple[int, Prompts]]] = defaultdict(list)
+        where: dict[int, Tile] = {}
         for number, given in enumerate(prompts):
             try:
-                tile = self._tile_for(given)
-                one = without_far_background(given, tile)
+                where[number] = self._tile_for(given)
+                one = without_far_background(given, where[number])
                 check_prompt_kinds(one.to_batch(), self.predictor.spec)
             except PromptError as error:
                 raise PromptError(f"Prompt {number}: {error}") from error
+        records: dict[int, MaskRecord] = {}
+        for found in self._decode_in(where, prompts, index):
+            records.update(found)
+            if on_progress is not None:
+                on_progress(Progress(len(records), len(prompts), f"{len(prompts)} prompts"))
+        closer: dict[int, Tile] = {}
+        for number, given in enumerate(prompts):
+            window = self._closer_to(records[number], given, where[number])
+            if window is not None:
+                closer[number] = window
+        for found in self._decode_in(closer, prompts, index):
+            for number, record in found.items():
+                if is_same(record, records[number]):
+                    records[number], where[number] = record, closer[number]
+        for number, given in enumerate(prompts):
+            cut = is_cut(records[number], where[number], self.plane_shape)
+            if cut and not _has_mask(given):
+                records[number] = self.segment(given, index).record
+        return [records[number] for number in range(len(prompts))]
+
+    def _decode_in(
+        self, where: Mapping[int, Tile], prompts: Sequence[Prompts], index: Index
+    ) -> Iterator[dict[int, MaskRecord]]:
+        """Decode prompts by number, each in its tile, those of one tile and kind together."""
+        groups: dict[tuple[Any, ...], list[tuple[int, Prompts]]] = defaultdict(list)
+        for number, tile in where.items():
+            one = without_far_background(prompts[number], tile)
             kind = (len(one.points), one.box is not None, *getattr(one.low_res_mask, "shape", ()))
             groups[(tile, *kind)].append((number, one))
-        plane = self.plane(index)
-        records: dict[int, MaskRecord] = {}
+        plane = self.plane(index) if where else None
         for (tile, *_), members in groups.items():
+            assert plane is not None
             embedding = self.embedder.embed(plane, tile)
             for start in range(0, len(members), _BATCH):
-                records.update(self._decode_alike(embedding, members[start : start + _BATCH]))
-                for number, one in members[start : start + _BATCH]:
-                    cut = is_cut(records[number], tile, self.plane_shape)
-                    if cut and not _has_mask(one):
-                        records[number] = self.segment(prompts[number], index).record
-                if on_progress is not None:
-                    on_progress(Progress(len(records), len(prompts), f"{len(prompts)} prompts"))
-        return [records[number] for number in range(len(prompts))]
+                yield self._decode_alike(embedding, members[start : start + _BATCH])
 
     def _decode_alike(
         self, embedding: Embedding, members: Sequence[tuple[int, Prompts]]

@@ -18,6 +18,7 @@ import numpy as np
 from litesam.errors import Cancelled, ConfigError, PromptError, WeightsError
 from litesam.preprocess import arrays_of
 from litesam.prompting import prompts_from_drawing
+from litesam.tiling import tile_for_prompts
 from litesam.types import Drawing, MaskRecord, Progress
 from napari_litesam.candidates import Filters, Verdicts, collect, kept, to_objects
 from napari_litesam.embedding import Precedence, Record
@@ -289,8 +290,11 @@ def _segment(
         if request.each:
             return reply_of_each(segmenter.segment_many(said, index), scaling)
         result = segmenter.segment(said[0], index, whole=whole)
-        if result.tile.index >= 0:
-            pool.record.add(source, request.plane.index, result.tile.index)
+        tile = result.tile
+        if tile.index < 0:  # a window of its own, often after a look at the tile
+            tile = tile_for_prompts(segmenter.tiles, said[0])
+        if segmenter.embedder.is_embedded(segmenter.plane(index), tile):
+            pool.record.add(source, request.plane.index, tile.index)
         return reply_of(result, scaling, said[0])
     if request.words is None or pool.scorer is None:
         raise ConfigError("There is nothing to look for; give points, a box or words.")

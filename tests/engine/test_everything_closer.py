@@ -10,9 +10,10 @@ import pytest
 from engine.threshold_predictor import NORMALIZE, ThresholdPredictor, discs, same_objects
 from litesam.errors import Cancelled, ConfigError
 from litesam.everything import find_objects, resolve_config, segment_everything
-from litesam.everything.closer import SMALL_PX, closer_tiles, usual_diameter
+from litesam.everything.closer import closer_tiles, usual_diameter
 from litesam.models.registry import get_spec
 from litesam.tiling import make_tiles
+from litesam.tiling.closer import SMALL_PX
 from litesam.types import Box, EverythingConfig, Proposals, TilingConfig
 from litesam.volume import make_plan
 
@@ -81,16 +82,18 @@ def test_size_of_the_tiles() -> None:
         return None if found is None else {max(tile.padded.size_yx) for tile in found}
 
     assert sides(SMALL_PX) is None
-    assert sides(SMALL_PX - 1) == {288}
-    assert sides(8) == sides(3) == {208}  # 512 / 2.5, in steps of 16
+    assert sides(SMALL_PX - 1) == {352}
+    assert sides(8) == sides(3) == {256}  # pixels are enlarged twice at most
     # Small planes are enlarged already.
     whole = make_tiles((256, 256))
     assert closer_tiles(spec, (256, 256), whole, [squares(9, 20)]) is None
-    # A model that enlarges without limit.
-    free = replace(spec, max_enlargement=None)
-    found = closer_tiles(free, (256, 256), whole, [squares(9, 20)])
+    # A model that does not enlarge at all.
+    plain = replace(spec, max_enlargement=1.0)
+    assert closer_tiles(plain, (1400, 1400), large, [squares(9, 20)]) is None
+    many = make_tiles((1400, 1400), TilingConfig(1024, 64, 1400))
+    found = closer_tiles(plain, (1400, 1400), many, [squares(9, 20)])
     assert found is not None
-    assert {max(tile.padded.size_yx) for tile in found} == {112}
+    assert {max(tile.padded.size_yx) for tile in found} == {512}
 
 
 def test_a_part_of_a_plane_stays_a_part() -> None:
@@ -107,7 +110,7 @@ def test_a_part_of_a_plane_stays_a_part() -> None:
     for tile in found:
         covered[tile.core.y0 : tile.core.y1, tile.core.x0 : tile.core.x1] = True
     assert covered[core.y0 : core.y1, core.x0 : core.x1].all()
-    assert not covered[core.y1 + 208 :].any()
+    assert not covered[core.y1 + 256 :].any()
 
 
 def test_cancelled_while_looking_at_sizes() -> None:

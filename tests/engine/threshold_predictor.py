@@ -56,6 +56,7 @@ class ThresholdPredictor:
             feature_shapes={"image": (1, INPUT_PX, INPUT_PX)},
             proposals=("auto_ppn", "grid", "boxes") if proposes else ("grid",),
             everything={},
+            looks_closer=False,
         )
         self.device = "cpu"
         self.weights_hash = self.encoder_hash = "0" * 16

@@ -17,7 +17,6 @@ _COMMON: dict[str, Any] = {
     "stability_threshold": 0.0,
     "confidence_threshold": 0.0,
     "prompt_kind": "both",
-    "small_objects": "as_tiled",
     "nms_iou": 0.7,
     "nms_containment": 1.0,
     "min_region_area_px": 0,
@@ -107,7 +106,8 @@ def resolve_config(
     config = EverythingConfig() if config is None else config
     own = {name: value for name, value in spec.everything.items() if name not in PROPOSALS}
     of_proposals = spec.everything.get(proposals, {})
-    defaults = {**_COMMON, **_DEFAULTS[proposals], **own, **of_proposals}
+    small = {"small_objects": "closer" if spec.looks_closer else "as_tiled"}
+    defaults = {**_COMMON, **small, **_DEFAULTS[proposals], **own, **of_proposals}
     missing = {
         option.name: defaults[option.name]
         for option in fields(config)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from litesam.tiling.closer import closer_side, closer_window, is_same
 from litesam.tiling.grid import make_tiles
 from litesam.tiling.select import tile_for_prompts, without_far_background
 from litesam.tiling.widen import find_whole, is_cut, tile_for_object
 
 __all__ = [
+    "closer_side",
+    "closer_window",
     "find_whole",
     "is_cut",
+    "is_same",
     "make_tiles",
     "tile_for_object",
     "tile_for_prompts",

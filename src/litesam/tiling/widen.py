@@ -131,15 +131,20 @@ def window_around(box: Box, tile: Tile, shape_yx: tuple[int, int]) -> Tile:
 
 def _holds(wider: MaskRecord, record: MaskRecord) -> bool:
     """Whether a mask holds most of another."""
-    a, b = wider.box, record.box
+    return common_area(wider, record) >= _SAME * max(record.area, 1)
+
+
+def common_area(first: MaskRecord, second: MaskRecord) -> int:
+    """Number of pixels that two masks share."""
+    a, b = first.box, second.box
     common = Box(max(a.y0, b.y0), max(a.x0, b.x0), min(a.y1, b.y1), min(a.x1, b.x1))
     if min(common.size_yx) <= 0:
-        return False
+        return 0
     parts = [
         one.crop[
             common.y0 - one.box.y0 : common.y1 - one.box.y0,
             common.x0 - one.box.x0 : common.x1 - one.box.x0,
         ]
-        for one in (wider, record)
+        for one in (first, second)
     ]
-    return bool(np.count_nonzero(parts[0] & parts[1]) >= _SAME * record.area)
+    return int(np.count_nonzero(parts[0] & parts[1]))

@@ -11,7 +11,8 @@ from litesam.errors import ConfigError
 
 def option(default: Any, help_text: str, unit: str = "", **about: Any) -> Any:
     """Field of a config: default, help, unit, limits (``minimum``, ``maximum``, ``choices``), and
-    ``advanced`` for what few people need, so that a window may fold it away.
+    ``advanced`` for what few people need, so that a window may fold it away, and ``unset``, what
+    None is called where it is not the model's own value.
     """
     return field(default=default, metadata={"help": help_text, "unit": unit, **about})
 
@@ -275,7 +276,11 @@ class PropagateConfig:
         maximum=16,
     )
     max_slices: int | None = option(
-        None, "Go at most so many slices beyond the last prompted one", "slices", minimum=1
+        None,
+        "Go at most so many slices beyond the last prompted one",
+        "slices",
+        minimum=1,
+        unset="no limit",
     )
     object_share: float = option(
         0.08,

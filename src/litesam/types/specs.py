@@ -131,6 +131,9 @@ class ModelSpec:
     max_enlargement
         Largest factor by which a small region is enlarged to fill the input; None: it always fills
         it. Objects of a tiny plane would otherwise be seen larger than any that a network knows.
+    looks_closer
+        Whether small objects are looked at again in smaller tiles (`litesam.tiling.closer_side`);
+        for models that encode quickly, and that were measured.
     max_points
         Most points (a box counts as two) of one prompt; None: no limit.
     memory_bytes
@@ -165,6 +168,7 @@ class ModelSpec:
     encoder: str = ""
     prompt_px: int | None = None
     max_enlargement: float | None = None
+    looks_closer: bool = False
     max_points: int | None = None
     memory_bytes: int = 500_000_000
     proposer: str | None = "lite_sam"

@@ -17,6 +17,7 @@ LITE_SAM = (
         resize="longest_side",
         # Chosen on slices of two volumes of 60 and 120 px, see docs/model-card-lite-sam.md.
         max_enlargement=2.5,
+        looks_closer=True,
         pixel_mean=SAM_MEAN,
         pixel_std=SAM_STD,
         # The picture is for the HQ decoder: a fifth of the embedding, so that it is always there.
@@ -41,7 +42,6 @@ LITE_SAM = (
                 "predicted_iou_threshold": 0.4,
                 "stability_threshold": 0.0,
                 "prompt_kind": "box",
-                "small_objects": "closer",
                 "min_visible": 0.7,
             },
             "grid": {

@@ -1,0 +1,114 @@
+"""Objects that are small in their tile: looked at again in smaller windows, which enlarge them.
+
+A network sees a tile at the size of its input. A whole plane in one tile may show it nuclei of 15
+pixels: too few for their outlines, and too close to tell neighbours apart.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from litesam.tiling.widen import common_area
+from litesam.types import Box, PointLabel, Tile
+
+if TYPE_CHECKING:
+    from litesam.types import MaskRecord, ModelSpec, Prompts
+
+#: Objects that the network sees smaller than this, model pixels, are looked at closer …
+SMALL_PX = 25.0
+#: … so that they have this diameter; but pixels of an image are enlarged no more than so often.
+#: Chosen on cells of three kinds, see docs/model-card-lite-sam.md.
+_GOOD_PX, _MOST = 36.0, 2.0
+#: Less than this factor is not worth the time.
+_WORTH = 1.4
+#: Sides of windows are multiples of this, image pixels.
+_STEP_PX = 16
+#: Windows begin at multiples of this share of their side, so that few serve many objects.
+_GRID = 2
+#: An object, or a box, has at most this share of the side of its window.
+_SHARE = 0.4
+#: The closer view shows the same object if this share of the smaller of the two masks is common.
+_SAME = 0.5
+
+
+def closer_side(spec: ModelSpec, diameter_px: float, side_px: int) -> int | None:
+    """Return the side of tiles in which objects that are small in a tile are seen well.
+
+    Parameters
+    ----------
+    spec
+        The model that looks.
+    diameter_px
+        Of the objects, image pixels.
+    side_px
+        Longest side of the tile, image pixels.
+
+    Returns
+    -------
+    int or None
+        Image pixels; None: the objects are not small, or cannot be seen much larger.
+    """
+    scale = _scale(spec, side_px)
+    if diameter_px * scale >= SMALL_PX:
+        return None
+    most = min(_MOST, spec.max_enlargement or _MOST)
+    side = max(spec.frame_px * diameter_px / _GOOD_PX, spec.frame_px / most)
+    side = math.ceil(side / _STEP_PX) * _STEP_PX
+    return side if _scale(spec, side) >= _WORTH * scale else None
+
+
+def closer_window(
+    spec: ModelSpec, box: Box, prompts: Prompts, tile: Tile, shape_yx: tuple[int, int]
+) -> Tile | None:
+    """Return the window in which a small object is seen well.
+
+    Parameters
+    ----------
+    spec
+        The model that looks.
+    box
+        Of the object, image pixels.
+    prompts
+        What is said about it.
+    tile
+        Where it was, or would be, seen.
+    shape_yx
+        Height and width of the plane.
+
+    Returns
+    -------
+    Tile or None
+        Its index is -1. None: the object is not small, it cannot be seen much larger, or the window
+        would not show all that is said about it.
+    """
+    height, width = box.size_yx
+    if height < 1 or width < 1:
+        return None
+    side = closer_side(spec, math.sqrt(height * width), max(tile.padded.size_yx))
+    if side is None or max(height, width) > _SHARE * side:
+        return None
+    step = side // _GRID
+    spans = []
+    for start, stop, length in ((box.y0, box.y1, shape_yx[0]), (box.x0, box.x1, shape_yx[1])):
+        first = round(((start + stop) / 2 - side / 2) / step) * step
+        first = max(min(first, length - side), 0)
+        spans.append((first, min(first + side, length)))
+    (y0, y1), (x0, x1) = spans
+    window = Box(y0, x0, y1, x1)
+    for point in prompts.points:
+        inside = y0 <= point.y < y1 and x0 <= point.x < x1
+        if point.label == PointLabel.FOREGROUND and not inside:
+            return None
+    return Tile(-1, window, window)
+
+
+def is_same(closer: MaskRecord, record: MaskRecord) -> bool:
+    """Whether a closer view shows the object that was seen, or a part of what was taken for it."""
+    smaller = min(closer.area, record.area)
+    return smaller > 0 and common_area(closer, record) >= _SAME * smaller
+
+
+def _scale(spec: ModelSpec, side: int) -> float:
+    """Model pixels per image pixel of a square tile."""
+    return float(spec.frame((side, side)).scale_yx[0])
