@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
 
-from napari_litesam.options import OptionsForm
+from napari_litesam.options import OptionsForm, in_words
 from napari_litesam.review_section import ReviewSection
 from napari_litesam.rows import Chooser, make_form, side_by_side
 from napari_litesam.sections import Section, scroll_area, unfold_around
@@ -47,8 +47,8 @@ class EverythingSection(Section):
     ----------
     where, proposals, everything, at_once
         The controls.
-    review, options
-        The review of candidates, and the form of options.
+    review, options, options_section
+        The review of candidates, the form of options, and what it is folded in.
     tips
         What the controls are for, by their names.
     """
@@ -86,14 +86,14 @@ class EverythingSection(Section):
         self._settling = QTimer(self)
         self._settling.setSingleShot(True)
         self.options = OptionsForm(config, self)
-        section = Section(
+        self.options_section = Section(
             "Options of everything",
             "everything_options",
             self,
             tip="Thresholds and other options of everything mode, and of whole stacks.",
             inner=True,
         )
-        section.addWidget(self.options)
+        self.options_section.addWidget(self.options)
         content = QWidget(self)
         rows = QVBoxLayout(content)
         rows.setContentsMargins(0, 0, 0, 0)
@@ -106,7 +106,7 @@ class EverythingSection(Section):
         line.setStretch(0, 1)
         rows.addLayout(line)
         rows.addWidget(self.review)
-        rows.addWidget(section)
+        rows.addWidget(self.options_section)
         self.addWidget(content)
 
     def show_settings(self, settings: Settings) -> None:
@@ -114,6 +114,7 @@ class EverythingSection(Section):
         self.where.setCurrentIndex(self.where.findData(settings.where))
         self.at_once.setChecked(settings.at_once)
         self.options.show_config(settings.everything)
+        self.options_section.summarize(in_words(settings.everything))
         said = [] if settings.where is Where.PLANE else [self.where.currentText().lower()]
         said += [] if settings.proposals is None else [self.proposals.currentText()]
         said += ["at once"] if settings.at_once else []

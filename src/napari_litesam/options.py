@@ -23,6 +23,7 @@ from napari_litesam.sections import Section
 
 _AUTOMATIC = "auto"
 _STEPS = 100
+_LARGEST_STEP = 0.1
 #: Ways of everything mode that heed an option, by the word that its help begins with.
 _HEEDED_BY = {
     "Grid": {"grid"},
@@ -54,6 +55,7 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._config = config
         self.controls: dict[str, QWidget] = {}
         self._rows: list[tuple[str, QWidget, QWidget]] = []
+        self._wide = 0
         usual, advanced = QWidget(self), QWidget(self)
         forms = {False: _grid(usual), True: _grid(advanced)}
         hints = get_type_hints(type(config))
@@ -61,6 +63,8 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
             control = self._control(item, hints[item.name])
             if control is not None:
                 self._add_row(forms[bool(item.metadata.get("advanced"))], item, control)
+        for control in self.controls.values():
+            control.setFixedWidth(self._wide)
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setSpacing(2)
@@ -77,7 +81,8 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
         control.setToolTip(_help(item))
         self.controls[item.name] = control
         # Room for the longest text beside the buttons; the label takes what is left and wraps.
-        control.setFixedWidth(control.fontMetrics().horizontalAdvance(_AUTOMATIC) + 64)
+        longest = max(_unset(item), f"100 {item.metadata.get('unit', '')}", key=len)
+        self._wide = max(self._wide, control.fontMetrics().horizontalAdvance(longest) + 56)
         label = QLabel(_title(item.name), self)
         label.setWordWrap(True)
         label.setToolTip(control.toolTip())
@@ -138,7 +143,7 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
     def _choice(self, item: Field[Any], values: tuple[Any, ...], optional: bool) -> QComboBox:
         box = QComboBox(self)
         if optional:
-            box.addItem(_AUTOMATIC, None)
+            box.addItem(_unset(item), None)
         for value in values:
             box.addItem(str(value), value)
         box.setCurrentIndex(box.findData(getattr(self._config, item.name)))
@@ -151,13 +156,13 @@ class OptionsForm(QWidget):  # type: ignore[misc]  # qtpy is untyped
         if kind is int:
             box, step = QSpinBox(self), 1
         else:
-            box, step = QDoubleSpinBox(self), (high - low) / _STEPS
+            box, step = QDoubleSpinBox(self), min((high - low) / _STEPS, _LARGEST_STEP)
             box.setDecimals(2)
         box.setSingleStep(step)
         # One step below the lowest value stands for None.
         box.setRange(low - step if optional else low, high)
         if optional:
-            box.setSpecialValueText(_AUTOMATIC)
+            box.setSpecialValueText(_unset(item))
         if item.metadata.get("unit"):
             box.setSuffix(f" {item.metadata['unit']}")
         value = getattr(self._config, item.name)
@@ -195,4 +200,22 @@ def _help(item: Field[Any]) -> str:
     text: str = item.metadata.get("help", item.name)
     unit = item.metadata.get("unit")
     text += f" ({unit})" if unit else ""
-    return text + ("\nauto: the model's own value." if item.default is None else "")
+    own = item.default is None and _unset(item) == _AUTOMATIC
+    return text + ("\nauto: the model's own value." if own else "")
+
+
+def _unset(item: Field[Any]) -> str:
+    """What None is called."""
+    return str(item.metadata.get("unset", _AUTOMATIC))
+
+
+def in_words(config: Any) -> str:
+    """Return the options that are not the default ones, for people: ``"Patience 3"``."""
+    changed = (
+        (item, getattr(config, item.name))
+        for item in fields(config)
+        if getattr(config, item.name) != item.default
+    )
+    return " · ".join(
+        f"{_title(item.name)} {_unset(item) if value is None else value}" for item, value in changed
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from litesam.errors import LiteSamError
 from litesam.models.registry import list_models
 from litesam.objects import COMMIT_POLICIES
-from litesam.types import EverythingConfig
+from litesam.types import EverythingConfig, PropagateConfig
 from napari_litesam.state import Contrast, Settings, Where
 from napari_litesam.variants import PROPOSALS
 
@@ -27,10 +27,13 @@ PLUGIN = "napari-litesam"
 #: Settings that are kept: those of the same names in the manifest.
 KEPT = (
     *("model", "device", "contrast", "policy", "where", "proposals", "each", "at_once", "ahead"),
-    *("hover", "disk", "keys", "options", "unfolded", "folded"),
+    *("hover", "disk", "keys", "options", "propagation", "unfolded", "folded"),
 )
-#: Kept under another name than that of the setting, as text.
-_OPTIONS = "options"
+#: Options, kept as text under another name than that of the setting: setting, and their kind.
+_OPTIONS: dict[str, tuple[str, type]] = {
+    "options": ("everything", EverythingConfig),
+    "propagation": ("propagate", PropagateConfig),
+}
 _ENUMS: dict[str, type[Enum]] = {"contrast": Contrast, "where": Where}
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _VALID: dict[str, Callable[[Any], bool]] = {
@@ -70,8 +73,9 @@ class Preferences:
             value = getattr(self._kept, name, None)
             if name in _ENUMS:
                 value = next((one for one in _ENUMS[name] if one.value == value), None)
-            if name == _OPTIONS:
-                values["everything"] = options_of(str(value or ""))
+            if name in _OPTIONS:
+                setting, kind = _OPTIONS[name]
+                values[setting] = options_of(str(value or ""), kind)
             known = name in Settings.__dataclass_fields__
             if known and value is not None and _VALID.get(name, lambda _: True)(value):
                 values[name] = value
@@ -89,24 +93,25 @@ class Preferences:
             # None, where a setting has it, is kept as "".
             kept = value.value if isinstance(value, Enum) else "" if value is None else value
             setattr(self._kept, name, kept)
-        if "everything" in changed:
-            self._kept.options = options_text(self._state.settings.everything)
+        for name, (setting, _) in _OPTIONS.items():
+            if setting in changed:
+                setattr(self._kept, name, options_text(getattr(self._state.settings, setting)))
 
 
-def options_text(config: EverythingConfig) -> str:
-    """Return the options of everything mode that are not the default ones: ``min_area_px=20``."""
+def options_text(config: Any) -> str:
+    """Return the options of a config that are not the default ones: ``min_area_px=20``."""
     changed = (
         (item.name, getattr(config, item.name))
-        for item in fields(EverythingConfig)
+        for item in fields(config)
         if getattr(config, item.name) != item.default
     )
     return " ".join(f"{name}={value}" for name, value in changed)
 
 
-def options_of(text: str) -> EverythingConfig:
+def options_of(text: str, kind: type = EverythingConfig) -> Any:
     """Return the options that a text of `options_text` says; what makes no sense is left out."""
-    config = EverythingConfig()
-    hints = get_type_hints(EverythingConfig)
+    config = kind()
+    hints = get_type_hints(kind)
     for entry in text.split():
         name, _, said = entry.partition("=")
         kinds = {hints.get(name), *get_args(hints.get(name))}

@@ -8,8 +8,11 @@ from qtpy.QtCore import QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPalette
 from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
+from litesam.types import PropagateConfig
+from napari_litesam.options import OptionsForm, in_words
 from napari_litesam.propagation import Confidence
 from napari_litesam.rows import side_by_side
+from napari_litesam.sections import Section
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +29,8 @@ _TIPS = {
     "slices on which it is prompted; the columns are those of litesam label --prompts.",
     "volume_worst": "Go to the slice where an object is most likely wrong.",
     "volume_again": "After a correction ({reopen_here} over the object, refine, {commit}; or "
-    "the brush): what is corrected counts as known, and only what depends on it runs again.",
+    "the brush): what is corrected counts as known, and only what depends on it runs again. After "
+    "a change of the options below: all of it runs again, from all slices that are known.",
     "volume_plot": "Confidence along the stack: the higher and greener a bar, the surer; blue: "
     "slices where the objects are known; the line is the slice shown. Click: go there.",
 }
@@ -90,7 +94,7 @@ class ConfidencePlot(QWidget):  # type: ignore[misc]  # qtpy is untyped
 
 
 class PropagatePage(QWidget):  # type: ignore[misc]  # qtpy is untyped
-    """Buttons and the plot.
+    """Buttons, the plot, and a folded form.
 
     Parameters
     ----------
@@ -120,6 +124,16 @@ class PropagatePage(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.addLayout(side_by_side(self.carry, self.file))
         rows.addWidget(self.plot)
         rows.addLayout(side_by_side(self.worst, self.again))
+        self.options = OptionsForm(PropagateConfig(), self, name="propagate_advanced")
+        self.section = Section(
+            "Where objects end",
+            "propagate_options",
+            self,
+            tip="When an object counts as lost, and what else decides how objects are carried.",
+            inner=True,
+        )
+        self.section.addWidget(self.options)
+        rows.addWidget(self.section)
 
     def follow(self, intents: Intents) -> None:
         """Do in a panel what the user wants."""
@@ -130,6 +144,15 @@ class PropagatePage(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.plot.wanted.connect(lambda number: intents.show_slice(number))
         intents.propagation.changed.connect(self.plot.show_confidence)
         self.plot.show_confidence(intents.propagation.confidence)
+        self.options.changed.connect(lambda config: intents.state.update(propagate=config))
+        intents.state.settings_changed.connect(
+            lambda _changed: self.show_options(intents.state.settings.propagate)
+        )
+
+    def show_options(self, config: PropagateConfig) -> None:
+        """Show what was chosen; while folded, what is not as usual, in the head."""
+        self.options.show_config(config)
+        self.section.summarize(in_words(config))
 
     def _browse(self, intents: Intents) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Prompts file", "", "Prompts (*.csv)")

@@ -26,7 +26,7 @@ from napari_litesam.state import Level
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from litesam.types import BoolArray
+    from litesam.types import BoolArray, PropagateConfig
     from litesam.volume.propagated import Propagated
     from napari_litesam.committer import Committer
     from napari_litesam.reports import Reporter
@@ -145,7 +145,7 @@ class Propagation:
         others = tuple(plane.index[:-1])
         self._state.report(Level.BUSY, f"Carrying {len(known)} object(s) through the stack")
         self.lane.submit(
-            partial(carry, self._pool, plane.source, others, known),
+            partial(carry, self._pool, plane.source, others, known, self._config),
             partial(self._on_done, plane, target, None),
             self.failed.emit,
         )
@@ -158,22 +158,28 @@ class Propagation:
         others = tuple(plane.index[:-1])
         self._state.report(Level.BUSY, f"Carrying the objects of {Path(path).name}")
         self.lane.submit(
-            partial(carry_file, self._pool, plane.source, others, path),
+            partial(carry_file, self._pool, plane.source, others, path, self._config),
             partial(self._on_file, plane, self._state.settings),
             self.failed.emit,
         )
 
     def again(self, plane: PlaneRequest) -> None:
-        """Take up corrections of carried objects: only what depends on them runs again."""
+        """Take up corrections of carried objects: only what depends on them runs again.
+
+        With other options than before all of it runs again, from all slices that are known.
+        """
         carried = self._carried
         if carried is None or self._state.settings.target is not carried.target:
             self._reporter.refuse(_NOTHING_YET)
             return
         known = self._corrections(carried, plane)
+        if carried.result.state.config != self._config:
+            self._anew(carried, plane, known)
+            return
         if not known:
             self._reporter.refuse(
                 "Nothing was corrected: go to the worst slice, open the object again "
-                "({reopen_here}), refine and commit it, or paint."
+                "({reopen_here}), refine and commit it, or paint; or change the options."
             )
             return
         slices = ", ".join(str(number) for number in sorted({number for _, number in known}))
@@ -183,6 +189,23 @@ class Propagation:
             partial(self._on_done, plane, carried.target, carried),
             self.failed.emit,
         )
+
+    def _anew(self, carried: _Carried, plane: PlaneRequest, corrections: Known) -> None:
+        """Carry all objects again, with other options."""
+        shape = carried.result.shape[1:]
+        known = {
+            place: record.mask(shape) for place, record in carried.result.state.known.items()
+        } | corrections
+        self._state.report(Level.BUSY, "Carrying the objects again, with other options")
+        self.lane.submit(
+            partial(carry, self._pool, carried.source, carried.others, known, self._config),
+            partial(self._on_done, plane, carried.target, carried),
+            self.failed.emit,
+        )
+
+    @property
+    def _config(self) -> PropagateConfig:
+        return self._state.settings.propagate
 
     def worst(self) -> tuple[int, int, float] | None:
         """Return object, slice and confidence where it is most likely wrong."""

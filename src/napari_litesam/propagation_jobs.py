@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from litesam.types import BoolArray
+    from litesam.types import BoolArray, PropagateConfig
     from litesam.volume.propagated import Propagated
     from napari_litesam.jobs import JobContext
     from napari_litesam.requests import ImageSource
@@ -19,6 +19,7 @@ def carry(
     source: ImageSource,
     others: tuple[int, ...],
     known: Mapping[tuple[int, int], BoolArray],
+    config: PropagateConfig,
     context: JobContext,
 ) -> Propagated:
     """Carry objects through a stack.
@@ -38,6 +39,7 @@ def carry(
         [Seed(number, at, mask=mask) for (number, at), mask in known.items()],
         axis=letters[-1],
         index=others,
+        config=config,
         on_progress=context.on_progress,
         cancelled=context.cancelled,
     )
@@ -48,6 +50,7 @@ def carry_file(
     source: ImageSource,
     others: tuple[int, ...],
     path: str,
+    config: PropagateConfig,
     context: JobContext,
 ) -> Propagated:
     """Carry the objects of a prompts file through a stack; they are numbered from 1.
@@ -85,6 +88,7 @@ def carry_file(
         seeds,
         axis=letters[-1],
         index=others,
+        config=config,
         on_progress=context.on_progress,
         cancelled=context.cancelled,
     )

@@ -71,6 +71,7 @@ class Section(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         self.unfolded_at_first = unfolded
         self._title = title
         self._summary = ""
+        self._tip = tip
         self.setDuration(0)
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.layout().setSpacing(0)
@@ -83,7 +84,6 @@ class Section(QCollapsible):  # type: ignore[misc]  # superqt is untyped
         ground = "transparent" if inner else "rgba(127, 127, 127, 45)"
         head.setStyleSheet(_STYLE.format(weight="normal" if inner else "bold", ground=ground))
         head.setAccessibleName(title)
-        head.setToolTip(wrapped(f"{tip}\nClick, or press Space, to fold and unfold.".strip()))
         self.toggled.connect(self._on_toggled)
         self._on_toggled(False)
         if unfolded:
@@ -127,6 +127,8 @@ class Section(QCollapsible):  # type: ignore[misc]  # superqt is untyped
             text += f" · {self._summary}"
         head.ensurePolished()
         room = max(self.width() - 12, 0)
+        chosen = f"Chosen: {self._summary}\n" if self._summary else ""
+        head.setToolTip(wrapped(f"{self._tip}\n{chosen}Click, or press Space: fold and unfold."))
         head.setText(head.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from psygnal import Signal
 
-from litesam.types import EverythingConfig, ModelSpec, PointLabel, WeightsSpec
+from litesam.types import EverythingConfig, ModelSpec, PointLabel, PropagateConfig, WeightsSpec
 from napari_litesam.candidates import Filters
 from napari_litesam.keys import with_keys
 from napari_litesam.stains import Colours
@@ -174,8 +174,8 @@ class Settings:
         The part of the plane in which *Everything* looks.
     proposals, everything
         Parameters of everything mode; ``proposals`` None is the model's own first choice.
-    volume
-        How a whole stack is labelled.
+    volume, propagate
+        How a whole stack is labelled, and how objects are carried through it.
     keys
         The keys that the user changed; see `napari_litesam.keys.keys_in_use`.
     unfolded, folded
@@ -207,6 +207,7 @@ class Settings:
     proposals: str | None = None
     everything: EverythingConfig = field(default_factory=EverythingConfig)
     volume: VolumeChoice = field(default_factory=VolumeChoice)
+    propagate: PropagateConfig = field(default_factory=PropagateConfig)
     keys: str = ""
     unfolded: str = ""
     folded: str = ""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import napari.settings
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QScrollArea
 
 from engine.threshold_predictor import CENTRES, discs
 from litesam.io import read_image
 from litesam.samples import SAMPLES, sample_path
 from litesam.session import replay
+from litesam.types import PropagateConfig
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 FIRST, SECOND, THIRD = CENTRES
@@ -343,3 +345,89 @@ def test_a_file_for_a_series_of_stacks_is_of_the_time_shown(
     chosen_file("object,t,z,y,x", f"b,1,2,{y3},{x3}")
     press(hands, "file")
     assert "no object at t = 0" in hands.status
+
+
+def type_option(hands, name: str, text: str) -> None:
+    """Type into a field of *Where objects end* as a user does, unfolded if need be."""
+    page = hands.widget.volume.propagate
+    area = hands.widget.findChild(QScrollArea)
+    if not page.section.isExpanded():
+        area.ensureWidgetVisible(page.section.toggleButton())
+        hands.qtbot.mouseClick(page.section.toggleButton(), Qt.MouseButton.LeftButton)
+    field = page.options.controls[name]
+    hands.until(field.isVisible)
+    area.ensureWidgetVisible(field)
+    field.setFocus()
+    field.selectAll()
+    hands.qtbot.keyClicks(field, text)
+    hands.qtbot.keyClick(field, Qt.Key.Key_Return)
+    hands.settle()
+
+
+def test_options_say_where_objects_end_and_stay(opened, open_panel, stack) -> None:
+    hands = opened
+    commit(hands, FIRST, SECOND)
+    hands.widget.state.select({1, 2})
+    hands.settle()
+    page = hands.widget.volume.propagate
+    field = page.options.controls["max_slices"]
+    assert field.text() == "no limit"
+    type_option(hands, "max_slices", "2")
+    assert hands.widget.state.settings.propagate == PropagateConfig(max_slices=2)
+    press(hands, "carry")
+    data = hands.objects.data
+    assert np.unique(np.nonzero(data)[0]).tolist() == [1, 2, 3, 4, 5]
+    near = data.copy()
+    # Other options, and again: nothing has to be corrected for that, and it is one step.
+    field.setFocus()
+    hands.qtbot.keyClick(field, Qt.Key.Key_Down)
+    hands.qtbot.keyClick(field, Qt.Key.Key_Down)
+    hands.settle()
+    assert field.text() == "no limit"
+    press(hands, "again")
+    assert "2 object(s) carried through 8 slices" in hands.status
+    same(data == 1, stack[1] == 1)
+    same(data == 2, stack[1] == 2)
+    np.testing.assert_array_equal(data[3], near[3])
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.settle()
+    np.testing.assert_array_equal(data, near)
+    # With the same options again there is nothing to do.
+    hands.key(Qt.Key.Key_Z, CONTROL | Qt.KeyboardModifier.ShiftModifier)
+    hands.settle()
+    press(hands, "again")
+    assert "Nothing was corrected" in hands.status
+
+
+def test_fewer_slices_than_before_are_taken_back(opened) -> None:
+    hands = opened
+    commit(hands, FIRST)
+    hands.widget.state.select({1})
+    hands.settle()
+    press(hands, "carry")
+    assert hands.objects.data.any(axis=(1, 2)).all()
+    type_option(hands, "max_slices", "1")
+    press(hands, "again")
+    assert np.unique(np.nonzero(hands.objects.data)[0]).tolist() == [2, 3, 4]
+
+
+@pytest.mark.skipif(
+    not hasattr(napari.settings, "get_plugin_settings"), reason="napari keeps settings from 0.9 on"
+)
+def test_where_objects_end_is_kept_for_the_next_start(opened, open_panel, stack) -> None:
+    hands = opened
+    type_option(hands, "max_slices", "3")
+    type_option(hands, "stop_quality", "0.9")
+    hands.viewer.close()
+    napari.settings._PLUGIN_SETTINGS.clear()
+    again = open_panel(stack[0])
+    unfold(again)
+    page = again.widget.volume.propagate
+    assert again.widget.state.settings.propagate == PropagateConfig(max_slices=3, stop_quality=0.9)
+    assert page.options.controls["max_slices"].text() == "3 slices"
+    assert page.section.isExpanded(), "as it was left"
+    head = page.section.toggleButton()
+    again.widget.findChild(QScrollArea).ensureWidgetVisible(head)
+    again.qtbot.mouseClick(head, Qt.MouseButton.LeftButton)
+    again.until(lambda: head.text().startswith("▸ Where objects end · Stop"))
+    assert "Stop quality 0.9 · Max slices 3" in head.toolTip()
