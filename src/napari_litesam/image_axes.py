@@ -83,6 +83,31 @@ def name_axis(image: Image, axis: int, letter: str) -> None:
     image.axis_labels = tuple(one.lower() for one in letters)
 
 
+def channel_choices(image: Image | None) -> tuple[tuple[str, int | None], ...]:
+    """Return (text, channel) pairs that the channel chooser offers; one entry means that there is
+    no choice.
+    """
+    if image is None:
+        return (("–", None),)
+    axis = channel_axis(image)
+    if axis is None:
+        return (("The plane shown", None),)
+    count = int(pixels(image).shape[axis])
+    if image.rgb:
+        names = ("Red", "Green", "Blue")[:count]
+        return (("All colours", None), *((name, i) for i, name in enumerate(names)))
+    return (("The channel shown", None), *((f"Channel {i}", i) for i in range(count)))
+
+
+def level_choices(image: Image | None) -> tuple[tuple[str, int], ...]:
+    """Return (text, level) pairs of a multiscale layer; one entry means that there is no choice."""
+    if image is None or not image.multiscale:
+        return (("Full", 0),)
+    sizes = [array.shape[image.ndim - 2 : image.ndim] for array in image.data]
+    names = (f"{i}: {h:,} × {w:,} px" for i, (h, w) in enumerate(sizes))
+    return tuple((name, level) for level, name in enumerate(names))
+
+
 def _named(label: object) -> str:
     """Letter of an axis name; "" for napari's numbers and for names that say nothing."""
     name = str(label).strip().lower()

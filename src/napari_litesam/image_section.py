@@ -16,8 +16,7 @@ from qtpy.QtWidgets import (
 
 from litesam.preprocess import COLOURS
 from napari_litesam.colours import stains_of
-from napari_litesam.image_axes import MEANINGS, axes_letters
-from napari_litesam.requests import channel_choices, level_choices
+from napari_litesam.image_axes import MEANINGS, axes_letters, channel_choices, level_choices
 from napari_litesam.rows import Chooser, make_form, refill
 from napari_litesam.state import Contrast
 

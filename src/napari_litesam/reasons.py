@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from litesam.models.registry import get_spec
 from litesam.types import ModelSpec
-from napari_litesam.requests import NotReady, PlaneRequest, channel_choices
+from napari_litesam.image_axes import channel_choices
+from napari_litesam.requests import NotReady, PlaneRequest
 from napari_litesam.variants import why_no_hq, why_no_words
 
 if TYPE_CHECKING:

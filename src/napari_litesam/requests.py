@@ -186,31 +186,6 @@ class Scene:
 # --------------------------------------------------------------------------------------------- axes
 
 
-def channel_choices(image: Image | None) -> tuple[tuple[str, int | None], ...]:
-    """Return (text, channel) pairs that the channel chooser offers; one entry means that there is
-    no choice.
-    """
-    if image is None:
-        return (("–", None),)
-    axis = channel_axis(image)
-    if axis is None:
-        return (("The plane shown", None),)
-    count = int(pixels(image).shape[axis])
-    if image.rgb:
-        names = ("Red", "Green", "Blue")[:count]
-        return (("All colours", None), *((name, i) for i, name in enumerate(names)))
-    return (("The channel shown", None), *((f"Channel {i}", i) for i in range(count)))
-
-
-def level_choices(image: Image | None) -> tuple[tuple[str, int], ...]:
-    """Return (text, level) pairs of a multiscale layer; one entry means that there is no choice."""
-    if image is None or not image.multiscale:
-        return (("Full", 0),)
-    sizes = [array.shape[image.ndim - 2 : image.ndim] for array in image.data]
-    names = (f"{i}: {h:,} × {w:,} px" for i, (h, w) in enumerate(sizes))
-    return tuple((name, level) for level, name in enumerate(names))
-
-
 def plane_index(image: Image, dims: Dims) -> dict[int, int] | NotReady:
     """Return the pixel index at the sliders for each data axis in front of the plane, the channels
     among them.

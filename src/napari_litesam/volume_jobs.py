@@ -17,10 +17,10 @@ from psygnal import Signal
 
 from litesam.session import sessions_dir
 from napari_litesam.complete_labels import Complete, CompleteLabels
-from napari_litesam.image_axes import plane_axes
+from napari_litesam.image_axes import level_choices, plane_axes
 from napari_litesam.jobs import Lane
 from napari_litesam.label_layer import LIVE, ON_DISK, new_disk_layer
-from napari_litesam.requests import ImageSource, NotReady, PlaneRequest, level_choices
+from napari_litesam.requests import ImageSource, NotReady, PlaneRequest
 from napari_litesam.state import Level
 from napari_litesam.volume_level import VolumeLevel, level_for, scale_of
 from napari_litesam.volume_worker import Labelled, VolumeRequest, label_stack

@@ -9,13 +9,13 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from litesam.types import BoxPrompt
+from napari_litesam.image_axes import channel_choices
 from napari_litesam.prompt_layers import PromptLayers
 from napari_litesam.requests import (
     NotReady,
     PlaneRequest,
     Scene,
     SegmentRequest,
-    channel_choices,
     resolve,
     resolve_everything,
     resolve_plane,
