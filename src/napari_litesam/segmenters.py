@@ -376,8 +376,10 @@ def candidates(pool: SegmenterPool, request: EverythingRequest, context: JobCont
         on_progress=context.on_progress,
         cancelled=context.cancelled,
     )
-    for tile in segmenter.tiles:
-        pool.record.add(source, request.plane.index, tile.index)
+    index = level_index(source, request.plane.index)
+    for tile in segmenter.tiles:  # where objects are small, others were embedded
+        if segmenter.embedder.is_embedded(segmenter.plane(index), tile):
+            pool.record.add(source, request.plane.index, tile.index)
     context.on_progress(Progress(0, 0, "Comparing candidates"))
     return collect(
         [

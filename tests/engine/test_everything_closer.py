@@ -146,6 +146,25 @@ def test_objects_of_a_region_are_found_in_its_tiles() -> None:
     assert all(isinstance(record.box, Box) for record in records)
 
 
+def test_a_large_plane_is_not_asked_everywhere_first() -> None:
+    """The tiles that were asked are not asked again; objects in all of them are found."""
+    image = np.zeros((128 * 8, 128 * 8), dtype=np.uint8)
+    for y in range(40, 1000, 160):
+        for x in range(40, 1000, 160):
+            image[y : y + 60, x : x + 60] = 200
+    predictor, other = ThresholdPredictor(), ThresholdPredictor()
+    tiling = TilingConfig(128, 32, 128)
+    seen: list[str] = []
+    labels, _ = run(
+        predictor, image, CLOSER, tiling, on_progress=lambda told: seen.append(told.message)
+    )
+    expected, _ = run(other, image, AS_TILED, tiling)
+    np.testing.assert_array_equal(labels, expected)
+    assert labels.max() == 36
+    assert predictor.encoded == other.encoded
+    assert 0 < seen.count("how large the objects are") <= 25 < predictor.encoded
+
+
 def test_what_models_do_by_themselves() -> None:
     own = resolve_config(get_spec("lite_sam"), "auto_ppn")
     assert own.small_objects == "closer"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from litesam.types import ModelSpec, Proposals, Tile
 
+#: At most so many tiles of a plane, spread over it, are asked how large the objects are.
+LOOKS = 25
 #: Fewer proposals than this say nothing about the usual size.
 _FEWEST = 4
 
@@ -40,7 +42,7 @@ def closer_tiles(
     tiles
         Tiles of the plane, or those of a part of it.
     proposed
-        What was proposed in each of them.
+        What was proposed in each of them, or in some.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from litesam.embedder import Embedder
-from litesam.everything.closer import closer_tiles
+from litesam.everything.closer import LOOKS, closer_tiles
 from litesam.everything.decoding import check_cancelled, given
 from litesam.everything.defaults import resolve_config
 from litesam.everything.proposals import choose_proposals
@@ -115,9 +115,9 @@ def find_objects(
         asked = _asked_embedder(predictor, embedder, proposer)
         if config.small_objects == "closer":
             first = _propose(asked or embedder, plane, tiles, config, on_progress, cancelled)
-            closer = closer_tiles(predictor.spec, plane.shape_yx, tiles, first)
+            closer = closer_tiles(predictor.spec, plane.shape_yx, tiles, list(first.values()))
             if closer is None:
-                proposed = first
+                proposed = [first.get(number) for number in range(len(tiles))]
             else:
                 tiles, proposed = closer, [None] * len(closer)
                 shared = [None] * len(closer)
@@ -155,13 +155,14 @@ def _propose(
     config: EverythingConfig,
     on_progress: OnProgress | None,
     cancelled: IsCancelled | None,
-) -> list[Proposals]:
-    """What AutoPPN finds in each tile."""
-    found = []
-    for number, tile in enumerate(tiles):
+) -> dict[int, Proposals]:
+    """What AutoPPN finds in each tile, or in some, by their places in the sequence."""
+    found = {}
+    looked_at = range(0, len(tiles), -(-len(tiles) // LOOKS))
+    for done, number in enumerate(looked_at):
         check_cancelled(cancelled)
-        _report(on_progress, number, len(tiles), "how large the objects are")
-        found.append(ask(asked.predictor, asked.embed(plane, tile), config))
+        _report(on_progress, done, len(looked_at), "how large the objects are")
+        found[number] = ask(asked.predictor, asked.embed(plane, tiles[number]), config)
     return found
 
 
