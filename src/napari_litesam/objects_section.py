@@ -133,8 +133,7 @@ class ObjectsSection(Section):
         header.setSectionResizeMode(_MODEL, QHeaderView.ResizeMode.Stretch)
         self._fit_columns(())
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.table.setMinimumHeight(110)
-        self.table.setMaximumHeight(180)
+        self.table.setFixedHeight(180)
         self.table.setToolTip(
             wrapped("Click on a row to see the object; Ctrl-click and Shift-click choose several.")
         )

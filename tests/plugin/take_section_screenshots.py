@@ -32,9 +32,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     taken: dict[str, list[QImage]] = {}
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["LITESAM_HOME"] = home
-        for theme in _THEMES:
+    for theme in _THEMES:
+        with tempfile.TemporaryDirectory(prefix="litesam-") as home:
+            os.environ["LITESAM_HOME"] = home
             leave_work_behind(theme)
             for name, image in [*of_a_plane(theme), *of_a_stack(theme)]:
                 taken.setdefault(name, []).append(image)
@@ -86,14 +86,14 @@ def of_a_plane(theme: str) -> list[tuple[str, QImage]]:
         settle(panel)
     click(viewer, image, places[0])
     settle(panel)
-    taken.append(("image", part(panel, panel.image, panel.embedding)))
-    taken.append(("prompts", part(panel, panel.tools, panel.commit)))
+    taken.append(("image", part(panel, panel.image_section)))
+    taken.append(("prompts", part(panel, panel.prompts_section)))
     taken.append(("state", panel_foot(panel)))
     key(viewer, Qt.Key.Key_C)
     settle(panel)
     press(panel.everything, panel)
     wait(1.5)
-    taken.append(("everything", part(panel, panel.where, panel.review)))
+    taken.append(("everything", part(panel, panel.everything_section)))
     key(viewer, Qt.Key.Key_C)
     settle(panel)
     section = panel.findChild(QWidget, "everything_options")
@@ -115,6 +115,15 @@ def of_a_plane(theme: str) -> list[tuple[str, QImage]]:
     press(panel.keys.toggleButton(), panel)
     taken.append(("keys", part(panel, panel.keys)))
     press(panel.keys.toggleButton(), panel)
+    # What is folded and chosen is remembered, also for the other theme.
+    sections = (panel.image_section, panel.prompts_section, panel.everything_section)
+    panel.state.update(policy="overwrite")
+    for section in sections:
+        press(section.toggleButton(), panel)
+    taken.append(("folded", part(panel, panel.image_section, panel.keys)))
+    panel.state.update(policy="never_overwrite")
+    for section in sections:
+        press(section.toggleButton(), panel)
     viewer.close()
     wait(0.5)
     return taken
@@ -126,6 +135,11 @@ def of_a_stack(theme: str) -> list[tuple[str, QImage]]:
     QTest.mouseClick(panel.unsaved.put_off, Qt.MouseButton.LeftButton)
     press(panel.volume.toggleButton(), panel)
     taken = [("volume", part(panel, panel.volume))]
+    panel.volume.mode.setFocus()
+    QTest.keyClick(panel.volume.mode, Qt.Key.Key_Down)
+    press(panel.volume.propagate.section.toggleButton(), panel)
+    taken.append(("propagate", part(panel, panel.volume)))
+    press(panel.volume.propagate.section.toggleButton(), panel)
     press(panel.volume.toggleButton(), panel)
     viewer.close()
     wait(0.5)
