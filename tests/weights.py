@@ -32,8 +32,15 @@ if TYPE_CHECKING:
 #: Models with more parameters than this are tested in the slow run only: gigabytes, and seconds for
 #: each image.
 SLOW_ABOVE = 100_000_000
-#: Models whose encoder takes long, and every line of which another one runs, too.
-TWINS = {"sam_vit_b": "sam_hq_vit_b", "efficient_sam_vits": "efficient_sam_vitt"}
+#: Models every line of which another one runs, too: they are larger, or have other weights.
+TWINS = {
+    "sam_vit_b": "sam_hq_vit_b",
+    "efficient_sam_vits": "efficient_sam_vitt",
+    "edge_sam_3x": "edge_sam",
+    "efficientvit_sam_l1": "efficientvit_sam_l0",
+    "efficientvit_sam_l2": "mobilesamv2_efficientvit_l2",
+    "fastsam_x": "fastsam_s",
+}
 
 
 def model_cases(slow_above: int = SLOW_ABOVE) -> list[pytest.ParameterSet]:

@@ -16,7 +16,7 @@ import pytest
 from litesam.errors import ImageError, ModelMismatchError, PromptError
 from litesam.predictors import Predictor
 from litesam.types import Embedding, Masks, PromptBatch
-from weights import build_network, model_cases, usable_predictor
+from weights import SLOW_ABOVE, build_network, model_cases, usable_predictor
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -128,6 +128,8 @@ def test_encode_is_deterministic_sees_the_image_and_leaves_it_alone(
         )
 
 
+# What is done about sizes is the same code for the lighter models of a family.
+@pytest.mark.parametrize("predictor", model_cases(SLOW_ABOVE // 2), indirect=True)
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700)])
 def test_extreme_sizes(predictor: Predictor, shape: tuple[int, int]) -> None:
     embedding = predictor.encode(np.full((*shape, 3), 90, np.uint8))

@@ -62,8 +62,22 @@ def loaded(
     return last[variant]
 
 
-def _marks(variant: Variant, goldens: Goldens, small: bool) -> list[pytest.MarkDecorator]:
-    marks = [pytest.mark.slow] if variant.slow else []
+#: Images on which models with a twin, or with an encoder that takes ten seconds, are compared in
+#: the fast run. The others differ in size and prompts, and what is done about these is the same
+#: code for the model in brackets, which is compared on all images.
+FEW_IMAGES = {
+    "sam_vit_b": {"b"},  # mobile_sam; its encoder is that of sam_hq_vit_b
+    "sam_hq_vit_b": {"b", "c"},  # sam_hq_vit_tiny
+    "efficient_sam_vits": {"b"},  # efficient_sam_vitt
+    "edge_sam_3x": {"b"},  # edge_sam
+}
+
+
+def _marks(
+    variant: Variant, goldens: Goldens, small: bool, image: str
+) -> list[pytest.MarkDecorator]:
+    few = FEW_IMAGES.get(variant.model, {image})
+    marks = [pytest.mark.slow] if variant.slow or image not in few else []
     if not small and not goldens.present:
         marks.append(pytest.mark.skip(reason="the conformance kit is not beside the checkout"))
     return marks
@@ -84,7 +98,7 @@ def _cases(*endings: str) -> list[pytest.ParameterSet]:
                     goldens,
                     name,
                     id=f"{variant.model}-{'small' if small else 'kit'}-{name}",
-                    marks=_marks(variant, goldens, small),
+                    marks=_marks(variant, goldens, small, name.split(".")[0]),
                 )
                 for name in chosen
                 if not REFUSED & set(name.split("."))
