@@ -15,14 +15,15 @@ from litesam.types import Box, PointLabel, Tile
 if TYPE_CHECKING:
     from litesam.types import MaskRecord, ModelSpec, Prompts
 
-#: Objects that the network sees smaller than this, model pixels, are looked at closer …
+#: Objects whose boxes the network sees smaller than this, model pixels, are looked at closer …
 SMALL_PX = 25.0
-#: … so that they have this diameter; but pixels of an image are enlarged no more than so often.
-#: Chosen on cells of three kinds, see docs/model-card-lite-sam.md.
-_GOOD_PX, _MOST = 36.0, 2.0
+#: … so that they have this size; but pixels of an image are enlarged no more than so often. Chosen
+#: on cells of three kinds, see docs/decisions/0009-closer-looks.md.
+_GOOD_PX, _MOST = 40.0, 2.0
 #: Less than this factor is not worth the time.
 _WORTH = 1.4
-#: Sides of windows are multiples of this, image pixels.
+#: Sides of windows are such as the model's input, or larger or smaller by powers of √2, in
+#: multiples of this many image pixels: so that few kinds of windows serve all objects.
 _STEP_PX = 16
 #: Windows begin at multiples of this share of their side, so that few serve many objects.
 _GRID = 2
@@ -40,7 +41,7 @@ def closer_side(spec: ModelSpec, diameter_px: float, side_px: int) -> int | None
     spec
         The model that looks.
     diameter_px
-        Of the objects, image pixels.
+        Of the objects, as the side of a square of their boxes' area, image pixels.
     side_px
         Longest side of the tile, image pixels.
 
@@ -52,9 +53,9 @@ def closer_side(spec: ModelSpec, diameter_px: float, side_px: int) -> int | None
     scale = _scale(spec, side_px)
     if diameter_px * scale >= SMALL_PX:
         return None
-    most = min(_MOST, spec.max_enlargement or _MOST)
-    side = max(spec.frame_px * diameter_px / _GOOD_PX, spec.frame_px / most)
-    side = math.ceil(side / _STEP_PX) * _STEP_PX
+    shrunk = min(_GOOD_PX / diameter_px, _MOST, spec.max_enlargement or _MOST)
+    shrunk = 2.0 ** (math.floor(2.0 * math.log2(shrunk) + 1e-9) / 2.0)
+    side = math.ceil(spec.frame_px / shrunk / _STEP_PX) * _STEP_PX
     return side if _scale(spec, side) >= _WORTH * scale else None
 
 
