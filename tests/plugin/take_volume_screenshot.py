@@ -49,7 +49,7 @@ def main() -> None:
         press(widget, section.least, section.next)
         take(viewer, widget, options.output)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="litesam-") as folder:
         section.output.setText(str(Path(folder) / "labels.ome.zarr"))
         section.output.editingFinished.emit()
         for name, value in (("diameter", 13), ("first", 20), ("last", 25), ("extent", 2)):
