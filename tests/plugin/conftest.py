@@ -10,6 +10,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
+from superqt import QCollapsible
 
 from litesam.models.registry import get_spec
 from napari_litesam.widget import LiteSamWidget
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # The predictor that is right on bright objects is shared with the engine's tests.
 from engine.threshold_predictor import CENTRES, ThresholdPredictor, discs
+
+#: Milliseconds between two clicks of a quick user.
+QUICK_MS = 20
 
 
 class GatedPredictor(ThresholdPredictor):
@@ -86,6 +90,28 @@ class Hands:
             self.qtbot.wait(10)
         QTest.mouseRelease(native, left, pos=b)
 
+    def paint(
+        self,
+        number: int,
+        start: tuple[float, float],
+        end: tuple[float, float] | None = None,
+        size: int = 1,
+    ) -> None:
+        """Paint a stroke or a dab in the layer of objects, with napari's brush or (0) eraser."""
+        layer = self.objects
+        self.viewer.layers.selection.active = layer
+        self.key(Qt.Key.Key_2 if number else Qt.Key.Key_1)
+        layer.brush_size = size
+        if number:
+            layer.selected_label = number
+        self.qtbot.wait(30)  # the cursor has the size of the brush
+        if end is None:
+            self.click(start)
+        else:
+            self.drag(start, end)
+        self.settle()
+        self.key(Qt.Key.Key_6)
+
     def key(
         self, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier
     ) -> None:
@@ -94,11 +120,16 @@ class Hands:
 
     def press(self, name: str) -> None:
         """Click a button of the panel with the mouse."""
-        button = self.widget
-        for part in name.split("."):
-            button = getattr(button, part)
+        button = self._control(name)
         assert button.isEnabled(), button.toolTip()
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def _control(self, name: str) -> Any:
+        """The control that is called so in the panel; sections are named before a dot."""
+        control = self.widget
+        for part in name.split("."):
+            control = getattr(control, part)
+        return control
 
     def everything(self) -> None:
         """Press *Everything*, without a review, and wait for the objects."""
@@ -109,43 +140,96 @@ class Hands:
 
     def tick(self, name: str) -> None:
         """Click on the mark of a check box."""
-        box = getattr(self.widget, name)
+        box = self._control(name)
         assert box.isEnabled(), box.toolTip()
         self.qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
 
-    def choose_model(self, name: str) -> None:
-        """Open the chooser of models with the mouse and click on a row.
+    def unfold(self, name: str) -> None:
+        """Unfold a section of the panel by a click on its head."""
+        section = self.widget.findChild(QCollapsible, name)
+        assert not section.isExpanded()
+        self.qtbot.mouseClick(section.toggleButton(), Qt.MouseButton.LeftButton)
+        self.until(lambda: section.isExpanded() and section.content().isVisible())
+
+    def type_in(self, control: Any, text: str) -> None:
+        """Type a value into a field, in place of what is there."""
+        assert control.isEnabled(), control.toolTip()
+        assert control.isVisible(), "a user cannot see it"
+        control.setFocus()
+        control.selectAll()
+        self.qtbot.keyClicks(control, text)
+        self.qtbot.keyClick(control, Qt.Key.Key_Return)
+
+    def pick(self, chooser: Any, entry: Any) -> None:
+        """Open a chooser with the mouse and click on an entry: its text, its data or its layer.
 
         On a busy computer Xvfb, where no manager of windows keeps the focus, sometimes takes the
         list away before the click; a user would open it again, too.
         """
+        if isinstance(chooser, str):
+            chooser = self._control(chooser)
+        assert chooser.isEnabled(), chooser.toolTip()
+        assert chooser.isVisible(), "a user cannot see it"
+        seen: list[int] = []
+        chooser.activated.connect(seen.append)
+        for _ in range(3):
+            row, position = self.click_entry(chooser, entry)
+            if seen:
+                break
+        chooser.activated.disconnect(seen.append)
+        assert seen == [row], f"the click at {position} chose {seen}, not {row}"
+
+    def choose_model(self, name: str) -> None:
+        """Open the chooser of models with the mouse and click on a row."""
         seen: list[str] = []
         self.widget.model.chosen.connect(seen.append)
         for _ in range(3):
-            position = self._click_model(name)
+            _, position = self.click_entry(self.widget.model, name)
             if seen:
                 break
         self.widget.model.chosen.disconnect(seen.append)
         assert seen == [name], f"the click at {position} chose {seen}"
 
-    def _click_model(self, name: str) -> QPoint:
-        picker = self.widget.model
-        self.qtbot.mouseClick(picker, Qt.MouseButton.LeftButton)
-        view = picker.view()
-        self.qtbot.waitUntil(view.isVisible)
-        index = picker.model().index(picker.findData(name), 0)
-        # A pointer that rests on an arrow of the list from the last test goes on scrolling it.
-        self.qtbot.mouseMove(view.viewport(), view.viewport().rect().center())
-        # Qt takes a release right after the list opened for that of the opening click.
-        self.qtbot.wait(QApplication.instance().doubleClickInterval() + 50)
-        view.scrollTo(index, view.ScrollHint.PositionAtCenter)
-        self.qtbot.wait(50)
-        position = view.visualRect(index).center()
-        assert view.viewport().rect().contains(view.visualRect(index)), "a user cannot see it"
-        self.qtbot.mouseMove(view.viewport(), position)
-        self.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=position)
-        self.qtbot.waitUntil(lambda: not view.isVisible())
-        return position
+    def click_entry(self, chooser: Any, entry: Any) -> tuple[int, QPoint]:
+        """Open a chooser with the mouse and click on an entry, whether it can be chosen or not.
+
+        Returns
+        -------
+        tuple
+            The row, and where the click was.
+        """
+        application = QApplication.instance()
+        # Qt takes a release so soon after the list opened for that of the opening click. Time is
+        # saved as on a desktop that is set to quick double clicks.
+        usual = application.doubleClickInterval()
+        application.setDoubleClickInterval(QUICK_MS)
+        self.qtbot.wait(QUICK_MS)  # what was just added is in the list
+        try:
+            self.qtbot.mouseClick(chooser, Qt.MouseButton.LeftButton)
+            view = chooser.view()
+            self.qtbot.waitUntil(view.isVisible)
+            row = _row_of(chooser, entry)
+            index = chooser.model().index(row, 0)
+            # A pointer that rests on an arrow of the list from the last test scrolls it further.
+            self.qtbot.mouseMove(view.viewport(), view.viewport().rect().center())
+            self.qtbot.wait(2 * QUICK_MS)
+            view.scrollTo(index, view.ScrollHint.PositionAtCenter)
+            self.qtbot.wait(QUICK_MS)
+            seen = view.viewport().rect()
+            place = view.visualRect(index).intersected(seen)  # long texts are cut
+            assert place.height() == view.visualRect(index).height(), "a user cannot see it"
+            position = place.center()
+            self.qtbot.mouseMove(view.viewport(), position + QPoint(1, 0))
+            self.qtbot.mouseMove(view.viewport(), position)
+            self.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=position)
+            if chooser.model().flags(index) & Qt.ItemFlag.ItemIsEnabled:
+                self.qtbot.waitUntil(lambda: not view.isVisible())
+            else:
+                self.qtbot.wait(QUICK_MS)
+                chooser.hidePopup()
+        finally:
+            application.setDoubleClickInterval(usual)
+        return row, position
 
     def until(self, condition: Callable[[], bool], timeout: int = 10_000) -> None:
         self.qtbot.waitUntil(condition, timeout=timeout)
@@ -196,6 +280,15 @@ class Hands:
     @property
     def points(self) -> Any:
         return self.widget.controller.prompts.points
+
+
+def _row_of(chooser: Any, entry: Any) -> int:
+    """Row of an entry by its text or its data."""
+    rows = [(chooser.itemText(row), chooser.itemData(row)) for row in range(chooser.count())]
+    for row, (text, data) in enumerate(rows):
+        if text == entry or data is entry or (isinstance(data, str | int) and data == entry):
+            return row
+    raise AssertionError(f"{entry!r} is not among {rows}")
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from napari_litesam.embedding import Focus, Precedence
 from napari_litesam.foot import size_text
 from napari_litesam.levels import Scaling
 from napari_litesam.segmenters import CacheSize
+from napari_litesam.state import Contrast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,9 +55,7 @@ def order(predictor, monkeypatch) -> list[int]:
 def open_stack(open_panel: Any, stack: np.ndarray) -> Any:
     """A window whose plane values reach the model unchanged."""
     hands = open_panel(stack, contrast_limits=(0, 255))
-    chooser = hands.widget.contrast
-    chooser.setCurrentIndex(2)
-    chooser.activated.emit(2)
+    hands.pick("contrast", Contrast.LAYER)
     hands.settle()
     return hands
 
@@ -65,7 +64,7 @@ def test_planes_near_the_one_shown_come_first(predictor, open_panel, stack, orde
     hands = open_stack(open_panel, stack)
     hands.viewer.dims.set_current_step(0, 12)
     hands.settle()
-    hands.widget.all_planes.setChecked(True)
+    hands.tick("all_planes")
     predictor.gate.clear()
     hands.press("embed")
     hands.until(predictor.waiting.is_set)
@@ -94,7 +93,7 @@ def test_a_click_goes_before_the_planes_that_are_being_embedded(
     hands = open_stack(open_panel, stack)
     hands.viewer.dims.set_current_step(0, 3)
     hands.settle()
-    hands.widget.all_planes.setChecked(True)
+    hands.tick("all_planes")
     predictor.gate.clear()
     hands.press("embed")
     hands.until(predictor.waiting.is_set)
@@ -114,7 +113,7 @@ def test_a_click_goes_before_the_planes_that_are_being_embedded(
 
 def test_cancel_is_effective_at_once(predictor, open_panel, stack, order) -> None:
     hands = open_stack(open_panel, stack)
-    hands.widget.all_planes.setChecked(True)
+    hands.tick("all_planes")
     predictor.gate.clear()
     hands.press("embed")
     hands.until(predictor.waiting.is_set)
@@ -131,7 +130,7 @@ def test_ahead_embeds_what_is_shown_without_a_button(predictor, open_panel, stac
     hands = open_stack(open_panel, stack)
     hands.viewer.dims.set_current_step(0, 20)
     hands.settle()
-    hands.widget.embedding.ahead.click()
+    hands.tick("embedding.ahead")
     hands.until(lambda: len(order) == 40)
     assert order[0] == 20
     assert set(order[1:3]) == {19, 21}
@@ -140,14 +139,14 @@ def test_ahead_embeds_what_is_shown_without_a_button(predictor, open_panel, stac
     hands.settle()
     assert hands.preview.any()
     assert len(order) == 40, "the click found it embedded"
-    hands.widget.embedding.ahead.click()
+    hands.tick("embedding.ahead")
     assert not hands.widget.state.settings.ahead
 
 
 def test_ahead_ends_with_the_image(predictor, open_panel, stack, order) -> None:
     hands = open_stack(open_panel, stack)
     predictor.gate.clear()
-    hands.widget.embedding.ahead.click()
+    hands.tick("embedding.ahead")
     hands.until(predictor.waiting.is_set)
     hands.viewer.layers.remove(hands.image)
     assert not hands.widget.controller.ahead.lane.busy
@@ -207,7 +206,7 @@ def test_embeddings_on_disk_survive_and_can_be_cleared(
     predictor, open_panel, cells, home: Path
 ) -> None:
     hands = open_panel(cells[0])
-    hands.widget.embedding.disk.click()
+    hands.tick("embedding.disk")
     hands.click(FIRST)
     hands.settle()
     assert predictor.encoded == 1
@@ -215,7 +214,7 @@ def test_embeddings_on_disk_survive_and_can_be_cleared(
     hands.until(lambda: str(home) in hands.widget.foot.toolTip().replace("\n", ""), timeout=20_000)
     # Another window finds it.
     other = open_panel(cells[0])
-    other.widget.state.update(disk=True)
+    assert other.widget.embedding.disk.isChecked(), "a choice is kept"
     other.click(SECOND)
     other.settle()
     assert other.preview[SECOND]
@@ -232,7 +231,7 @@ def test_what_memory_had_to_give_up_is_not_counted(predictor, open_panel, stack)
     hands = open_stack(open_panel, stack)
     pool = hands.widget.controller._pool
     pool.store().max_bytes = 10 * 66_000  # ten tiles of 128 × 128 float32
-    hands.widget.all_planes.setChecked(True)
+    hands.tick("all_planes")
     hands.press("embed")
     hands.settle()
     hands.widget.controller.ahead.measure()

@@ -25,8 +25,9 @@ class KeyWindow:
         self.hands = hands
         section = hands.widget.findChild(QWidget, "keys")
         section.expand(animate=False)
-        hands.qtbot.wait(20)
-        hands.widget.findChild(QWidget, "change_keys").click()
+        button = hands.widget.findChild(QWidget, "change_keys")
+        hands.until(lambda: button.height() > 10)
+        hands.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
         hands.until(lambda: hands.widget.findChild(QWidget, "key_dialog") is not None)
         self.dialog = hands.widget.findChild(QWidget, "key_dialog")
         hands.until(self.dialog.isVisible)

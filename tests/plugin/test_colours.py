@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import Qt
 
 from engine.threshold_predictor import CENTRES, discs
 from litesam.errors import SessionError
@@ -32,30 +31,9 @@ def stains() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return nuclei, membranes, labels
 
 
-def pick(hands: Any, chooser: Any, text: str) -> None:
-    """Open a chooser of the panel with the mouse and click on an entry."""
-    for _ in range(3):
-        hands.qtbot.mouseClick(chooser, Qt.MouseButton.LeftButton)
-        view = chooser.view()
-        hands.qtbot.waitUntil(view.isVisible)
-        # Qt takes a release right after the list opened for that of the opening click.
-        hands.qtbot.wait(QApplication.instance().doubleClickInterval() + 50)
-        index = chooser.model().index(chooser.findText(text), 0)
-        place = view.visualRect(index).center()
-        hands.qtbot.mouseMove(view.viewport(), place + QPoint(1, 0))
-        hands.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
-        if chooser.currentText() == text:
-            break
-    assert chooser.currentText() == text
-    hands.settle()
-
-
 def choose(hands: Any, chooser: Any, text: str) -> None:
-    """Choose an entry as `pick` does, without the wait that a mouse needs."""
-    row = chooser.findText(text)
-    assert row >= 0, text
-    chooser.setCurrentIndex(row)
-    chooser.activated.emit(row)
+    """Open a chooser of the panel with the mouse and click on an entry."""
+    hands.pick(chooser, text)
     hands.settle()
 
 
@@ -79,7 +57,7 @@ def test_two_layers_are_seen_as_one_image(predictor, open_panel, stains) -> None
     hands.settle()
     np.testing.assert_array_equal(hands.preview, labels == 2)
 
-    pick(hands, panel.colours, "Several as colours")
+    choose(hands, panel.colours, "Several as colours")
     assert in_colours(hands) == ["cells", "membranes", "–"]
     assert not hands.preview.any(), "the second disc is bright in one colour of three only"
     assert not panel.channel.isEnabled()
@@ -89,7 +67,7 @@ def test_two_layers_are_seen_as_one_image(predictor, open_panel, stains) -> None
     np.testing.assert_array_equal(hands.preview, labels == 1)
     encoded = predictor.encoded
 
-    pick(hands, panel.about.stains[2], "cells")
+    choose(hands, panel.about.stains[2], "cells")
     assert in_colours(hands) == ["–", "membranes", "cells"], "a layer changes its colour"
     assert predictor.encoded == encoded + 1, "other pixels are embedded anew"
     np.testing.assert_array_equal(hands.preview, labels == 1)
@@ -98,7 +76,7 @@ def test_two_layers_are_seen_as_one_image(predictor, open_panel, stains) -> None
     assert hands.objects.data.shape == (128, 128)
     np.testing.assert_array_equal(hands.objects.data == 1, labels == 1)
 
-    pick(hands, panel.colours, "The layer alone")
+    choose(hands, panel.colours, "The layer alone")
     encoded = predictor.encoded
     hands.click(SECOND)
     hands.settle()

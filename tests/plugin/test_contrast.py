@@ -17,10 +17,7 @@ FIRST, SECOND, _ = CENTRES
 
 
 def choose_contrast(hands: Any, contrast: Contrast) -> None:
-    chooser = hands.widget.contrast
-    row = chooser.findData(contrast)
-    chooser.setCurrentIndex(row)
-    chooser.activated.emit(row)
+    hands.pick("contrast", contrast)
     hands.settle()
 
 
@@ -90,7 +87,7 @@ def test_the_layers_limits_are_those_of_the_image_that_is_chosen(
     choose_contrast(hands, Contrast.LAYER)
     assert hands.widget.state.settings.look == Look((0.0, 255.0))
     other = hands.viewer.add_image(image // 8, contrast_limits=(0, 30), name="dim")
-    hands.widget.state.update(image=hands.viewer.layers["dim"])
+    hands.pick("image", "dim")
     hands.settle()
     assert hands.widget.state.settings.look == Look((0.0, 30.0))
     hands.press("positive")

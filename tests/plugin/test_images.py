@@ -19,22 +19,14 @@ FIRST, SECOND, THIRD = CENTRES
 
 
 def choose(hands: Any, name: str, data: Any) -> None:
-    """Choose an entry of a chooser as a click on it does."""
-    chooser = hands.widget
-    for part in name.split("."):
-        chooser = getattr(chooser, part)
-    row = next(i for i in range(chooser.count()) if chooser.itemData(i) == data)
-    chooser.setCurrentIndex(row)
-    chooser.activated.emit(row)
+    """Choose an entry of a chooser with the mouse."""
+    hands.pick(name, data)
     hands.settle()
 
 
 def name_axis(hands: Any, axis: int, letter: str) -> None:
     """Call an axis by a letter, in the panel."""
-    chooser = hands.widget.axes.choosers[axis]
-    row = chooser.findData(letter)
-    chooser.setCurrentIndex(row)
-    chooser.activated.emit(row)
+    hands.pick(hands.widget.axes.choosers[axis], letter)
     hands.settle()
 
 

@@ -66,7 +66,7 @@ def test_layers_go_over_to_an_image_of_another_size_and_place(predictor, open_pa
     larger, truth = discs((160, 200), [(100, 150), (40, 60)])
     other = hands.viewer.add_image(larger, name="other", scale=(0.5, 0.5), translate=(3, 7))
     added = watch(hands)
-    hands.widget.state.update(image=other)
+    hands.pick("image", other)
     hands.settle()
     hands.viewer.reset_view()
     hands.qtbot.wait(50)

@@ -400,9 +400,7 @@ def test_drawn_boxes_are_one_object_each(predictor, open_panel, cells) -> None:
     image, labels = cells
     predictor.spec = replace(predictor.spec, proposals=("auto_ppn", "grid", "boxes"))
     hands = open_panel(image)
-    box = hands.widget.proposals
-    box.setCurrentIndex(box.findData("boxes"))
-    box.activated.emit(box.currentIndex())
+    hands.pick("proposals", "boxes")
     hands.press("box")
     hands.drag((18, 78), (42, 102))
     hands.settle()
@@ -424,8 +422,7 @@ def test_device_that_is_not_there_leaves_all_as_it_is(open_panel, cells) -> None
         pytest.skip("this computer has the device")
     hands = open_panel(cells[0])
     device = hands.widget.device
-    device.setCurrentIndex(device.findData("mps"))
-    device.activated.emit(device.currentIndex())
+    hands.pick("device", "mps")
     hands.until(lambda: "not available" in hands.widget.offer.text.text(), 60_000)
     assert device.currentData() == "auto"
     assert not hands.widget.offer.download.isVisible()

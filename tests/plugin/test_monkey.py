@@ -109,16 +109,20 @@ class Monkey:
         self.hands.qtbot.mouseClick(section.buttons[name], Qt.MouseButton.LeftButton)
 
     def stroke(self) -> None:
-        """Paint by hand, as the brush of napari does it."""
-        target = self.hands.objects
+        """Paint by hand with the brush of napari, and go back to whatever was in use."""
+        target, layers = self.hands.objects, self.hands.viewer.layers
         if target is not None:
-            y, x = self._place()
-            target.paint((int(y), int(x)), self.random.choice((0, 0, 3, 7)))
+            before = layers.selection.active
+            end = self._place() if self.random.random() < 0.5 else None
+            self.hands.paint(self.random.choice((0, 0, 3, 7)), self._place(), end, size=5)
+            if before in layers:
+                layers.selection.active = before
 
     def everything(self) -> None:
         widget = self.hands.widget
-        widget.at_once.setChecked(self.random.random() < 0.3)
-        widget.state.update(at_once=widget.at_once.isChecked())
+        at_once = self.random.random() < 0.3
+        if at_once != widget.at_once.isChecked():
+            self.hands.tick("at_once")
         if widget.everything.isEnabled():
             self.hands.qtbot.mouseClick(widget.everything, Qt.MouseButton.LeftButton)
 
@@ -126,7 +130,8 @@ class Monkey:
         review = self.hands.widget.review
         if review.isVisible():
             slider = review.sliders[self.random.choice(sorted(review.sliders))]
-            slider.setValue(self.random.randint(slider.minimum(), slider.maximum()))
+            key = self.random.choice((Qt.Key.Key_Home, Qt.Key.Key_End, Qt.Key.Key_PageUp))
+            self.hands.qtbot.keyClick(slider, key)
 
     def layers(self) -> None:
         """Choose, hide, rename, move and delete layers in the list; the image stays."""
@@ -152,7 +157,7 @@ class Monkey:
         widget = self.hands.widget
         if self.random.random() < 0.3:
             name = self.random.choice(("lite_sam", "mobile_sam"))
-            widget.controller.models.choose(model=name)
+            self.hands.choose_model(name)
         elif self.random.random() < 0.3 and widget.hq.isEnabled():
             self.hands.tick("hq")
 

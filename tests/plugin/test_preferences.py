@@ -30,10 +30,8 @@ def test_choices_are_there_at_the_next_start(predictor, open_panel, cells, prese
     hands = open_panel(cells[0])
     hands.tick("at_once")
     hands.tick("hover")
-    hands.widget.embedding.ahead.click()
-    contrast = hands.widget.contrast
-    contrast.setCurrentIndex(contrast.findData(Contrast.LAYER))
-    contrast.activated.emit(contrast.currentIndex())
+    hands.tick("embedding.ahead")
+    hands.pick("contrast", Contrast.LAYER)
     hands.choose_model("mobile_sam")
     hands.until(lambda: hands.in_use == "mobile_sam")
     hands.settle()
@@ -59,10 +57,7 @@ def test_options_and_unfolded_sections_are_there_at_the_next_start(
     hands.qtbot.mouseClick(section.toggleButton(), Qt.MouseButton.LeftButton)
     area = hands.widget.options.controls["min_area_px"]
     hands.until(lambda: area.isVisible() and area.height() > 10)
-    area.setFocus()
-    area.selectAll()
-    hands.qtbot.keyClicks(area, "25")
-    hands.qtbot.keyClick(area, Qt.Key.Key_Return)
+    hands.type_in(area, "25")
     assert hands.widget.state.settings.everything.min_area_px == 25
     hands.qtbot.mouseClick(objects.toggleButton(), Qt.MouseButton.LeftButton)
     hands.until(lambda: not objects.isExpanded())
@@ -74,7 +69,7 @@ def test_options_and_unfolded_sections_are_there_at_the_next_start(
     assert again.widget.options.controls["min_area_px"].value() == 25
     assert again.widget.findChild(QCollapsible, "everything_options").isExpanded()
     assert not again.widget.objects.isExpanded(), "it was folded again"
-    again.widget.options.controls["min_area_px"].setValue(150)
+    again.type_in(again.widget.options.controls["min_area_px"], "150")
     again.everything()
     assert again.objects is None, "the discs have 149 pixels"
     assert "found no object" in again.status

@@ -39,10 +39,8 @@ def opened(predictor, open_panel, stack):
 
 
 def unfold(hands) -> None:
-    section = hands.widget.volume
-    section.expand(animate=False)
-    section.mode.setCurrentIndex(section.mode.findData("propagate"))
-    hands.qtbot.wait(30)
+    hands.widget.volume.expand(animate=False)
+    hands.pick("volume.mode", "propagate")
     hands.settle()
 
 
@@ -51,6 +49,14 @@ def commit(hands, *centres) -> None:
         hands.click(centre)
         hands.settle()
         hands.key(Qt.Key.Key_C)
+        hands.settle()
+
+
+def choose(hands, *centres) -> None:
+    """Choose the objects there with the mouse and the key for it."""
+    for centre in centres:
+        hands.hover(centre)
+        hands.key(Qt.Key.Key_E)
         hands.settle()
 
 
@@ -100,8 +106,8 @@ def test_chosen_objects_go_under_their_ids_and_past_others(opened, stack) -> Non
     hands, truth = opened, stack[1]
     commit(hands, FIRST, SECOND, THIRD)
     hands.objects.data[5, 30, 30] = 9  # an object of somebody else's
-    hands.widget.state.select({1, 3})
-    hands.settle()
+    choose(hands, FIRST, THIRD)
+    assert hands.widget.state.selected == {1, 3}
     press(hands, "carry")
     data = np.asarray(hands.objects.data)
     same((data == 1) | (data == 9), truth == 1)
@@ -119,8 +125,7 @@ def test_chosen_objects_go_under_their_ids_and_past_others(opened, stack) -> Non
 def test_a_correction_runs_only_what_depends_on_it(opened, stack, predictor) -> None:
     hands = opened
     commit(hands, FIRST)
-    hands.widget.state.select({1})
-    hands.settle()
+    choose(hands, FIRST)
     page = hands.widget.volume.propagate
     assert not page.worst.isEnabled()
     assert "carried" in page.worst.toolTip()
@@ -161,8 +166,7 @@ def _at(number: int) -> np.ndarray:
 def test_a_click_on_the_plot_goes_to_the_slice(opened) -> None:
     hands = opened
     commit(hands, FIRST)
-    hands.widget.state.select({1})
-    hands.settle()
+    choose(hands, FIRST)
     press(hands, "carry")
     plot = hands.widget.volume.propagate.plot
     position = QPoint(int(plot.width() * 6.5 / 8), plot.height() // 2)
@@ -177,8 +181,7 @@ def test_a_click_on_the_plot_goes_to_the_slice(opened) -> None:
 def test_cancel_leaves_the_layer_as_it_is(opened, predictor) -> None:
     hands = opened
     commit(hands, FIRST)
-    hands.widget.state.select({1})
-    hands.settle()
+    choose(hands, FIRST)
     before = hands.objects.data.copy()
     predictor.gate.clear()
     hands.press("volume.propagate.carry")
@@ -203,7 +206,7 @@ def test_nuclei_of_the_sample_with_the_real_model(open_panel) -> None:
     drawn = np.zeros_like(truth, dtype=np.int32)
     drawn[22] = truth[22]
     layer = hands.viewer.add_labels(drawn, scale=hands.image.scale)
-    hands.widget.state.update(target=layer)
+    hands.pick("target", layer)
     unfold(hands)
     numbers = np.unique(truth[22])[1:].tolist()
     hands.widget.state.select(numbers)
@@ -221,8 +224,7 @@ def test_nuclei_of_the_sample_with_the_real_model(open_panel) -> None:
 def test_a_commit_in_the_worst_slice_corrects_it(opened, stack) -> None:
     hands, truth = opened, stack[1]
     commit(hands, FIRST)
-    hands.widget.state.select({1})
-    hands.settle()
+    choose(hands, FIRST)
     press(hands, "carry")
     press(hands, "worst")
     worst = at(hands)

@@ -85,8 +85,7 @@ def field(predictor, open_panel: Callable[..., Any], request) -> Field:
     image = slide(side)
     hands = open_panel([image, image[::4, ::4]], multiscale=True, contrast_limits=(0, 255))
     if level:
-        hands.widget.level.setCurrentIndex(level)
-        hands.widget.level.activated.emit(level)
+        hands.pick("level", level)
     made = Field(hands, (side // 2, side // 2), 1.5)
     hands.press("positive")
     y = x = side // 2 // STEP * STEP + STEP // 2
@@ -182,9 +181,7 @@ def test_what_was_painted_is_respected(field: Field) -> None:
     assert now[other[0] - 25, other[1]] == 6
     hands.press("undo")
     hands.settle()
-    combo = hands.widget.policy
-    combo.setCurrentIndex(combo.findData("overwrite"))
-    combo.activated.emit(combo.currentIndex())
+    hands.pick("policy", "Overwrite")
     hands.settle()
     hands.key(Qt.Key.Key_C)
     hands.settle()

@@ -294,9 +294,7 @@ def test_a_thousand_candidates_follow_the_slider(predictor, open_panel) -> None:
 
 
 def choose_where(hands, where: Where) -> None:
-    box = hands.widget.where
-    box.setCurrentIndex(box.findData(where))
-    box.activated.emit(box.currentIndex())
+    hands.pick("where", where)
     hands.settle()
 
 

@@ -159,12 +159,14 @@ def test_labels_that_were_there_are_part_of_it(predictor, open_panel, cells) -> 
     hands = open_panel(cells[0])
     start = np.where(cells[1] == 3, 5, 0).astype(np.uint16)
     hands.viewer.add_labels(start.copy(), name="mine")
-    hands.widget.state.update(target=hands.viewer.layers["mine"])
+    hands.pick("target", "mine")
     hands.settle()
-    hands.viewer.layers["mine"].paint((2, 2), 6)  # before anything else
-    hands.settle()
+    hands.paint(6, (2, 2), size=3)  # before anything else
+    assert (hands.objects.data == 6).any()
     hands.key(Qt.Key.Key_Z, CONTROL)
-    hands.viewer.layers.selection.active = hands.points
+    hands.settle()
+    assert not (hands.objects.data == 6).any()
+    hands.press("positive")
     hands.click(FIRST)
     hands.settle()
     hands.key(Qt.Key.Key_C)
@@ -213,8 +215,12 @@ def test_saved_session_replays_to_the_same_labels(open_panel, tmp_path, everythi
             hands.settle()
             hands.key(Qt.Key.Key_C)
             hands.settle()
-        hands.widget.state.select({1})
-        hands.widget.controller.mend_objects("smooth")
+        hands.hover(_nuclei(1)[0])
+        hands.key(Qt.Key.Key_E)
+        hands.widget.objects.expand(animate=False)
+        button = hands.widget.objects.buttons["smooth"]
+        hands.until(lambda: button.height() > 10)
+        hands.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
     hands.settle()
     now = hands.objects.data.copy()
     rows = len(hands.widget.state.objects)

@@ -134,8 +134,8 @@ def test_a_stroke_after_undo_is_a_new_step(predictor, open_panel, cells) -> None
     hands.settle()
     hands.press("undo")
     hands.settle()
-    hands.objects.data_setitem((np.array([30]), np.array([30])), 9)
-    hands.settle()
+    hands.paint(9, (30, 30))
+    assert hands.objects.data.sum() == 9, "one pixel"
     assert not hands.widget.redo.isEnabled(), "what was undone is void"
     hands.press("undo")
     hands.settle()

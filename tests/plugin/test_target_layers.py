@@ -8,7 +8,6 @@ import dask.array as da
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
 
 from engine.threshold_predictor import CENTRES
 from litesam.errors import ImageError
@@ -21,16 +20,7 @@ FIRST, SECOND, _ = CENTRES
 
 def choose(hands: Any, name: str) -> None:
     """Open the chooser of layers with the mouse and click on a row."""
-    combo = hands.widget.target
-    hands.qtbot.mouseClick(combo, Qt.MouseButton.LeftButton)
-    view = combo.view()
-    hands.until(view.isVisible)
-    hands.qtbot.wait(QApplication.instance().doubleClickInterval() + 50)
-    position = view.visualRect(combo.model().index(combo.findText(name), 0)).center()
-    hands.qtbot.mouseMove(view.viewport(), position)
-    hands.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=position)
-    hands.qtbot.wait(50)
-    combo.hidePopup()
+    hands.click_entry(hands.widget.target, name)
     hands.settle()
 
 
@@ -158,7 +148,7 @@ def test_caution_about_a_large_plain_layer() -> None:
 def test_a_layer_that_was_never_shown_receives_objects(predictor, open_panel, cells) -> None:
     hands = open_panel(cells[0])
     hidden = hands.viewer.add_labels(np.zeros((128, 128), np.int32), name="mine", visible=False)
-    hands.widget.controller.choose_target(hidden)
+    choose(hands, "mine")
     hands.press("positive")
     hands.click(CENTRES[0])
     hands.settle()

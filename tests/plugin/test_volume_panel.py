@@ -37,12 +37,7 @@ def opened(hands, **choices):
     hands.until(lambda: section.start.height() > 0)
     for name, value in choices.items():
         control = getattr(section, name)
-        if isinstance(value, str):
-            control.clear()
-            hands.qtbot.keyClicks(control, value)
-            hands.qtbot.keyClick(control, Qt.Key.Key_Return)
-        else:
-            control.setValue(value)
+        hands.type_in(control, str(value))
     hands.settle()
     return section
 
@@ -166,7 +161,7 @@ def test_labels_that_are_there_are_replaced_only_if_wanted(
     hands.settle()
     assert "exists" in hands.status
     assert predictor.encoded == 6
-    section.anew.click()
+    hands.tick("volume.anew")
     hands.press("volume.start")
     hands.settle()
     assert "3 objects" in hands.status
@@ -200,7 +195,7 @@ def test_one_plane_is_no_stack_and_a_window_that_closes_stops(
     assert not section.start.isEnabled()
     assert "open a stack" in section.start.toolTip()
     hands.viewer.add_image(np.stack([cells[0]] * 6), name="my stack")
-    hands.widget.state.update(image=hands.viewer.layers["my stack"])
+    hands.pick("image", "my stack")
     hands.settle()
     assert section.start.isEnabled()
     assert section.output.placeholderText() == str(home / "volumes" / "my-stack-1.ome.zarr")
@@ -298,7 +293,7 @@ def test_objects_of_a_movie_are_tracks(predictor, open_panel, tmp_path) -> None:
         assert labels.data[tuple(where)] == track
     assert (np.diff(layer.data[layer.data[:, 0] == 1][:, 3]).round(3) == 19).all()
     # Another run hides the tracks of this one.
-    section.anew.click()
+    hands.tick("volume.anew")
     hands.press("volume.start")
     hands.settle()
     old, new = tracks_of(hands)
@@ -312,7 +307,7 @@ def test_objects_of_stacks_are_tracks_if_wanted(predictor, open_panel, tmp_path)
     section = opened(hands, output=str(tmp_path / "labels.zarr"), diameter=EXACT_PX)
     assert not section.shift.isEnabled()
     assert "tick “tracks” first" in section.shift.toolTip()
-    section.tracks.click()
+    hands.tick("volume.tracks")
     hands.settle()
     assert section.shift.isEnabled()
     opened(hands, shift=20)
@@ -324,8 +319,8 @@ def test_objects_of_stacks_are_tracks_if_wanted(predictor, open_panel, tmp_path)
     assert (layer.data[:, 2] == 1.5).all()
     assert set(np.unique(layer_of(hands, tmp_path / "labels.zarr").data)) == {0, 1, 2}
     hands.viewer.layers.remove(layer)
-    section.tracks.click()
-    section.anew.click()
+    hands.tick("volume.tracks")
+    hands.tick("volume.anew")
     hands.press("volume.start")
     hands.settle()
     assert not tracks_of(hands)

@@ -124,8 +124,7 @@ def test_in_a_copy_it_is_chosen_and_corrected(labelled, tmp_path: Path) -> None:
     assert f"Object {worst}, 1 of 3" in hands.status
     # What was filled in is replaced by what the model sees from a slice where it is sure.
     hands.viewer.dims.set_current_step(0, MISSING + 1)
-    section = hands.widget.volume
-    section.mode.setCurrentIndex(section.mode.findData("propagate"))
+    hands.pick("volume.mode", "propagate")
     hands.settle()
     hands.press("volume.propagate.carry")
     hands.settle()
@@ -145,7 +144,7 @@ def test_a_copy_that_is_not_chosen_is_named(labelled) -> None:
     hands = labelled
     press(hands, "copy")
     copy = hands.objects
-    hands.widget.state.update(target=None)
+    hands.pick("target", "New layer")
     hands.settle()
     press(hands, "least")
     assert f"choose {copy.name!r}" in hands.status
@@ -239,7 +238,7 @@ def test_labels_of_another_image_do_not_fit(written, open_panel) -> None:
     # back.
     for _ in range(2):
         right = hands.viewer.add_image(stack, name="right")
-        hands.widget.state.update(image=right)
+        hands.pick("image", "right")
         hands.settle()
         assert section.least.isEnabled()
         hands.viewer.layers.remove(right)

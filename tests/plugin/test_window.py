@@ -99,8 +99,10 @@ def test_toggling_a_selected_point_decodes_again(predictor, open_panel, cells) -
     hands.click(SECOND)
     hands.settle()
     assert hands.preview[SECOND]
-    hands.points.mode = "select"
-    hands.points.selected_data = {1}
+    hands.key(Qt.Key.Key_3)  # napari's tool that selects
+    hands.qtbot.wait(30)
+    hands.click(SECOND)
+    assert set(hands.points.selected_data) == {1}
     hands.key(Qt.Key.Key_T)
     hands.settle()
     assert not hands.preview[SECOND]
@@ -111,14 +113,13 @@ def test_moving_and_deleting_a_point_decodes_again(predictor, open_panel, cells)
     hands = open_panel(cells[0])
     hands.click(FIRST)
     hands.settle()
-    hands.points.mode = "select"
-    hands.points.selected_data = set()
+    hands.key(Qt.Key.Key_3)  # napari's tool that selects
     hands.qtbot.wait(30)
     hands.drag(FIRST, THIRD)
     hands.settle()
     assert hands.preview[THIRD]
     assert not hands.preview[FIRST]
-    hands.points.selected_data = {0}
+    hands.click(THIRD)
     hands.key(Qt.Key.Key_Delete)
     hands.settle()
     assert not hands.preview.any()
@@ -201,14 +202,14 @@ def test_everything_with_the_grid_and_own_options(predictor, open_panel, cells) 
     image, labels = cells
     hands = open_panel(image)
     controls = hands.widget.options.controls
-    controls["points_per_side"].setValue(16)
-    controls["min_area_px"].setValue(1000)
-    hands.widget.proposals.setCurrentIndex(hands.widget.proposals.findData("grid"))
-    hands.widget.proposals.activated.emit(hands.widget.proposals.currentIndex())
+    hands.pick("proposals", "grid")
+    hands.unfold("everything_options")
+    hands.type_in(controls["points_per_side"], "16")
+    hands.type_in(controls["min_area_px"], "1000")
     hands.everything()
     assert hands.objects is None
     assert "found no object" in hands.status
-    controls["min_area_px"].setValue(0)
+    hands.type_in(controls["min_area_px"], "0")
     hands.everything()
     np.testing.assert_array_equal(hands.objects.data > 0, labels > 0)
 
@@ -313,7 +314,7 @@ def test_planes_of_a_stack(predictor, open_panel, cells) -> None:
 def test_embedding_all_planes(predictor, open_panel, cells) -> None:
     stack = np.stack([np.roll(cells[0], z, axis=0) for z in range(5)])
     hands = open_panel(stack)
-    hands.widget.all_planes.setChecked(True)
+    hands.tick("all_planes")
     hands.press("embed")
     hands.settle()
     assert predictor.encoded == 5
@@ -329,8 +330,7 @@ def test_rgb_and_one_of_its_colours(predictor, open_panel, cells) -> None:
     colour[..., 1] = image
     hands = open_panel(colour, rgb=True)
     assert hands.widget.channel.isEnabled()
-    hands.widget.channel.setCurrentIndex(2)
-    hands.widget.channel.activated.emit(2)
+    hands.pick("channel", hands.widget.channel.itemData(2))
     hands.settle()
     hands.click(FIRST)
     hands.settle()
@@ -473,8 +473,7 @@ def test_closing_the_panel_tidies_up(predictor, open_panel, cells) -> None:
     _, again = hands.viewer.window.add_plugin_dock_widget("napari-litesam", "Lite-SAM")
     hands.widget = again
     hands.qtbot.wait(50)
-    hands.widget.target.setCurrentIndex(hands.widget.target.findText(objects.name))
-    hands.widget.target.activated.emit(hands.widget.target.currentIndex())
+    hands.pick("target", objects.name)
     hands.click(SECOND)
     hands.settle()
     hands.press("commit")
@@ -528,7 +527,7 @@ def test_nan_image_is_an_error_in_words(open_panel, predictor) -> None:
 
 def test_point_outside_the_image_is_explained(predictor, open_panel, cells) -> None:
     hands = open_panel(cells[0])
-    hands.points.add([200, 30])
+    hands.click((-3, 30))
     hands.settle()
     assert "outside the image" in hands.status
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QDialogButtonBox, QFileDialog, QLineEdit
 
 from engine.threshold_predictor import CENTRES
 from litesam.errors import ConfigError, WeightsError
@@ -169,9 +169,18 @@ def test_a_folder_with_a_clip(opened, clip, tmp_path: Path) -> None:
     hands.until(hands.widget.search.dialog.isVisible)
     hands.qtbot.mouseClick(hands.widget.search.dialog.folder, Qt.MouseButton.LeftButton)
     hands.until(lambda: isinstance(hands.widget.search.dialog, QFileDialog))
-    hands.widget.search.dialog.setDirectory(str(tmp_path))
-    hands.widget.search.dialog.fileSelected.emit(str(tmp_path))
-    hands.widget.search.dialog.reject()
+    dialog = hands.widget.search.dialog
+    hands.until(dialog.isVisible)
+    edit = dialog.findChild(QLineEdit)
+    # Until Qt has read the folder it takes back what was typed.
+    while edit.text() != str(tmp_path):
+        edit.clear()
+        hands.qtbot.keyClicks(edit, str(tmp_path))
+        hands.qtbot.wait(500)
+    buttons = dialog.findChild(QDialogButtonBox)
+    ready = buttons.button(QDialogButtonBox.StandardButton.Open)
+    hands.until(ready.isEnabled)
+    hands.qtbot.mouseClick(ready, Qt.MouseButton.LeftButton)
     hands.until(lambda: bool(hands.preview.any()))
     assert clip["calls"][-1] == (str(tmp_path), False)
     assert hands.widget.search.dialog is None
