@@ -123,7 +123,7 @@ def test_only_the_free_part(predictor, open_panel, cells) -> None:
     bar = np.zeros(image.shape, np.int32)
     bar[:, FIRST[1] + 2 : FIRST[1] + 4] = 7
     hands.viewer.add_labels(bar.copy(), name="bar")
-    hands.widget.state.update(target=hands.viewer.layers["bar"])
+    hands.pick("target", "bar")
     policy = hands.widget.policy
     policy.setFocus()
     for _ in range(2):
@@ -139,16 +139,8 @@ def test_only_the_free_part(predictor, open_panel, cells) -> None:
     np.testing.assert_array_equal(hands.objects.data == 7, bar == 7)
 
 
-KINDS = ["TIFF labels", "OME-Zarr labels", "PNG labels", "Table", "COCO"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_export_with_the_dialog(three, tmp_path, kind) -> None:
-    """The button, a kind of file, a name without an ending: the file is there and right."""
-    hands = three
-    section = hands.widget.objects
-    section.expand(animate=False)
-    hands.until(lambda: section.buttons["export"].height() > 10)
+def type_into_dialog(hands: Any, path: str, kind: str) -> None:
+    """Choose a kind of file in the dialog that is about to open, type a name and press *Save*."""
 
     def answer() -> None:
         dialog = QApplication.activeModalWidget()
@@ -157,35 +149,65 @@ def test_export_with_the_dialog(three, tmp_path, kind) -> None:
             return
         filters = dialog.nameFilters()
         dialog.selectNameFilter(next(one for one in filters if one.startswith(kind)))
-        edit, name = dialog.findChild(QLineEdit), str(tmp_path / "my v1.5 cells")
+        edit = dialog.findChild(QLineEdit)
         # Until Qt has read the folder it takes back what was typed.
         for _ in range(20):
             hands.qtbot.wait(300)
-            if edit.text() == name:
+            if edit.text() == path:
                 break
             edit.clear()
-            hands.qtbot.keyClicks(edit, name)
-        save = dialog.findChild(QDialogButtonBox).button(QDialogButtonBox.StandardButton.Save)
-        hands.qtbot.mouseClick(save, Qt.MouseButton.LeftButton)
+            hands.qtbot.keyClicks(edit, path)
+        buttons, roles = dialog.findChild(QDialogButtonBox), QDialogButtonBox.ButtonRole
+        (ready,) = (one for one in buttons.buttons() if buttons.buttonRole(one) == roles.AcceptRole)
+        hands.qtbot.mouseClick(ready, Qt.MouseButton.LeftButton)
         if dialog.isVisible():
             dialog.reject()  # or the test would never end
 
     QTimer.singleShot(50, answer)
-    hands.qtbot.mouseClick(section.buttons["export"], Qt.MouseButton.LeftButton)
+
+
+def test_export_with_the_dialog(three, tmp_path) -> None:
+    """The button, a kind of file, a name without an ending: the file is there and right."""
+    hands = three
+    section = hands.widget.objects
+    section.expand(animate=False)
+    hands.until(lambda: section.buttons["export"].height() > 10)
+    for kind in ("TIFF labels", "OME-Zarr labels", "PNG labels", "Table", "COCO"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        type_into_dialog(hands, str(folder / "my v1.5 cells"), kind)
+        hands.qtbot.mouseClick(section.buttons["export"], Qt.MouseButton.LeftButton)
+        hands.settle()
+        (written,) = folder.glob("my*")
+        assert written.name.startswith("my v1.5 cells.")
+        assert written.name in hands.status.replace("\u200b", "")
+        if kind == "Table":
+            rows = list(csv.DictReader(written.read_text().splitlines()))
+            assert [row["id"] for row in rows] == ["1", "2", "3"]
+        elif kind == "COCO":
+            assert len(json.loads(written.read_text())["annotations"]) == 3
+        else:
+            np.testing.assert_array_equal(
+                np.asarray(read_labels(written).array), hands.objects.data, err_msg=kind
+            )
+
+
+def test_a_session_is_saved_and_opened_with_the_dialogs(three, tmp_path) -> None:
+    """Into a name without an ending; opened again, what was done since is gone."""
+    hands, before = three, three.objects.data.copy()
+    type_into_dialog(hands, str(tmp_path / "my work"), "Session")
+    hands.press("session.save")
     hands.settle()
-    (written,) = tmp_path.glob("my*")
-    assert written.name.startswith("my v1.5 cells.")
-    assert written.name in hands.status.replace("\u200b", "")
-    if kind == "Table":
-        assert [row["id"] for row in csv.DictReader(written.read_text().splitlines())] == [
-            "1",
-            "2",
-            "3",
-        ]
-    elif kind == "COCO":
-        assert len(json.loads(written.read_text())["annotations"]) == 3
-    else:
-        np.testing.assert_array_equal(np.asarray(read_labels(written).array), hands.objects.data)
+    assert "saved" in hands.status
+    assert (tmp_path / "my work.json").is_file()
+    hands.hover(FIRST)
+    hands.key(Qt.Key.Key_X)
+    hands.settle()
+    assert not (hands.objects.data == 1).any()
+    type_into_dialog(hands, str(tmp_path / "my work.json"), "Session")
+    hands.press("session.open")
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.data, before)
 
 
 STATES: list[dict[str, Any]] = [
@@ -198,24 +220,22 @@ STATES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("state", STATES, ids=str)
-def test_whatever_is_disabled_says_why(
-    predictor, open_panel, cells, monkeypatch, state: dict[str, Any]
-) -> None:
+def test_whatever_is_disabled_says_why(predictor, open_panel, cells, monkeypatch) -> None:
     """Every control with a name, in every state of work."""
     hands = open_panel(np.stack([cells[0]] * 4), axis_labels=("z", "y", "x"))
     hands.settle()
-    monkeypatch.setattr(
-        "napari_litesam.controller.Situation",
-        lambda **now: Situation(**{**now, **state}),
-    )
-    hands.widget.controller._update_disabled()
-    disabled = [name for name, one in hands.widget._named.items() if not one.isEnabled()]
-    assert disabled
-    for name in disabled:
-        reason = hands.widget._named[name].toolTip().partition("Not now: ")[2]
-        assert len(reason.split()) >= 3, (name, reason)
-        assert reason.rstrip().endswith("."), (name, reason)
+    for state in STATES:
+        monkeypatch.setattr(
+            "napari_litesam.controller.Situation",
+            lambda state=state, **now: Situation(**{**now, **state}),
+        )
+        hands.widget.controller._update_disabled()
+        disabled = [name for name, one in hands.widget._named.items() if not one.isEnabled()]
+        assert disabled, state
+        for name in disabled:
+            reason = hands.widget._named[name].toolTip().partition("Not now: ")[2]
+            assert len(reason.split()) >= 3, (state, name, reason)
+            assert reason.rstrip().endswith("."), (state, name, reason)
 
 
 def test_commit_pressed_while_another_model_takes_over(

@@ -254,14 +254,16 @@ def test_merge_and_split(three) -> None:
 def test_mending_is_one_step(three) -> None:
     holed = three.objects.data.copy()
     holed[FIRST], holed[SECOND] = 0, 0
-    three.objects.data_setitem(tuple(np.array([FIRST, SECOND]).T), 0)  # as a brush does it
-    three.settle()
+    for centre in (FIRST, SECOND):
+        three.paint(0, centre)
     np.testing.assert_array_equal(three.objects.data, holed)
-    three.press("undo")
-    three.settle()
+    for _ in range(2):
+        three.press("undo")
+        three.settle()
     assert three.objects.data[FIRST] == 1
-    three.press("redo")
-    three.settle()
+    for _ in range(2):
+        three.press("redo")
+        three.settle()
     np.testing.assert_array_equal(three.objects.data, holed)
     for number in (1, 2):
         choose_row(three, number, CONTROL)
@@ -279,13 +281,7 @@ def test_mending_is_one_step(three) -> None:
 def test_brush_of_napari_is_a_step(three, cells) -> None:
     before = three.objects.data.copy()
     layer = three.objects
-    three.viewer.layers.selection.active = layer
-    layer.mode = "paint"
-    layer.brush_size = 5
-    layer.selected_label = 7
-    three.qtbot.wait(50)
-    three.drag((60, 4), (60, 20))
-    three.settle()
+    three.paint(7, (60, 4), (60, 20), size=5)
     assert (layer.data == 7).sum() > 20
     painted = layer.data.copy()
     three.key(Qt.Key.Key_Z, CONTROL)
@@ -295,8 +291,7 @@ def test_brush_of_napari_is_a_step(three, cells) -> None:
     three.settle()
     np.testing.assert_array_equal(layer.data, painted)
     assert "a stroke" in three.status
-    layer.mode = "pan_zoom"
-    three.widget.positive.click()
+    three.press("positive")
     three.click((100, 100))
     three.settle()
 
@@ -305,40 +300,41 @@ def test_overwriting_is_a_choice(predictor, open_panel, cells) -> None:
     hands = open_panel(cells[0])
     hands.viewer.add_labels(np.full(cells[0].shape, 9, np.int32), name="taken")
     target = hands.viewer.layers["taken"]
-    hands.widget.state.update(target=target)
-    hands.viewer.layers.selection.active = hands.points
+    hands.pick("target", "taken")
+    hands.press("positive")
     hands.click(FIRST)
     hands.settle()
     hands.key(Qt.Key.Key_C)
     hands.settle()
     assert "nothing was written" in hands.status
-    combo = hands.widget.policy
-    combo.setCurrentIndex(combo.findData("overwrite"))
-    combo.activated.emit(combo.currentIndex())
+    hands.pick("policy", "Overwrite")
     hands.key(Qt.Key.Key_C)
     hands.settle()
     np.testing.assert_array_equal(target.data == 10, cells[1] == 1)
     assert "took pixels of 9" in hands.status
 
 
-@pytest.mark.parametrize("name", ["o.tif", "o.ome.zarr", "o.csv", "o.json", "o.txt"])
-def test_exports(three, tmp_path, name) -> None:
-    path = tmp_path / name
-    three.widget.objects.exported.emit(str(path))
-    three.settle()
-    if name.endswith("txt"):
-        assert "no ending" in three.status
-        assert not path.exists()
-        return
-    assert name in three.status
-    if name.endswith("csv"):
-        rows = list(csv.DictReader(path.read_text().splitlines()))
-        assert [row["id"] for row in rows] == ["1", "2", "3"]
-        assert {row["model"] for row in rows} == {"lite_sam"}
-    elif name.endswith("json"):
-        assert len(json.loads(path.read_text())["annotations"]) == 3
-    else:
-        np.testing.assert_array_equal(np.asarray(read_labels(path).array), three.objects.data)
+def test_exports(three, tmp_path) -> None:
+    """By the ending of the name; without one nothing is written."""
+    for name in ("o.tif", "o.ome.zarr", "o.csv", "o.json", "o.txt"):
+        path = tmp_path / name
+        three.widget.objects.exported.emit(str(path))  # with the dialog: `test_in_mid_work`
+        three.settle()
+        if name.endswith("txt"):
+            assert "no ending" in three.status
+            assert not path.exists()
+            continue
+        assert name in three.status
+        if name.endswith("csv"):
+            rows = list(csv.DictReader(path.read_text().splitlines()))
+            assert [row["id"] for row in rows] == ["1", "2", "3"]
+            assert {row["model"] for row in rows} == {"lite_sam"}
+        elif name.endswith("json"):
+            assert len(json.loads(path.read_text())["annotations"]) == 3
+        else:
+            np.testing.assert_array_equal(
+                np.asarray(read_labels(path).array), three.objects.data, err_msg=name
+            )
 
 
 def test_escape_of_keys_to_napari_is_given_back(three) -> None:
@@ -411,7 +407,7 @@ def test_an_addition_replays_to_the_same_labels(open_panel, tmp_path) -> None:
         hands.key(Qt.Key.Key_C if hands.objects is None else Qt.Key.Key_J)
         hands.settle()
         if not hands.widget.state.selected:
-            hands.widget.state.select({1})
+            choose_row(hands, 1)
     assert set(np.unique(hands.objects.data)) == {0, 1}
     file = tmp_path / "work.json"
     hands.widget.session.saved.emit(str(file))
