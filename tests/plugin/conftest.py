@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from napari._qt.qt_viewer import QtViewer
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
@@ -16,12 +19,14 @@ from litesam.models.registry import get_spec
 from napari_litesam.widget import LiteSamWidget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 # The predictor that is right on bright objects is shared with the engine's tests.
 from engine.threshold_predictor import CENTRES, ThresholdPredictor, discs
 
+#: Numbers of the tests that have a window.
+_windows = itertools.count(1)
 #: Milliseconds between two clicks of a quick user.
 QUICK_MS = 20
 
@@ -289,6 +294,23 @@ def _row_of(chooser: Any, entry: Any) -> int:
         if text == entry or data is entry or (isinstance(data, str | int) and data == entry):
             return row
     raise AssertionError(f"{entry!r} is not among {rows}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Let the collector of garbage pass over what earlier tests left behind.
+
+    A window collects when it closes. napari's application for tests keeps its menus, some thousand
+    objects a test: after a hundred tests a collection took a second. What is kept only by what has
+    gone since is found when all is looked at again.
+    """
+    result = yield
+    if "make_napari_viewer" in getattr(item, "fixturenames", ()) and not QtViewer._instances:
+        if next(_windows) % 25 == 0:
+            gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+    return result
 
 
 @pytest.fixture(autouse=True)
