@@ -255,7 +255,7 @@ class Hands:
                 and controller.volume.complete.opener.idle
                 and controller.propagation.lane.idle
             ),
-            timeout=60_000,  # a cold disk takes its time over importing torch
+            timeout=180_000,  # a cold disk or a busy computer takes its time
         )
 
     @property
