@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -250,6 +251,17 @@ class TestRun:
             bright = crop.rgb[..., 0] > 128
             bright &= ~np.all(crop.rgb == (124, 116, 104), axis=-1)
             assert np.mean(bright == (crop.labels > 0)) > 0.95
+
+    @pytest.mark.parametrize("own", ["", "AVX2"])
+    def test_bfloat16_does_without_amx(self, data_root, tmp_path, monkeypatch, own):
+        """Its kernels ended the process; what the user says counts more."""
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", own)
+        if not own:
+            monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+        Trainer(_config(data_root, tmp_path))
+        assert os.environ.get("ONEDNN_MAX_CPU_ISA", "") == own
+        Trainer(_config(data_root, tmp_path, bf16=True))
+        assert os.environ["ONEDNN_MAX_CPU_ISA"] == (own or "AVX512_CORE_BF16")
 
     def test_warps_are_smooth_small_and_seeded(self):
         rows, columns = np.indices((128, 128), dtype=np.int32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
@@ -112,6 +113,10 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
     ) -> None:
         self.config = config
         self.device = torch.device(config.device)
+        if config.bf16 and self.device.type == "cpu":
+            # The AMX kernels of oneDNN (torch 2.13) write outside of their memory for some batches
+            # in bfloat16, which ends the process; those before them take the same time here.
+            os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
         self.folder = Path(config.run_folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         if config.threads:
