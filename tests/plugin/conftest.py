@@ -162,6 +162,7 @@ class Hands:
         assert control.isVisible(), "a user cannot see it"
         control.setFocus()
         control.selectAll()
+        self.qtbot.keyClick(control, Qt.Key.Key_Delete)
         self.qtbot.keyClicks(control, text)
         self.qtbot.keyClick(control, Qt.Key.Key_Return)
 
