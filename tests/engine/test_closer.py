@@ -127,7 +127,7 @@ def test_only_what_is_small_and_can_be_enlarged() -> None:
     assert closer_side(spec, 12, 1024) == 256
     assert closer_side(spec, 60, 1024) is None  # seen at 30 px
     assert closer_side(spec, 12, 256) is None  # enlarged already
-    assert closer_side(spec, 24, 512) is None  # 1.39 times is not worth it
+    assert closer_side(spec, 24, 512) == 368
     assert closer_side(spec, 17, 512) == 256
     assert closer_side(spec, 29, 768) == 512
     assert closer_side(spec, 60, 2048) == 1024

@@ -82,7 +82,7 @@ def test_size_of_the_tiles() -> None:
         return None if found is None else {max(tile.padded.size_yx) for tile in found}
 
     assert sides(SMALL_PX) is None
-    assert sides(SMALL_PX - 1) is None  # 512 / √2 is not worth it
+    assert sides(SMALL_PX - 1) == {368}
     assert sides(18) == {256}
     assert sides(8) == sides(3) == {256}  # pixels are enlarged twice at most
     # Small planes are enlarged already.

@@ -20,8 +20,8 @@ SMALL_PX = 25.0
 #: … so that they have this size; but pixels of an image are enlarged no more than so often. Chosen
 #: on cells of three kinds, see docs/decisions/0009-closer-looks.md.
 _GOOD_PX, _MOST = 40.0, 2.0
-#: Less than this factor is not worth the time.
-_WORTH = 1.4
+#: Less than this factor, about one step of the sides, is not worth the time.
+_WORTH = 1.38
 #: Sides of windows are such as the model's input, or larger or smaller by powers of √2, in
 #: multiples of this many image pixels: so that few kinds of windows serve all objects.
 _STEP_PX = 16
