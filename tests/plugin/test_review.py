@@ -273,21 +273,27 @@ def test_a_thousand_candidates_follow_the_slider(predictor, open_panel) -> None:
     side = 1024
     hands = open_panel(np.zeros((side, side), np.uint8), contrast_limits=(0, 255))
     controller = hands.widget.controller
-    found = collect(many(1000, side), (side, side), Filters(overlap=0.7))
     plane = resolve_plane(hands.widget.state.settings, controller._scene())
-    controller.review.begin(plane, found, answers_boxes=False)
-    hands.settle()
     slider = hands.widget.review.sliders["predicted_iou"]
-    times = []
-    for _ in range(12):
-        # Work of this thread, not time on the wall: other programs may hold the processor.
-        start = time.thread_time()
-        hands.qtbot.keyClick(slider, Qt.Key.Key_PageUp)
+
+    def work(records: list[MaskRecord]) -> float:
+        """Seconds of this thread for a move; not on the wall: others may hold the processor."""
+        found = collect(records, (side, side), Filters(overlap=0.7))
+        controller.review.begin(plane, found, answers_boxes=False)
         hands.settle()
-        times.append(time.thread_time() - start)
-    assert hands.widget.state.review.kept < 600
-    print(f"{1000 * np.median(times):.0f} ms of work, at most {1000 * max(times):.0f}")
-    assert np.median(times) < 0.05, times
+        times = []
+        for _ in range(12):
+            start = time.thread_time()
+            hands.qtbot.keyClick(slider, Qt.Key.Key_PageUp)
+            hands.settle()
+            times.append(time.thread_time() - start)
+        return float(np.median(times))
+
+    few, many_of_them = work(many(10, side)), work(many(1000, side))
+    assert 0 < hands.widget.state.review.kept < 600
+    print(f"{1000 * many_of_them:.0f} ms of work; {1000 * few:.0f} with ten candidates")
+    # Nearly all of it is the window's own; nothing is decoded or compared again.
+    assert many_of_them < 5 * few
 
 
 # ------------------------------------------------------------------------------------------ regions
