@@ -22,6 +22,9 @@ SMALL_PX = 25.0
 _GOOD_PX, _MOST = 40.0, 2.0
 #: Less than this factor, about one step of the sides, is not worth the time.
 _WORTH = 1.38
+#: A click is answered twice for it, in a window that may have to be embedded: for less than about
+#: two steps the answer is hardly better, and comes late.
+_WORTH_WAITING = 1.75
 #: Sides of windows are such as the model's input, or larger or smaller by powers of √2, in
 #: multiples of this many image pixels: so that few kinds of windows serve all objects.
 _STEP_PX = 16
@@ -33,7 +36,9 @@ _SHARE = 0.4
 _SAME = 0.5
 
 
-def closer_side(spec: ModelSpec, diameter_px: float, side_px: int) -> int | None:
+def closer_side(
+    spec: ModelSpec, diameter_px: float, side_px: int, worth: float = _WORTH
+) -> int | None:
     """Return the side of tiles in which objects that are small in a tile are seen well.
 
     Parameters
@@ -44,6 +49,8 @@ def closer_side(spec: ModelSpec, diameter_px: float, side_px: int) -> int | None
         Of the objects, as the side of a square of their boxes' area, image pixels.
     side_px
         Longest side of the tile, image pixels.
+    worth
+        They must be seen larger by this factor.
 
     Returns
     -------
@@ -56,7 +63,7 @@ def closer_side(spec: ModelSpec, diameter_px: float, side_px: int) -> int | None
     shrunk = min(_GOOD_PX / diameter_px, _MOST, spec.max_enlargement or _MOST)
     shrunk = 2.0 ** (math.floor(2.0 * math.log2(shrunk) + 1e-9) / 2.0)
     side = math.ceil(spec.frame_px / shrunk / _STEP_PX) * _STEP_PX
-    return side if _scale(spec, side) >= _WORTH * scale else None
+    return side if _scale(spec, side) >= worth * scale else None
 
 
 def closer_window(
@@ -86,7 +93,8 @@ def closer_window(
     height, width = box.size_yx
     if height < 1 or width < 1:
         return None
-    side = closer_side(spec, math.sqrt(height * width), max(tile.padded.size_yx))
+    diameter, seen = math.sqrt(height * width), max(tile.padded.size_yx)
+    side = closer_side(spec, diameter, seen, _WORTH_WAITING)
     if side is None or max(height, width) > _SHARE * side:
         return None
     step = side // _GRID
