@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 #: How long a click may wait for its mask before the window goes on without: a pause that nobody
-#: sees, and twice what a decode takes.
-_MOMENT_S = 0.03
+#: sees, and more than a decode takes.
+_MOMENT_S = 0.045
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from litesam.tiling.widen import common_area
-from litesam.types import Box, PointLabel, Tile
+from litesam.tiling.widen import common_area, place_window
+from litesam.types import PointLabel
 
 if TYPE_CHECKING:
-    from litesam.types import MaskRecord, ModelSpec, Prompts
+    from litesam.types import Box, MaskRecord, ModelSpec, Prompts, Tile
 
 #: Objects whose boxes the network sees smaller than this, model pixels, are looked at closer …
 SMALL_PX = 25.0
@@ -97,19 +97,13 @@ def closer_window(
     side = closer_side(spec, diameter, seen, _WORTH_WAITING)
     if side is None or max(height, width) > _SHARE * side:
         return None
-    step = side // _GRID
-    spans = []
-    for start, stop, length in ((box.y0, box.y1, shape_yx[0]), (box.x0, box.x1, shape_yx[1])):
-        first = round(((start + stop) / 2 - side / 2) / step) * step
-        first = max(min(first, length - side), 0)
-        spans.append((first, min(first + side, length)))
-    (y0, y1), (x0, x1) = spans
-    window = Box(y0, x0, y1, x1)
+    window = place_window(box, side, side // _GRID, shape_yx)
+    shown = window.padded
     for point in prompts.points:
-        inside = y0 <= point.y < y1 and x0 <= point.x < x1
+        inside = shown.y0 <= point.y < shown.y1 and shown.x0 <= point.x < shown.x1
         if point.label == PointLabel.FOREGROUND and not inside:
             return None
-    return Tile(-1, window, window)
+    return window
 
 
 def is_same(closer: MaskRecord, record: MaskRecord) -> bool:

@@ -118,7 +118,13 @@ def is_cut(record: MaskRecord, tile: Tile, shape_yx: tuple[int, int]) -> bool:
 def window_around(box: Box, tile: Tile, shape_yx: tuple[int, int]) -> Tile:
     """Return a window twice as wide as a tile, with what was found in it in the middle."""
     side = 2 * max(tile.padded.size_yx)
-    step = max(side // _GRID, 1)
+    return place_window(box, side, max(side // _GRID, 1), shape_yx)
+
+
+def place_window(box: Box, side: int, step: int, shape_yx: tuple[int, int]) -> Tile:
+    """Return a window around a box that begins at a multiple of ``step``, or ends with the plane;
+    its index is -1.
+    """
     spans = []
     for start, stop, length in ((box.y0, box.y1, shape_yx[0]), (box.x0, box.x1, shape_yx[1])):
         first = round(((start + stop) / 2 - side / 2) / step) * step
