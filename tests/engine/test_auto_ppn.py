@@ -109,11 +109,36 @@ def test_neighbours_that_touch_are_two_objects() -> None:
     assert len(maps.decode()[0]) == 2
 
 
+def test_box_is_the_mean_of_what_cells_around_the_peak_see_of_the_object() -> None:
+    # The right side is at 49.5 as the peak sees it and at 53.5 as its neighbour does.
+    maps = Maps().put(1, 8, 8, 0.8, (16.0,) * 4).put(1, 8, 9, 0.4, (20.0, 16.0, 16.0, 16.0))
+    _, boxes, _ = maps.decode()
+    far = (0.8**2 * 49.5 + 0.4**2 * 53.5) / (0.8**2 + 0.4**2)
+    torch.testing.assert_close(boxes, torch.tensor([[17.5, 17.5, far, 49.5]]))
+
+
+def test_cells_that_see_another_object_or_lie_further_off_have_no_say_in_a_box() -> None:
+    alone = Maps().put(1, 8, 8, 0.8, (16.0,) * 4).decode()[1]
+    # One sees another object, one lies three cells off, one belongs to another group.
+    maps = Maps().put(1, 8, 8, 0.8, (16.0,) * 4).put(1, 8, 9, 0.7, (2.0, 16.0, 40.0, 16.0))
+    maps.put(1, 8, 11, 0.7, (26.0, 16.0, 5.0, 16.0)).put(0, 8, 8, 0.7, (15.0,) * 4)
+    torch.testing.assert_close(maps.decode()[1][:1], alone)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (SIDE - 1, SIDE - 1), (0, 9)])
+def test_nothing_outside_of_the_image_has_a_say_in_a_box(place: tuple[int, int]) -> None:
+    maps = Maps().put(0, *place, 0.8, (8.0, 7.0, 6.0, 5.0))
+    maps.confidence[0, 1:-1, 1:-1] += 0.01  # sides of 1 pixel: no cell sees this box
+    row, column = place
+    x, y = 4 * column + 1.5, 4 * row + 1.5
+    torch.testing.assert_close(maps.decode()[1], torch.tensor([[x - 8, y - 7, x + 6, y + 5]]))
+
+
 def test_suppressed_proposal_suppresses_nothing() -> None:
     # b overlaps a and c by more than 0.6, a and c overlap by less: a and c stay.
     maps = Maps()
-    for column, confidence in ((4, 0.9), (6, 0.8), (8, 0.7)):
-        maps.put(0, 8, column, confidence, (20.0, 20.0, 20.0, 20.0))
+    for column, confidence in ((3, 0.9), (6, 0.8), (9, 0.7)):
+        maps.put(0, 8, column, confidence, (30.0, 30.0, 30.0, 30.0))
     assert maps.decode()[2].tolist() == pytest.approx([0.9, 0.7])
 
 

@@ -23,6 +23,8 @@ GROUP_BOUNDS = (0.05, 0.25, float("inf"))
 FRAME_PX = 512
 #: Pixels of that input that one unit of box regression stands for, per group.
 BOX_UNITS = (16.0, 64.0, 256.0)
+#: Cells to each side of a peak that have a say in its box.
+_VOTING_REACH = 2
 
 
 class AutoPPN(nn.Module):
@@ -78,9 +80,10 @@ def decode_proposals(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Turn the maps of one image into point and box prompts: Point-NMS, then top-N.
 
-    A cell is kept if it is the peak of its 3×3 neighbourhood in its group. Of peaks whose boxes
-    overlap by more than 0.6 (IoU) the best stays: the others are the same object seen by another
-    group or from another place.
+    A cell is kept if it is the peak of its 3×3 neighbourhood in its group. Its box is the mean of
+    those that the cells around it see (`voted_boxes`). Of peaks whose boxes overlap by more than
+    0.6 (IoU) the best stays: the others are the same object seen by another group or from another
+    place.
 
     Parameters
     ----------
@@ -109,10 +112,63 @@ def decode_proposals(
     # Integer coordinates are pixel centres: cell i reaches from i * stride - 0.5 to
     # (i + 1) * stride - 0.5.
     points = torch.stack((column, row), dim=1).float() * stride + (stride - 1) / 2
-    sides = distances[group, :, row, column]
-    boxes = torch.cat((points - sides[:, :2], points + sides[:, 2:]), dim=1)
+    boxes = voted_boxes(confidence, distances, stride, (group, row, column))
     keep = _same_object_suppression(boxes, top_n)
     return points[keep], boxes[keep], scores[keep]
+
+
+def voted_boxes(
+    confidence: Tensor, distances: Tensor, stride: float, cells: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
+    """Boxes that some cells see, each the mean of what the cells around it see of the same object.
+
+    Cells of one object see its box from different places and err differently. Those within
+    `_VOTING_REACH` cells have a say if their box overlaps the cell's own by more than half (IoU),
+    weighted with their squared confidence ("box voting", Gidaris and Komodakis 2015,
+    arXiv 1505.01749).
+
+    Parameters
+    ----------
+    confidence
+        Probabilities (G, H, W).
+    distances
+        (G, 4, H, W), see `AutoPPN.forward`.
+    stride
+        Model pixels per cell.
+    cells
+        Group, row and column (N,) of each.
+
+    Returns
+    -------
+    Tensor
+        (N, 4) boxes (x0, y0, x1, y1), model pixels.
+    """
+    group, row, column = cells
+    height, width = confidence.shape[-2:]
+    around = torch.arange(-_VOTING_REACH, _VOTING_REACH + 1, device=confidence.device)
+    rows = row[:, None, None] + around[:, None]
+    columns = column[:, None, None] + around
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    groups = group[:, None, None]
+    places = torch.stack(torch.broadcast_tensors(columns, rows), dim=-1) * stride
+    places = places + (stride - 1) / 2
+    sides = distances[groups, :, rows, columns]  # (N, K, K, 4)
+    boxes = torch.cat((places - sides[..., :2], places + sides[..., 2:]), dim=-1)
+    own = boxes[:, _VOTING_REACH, _VOTING_REACH][:, None, None]
+    same = (_box_iou(boxes, own) > 0.5) & inside
+    weights = (same * confidence[groups, rows, columns] ** 2)[..., None]
+    total = weights.sum(dim=(1, 2))
+    return torch.where(total > 0, (boxes * weights).sum(dim=(1, 2)) / total, own[:, 0, 0])
+
+
+def _box_iou(first: Tensor, second: Tensor) -> Tensor:
+    """IoU of boxes (..., 4) (x0, y0, x1, y1)."""
+    low = torch.maximum(first[..., :2], second[..., :2])
+    high = torch.minimum(first[..., 2:], second[..., 2:])
+    overlap = (high - low).clamp(min=0.0).prod(dim=-1)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(dim=-1) for boxes in (first, second)]
+    return overlap / (areas[0] + areas[1] - overlap).clamp(min=1e-6)
 
 
 def boxes_at(
