@@ -5,8 +5,11 @@ What every predictor promises is in ``test_predictor_contract``; here is what on
 
 from __future__ import annotations
 
+import gc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from litesam.errors import ModelMismatchError
 from litesam.models.lite_sam import WINDOWS
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.predictors.base import check_prompts
-from litesam.predictors.lite_sam import LiteSamPredictor, _reaches_border
+from litesam.predictors.lite_sam import _VIEWS, LiteSamPredictor, _reaches_border
 from litesam.preprocess import Plane
 from litesam.store import MemoryStore, ZarrStore
 from litesam.tiling import make_tiles
@@ -165,7 +168,7 @@ def test_click_is_a_click_and_the_box_that_auto_ppn_sees(
 ) -> None:
     click = _clicks([[150, 250]])
     with torch.inference_mode():
-        tensors = predictor._complete_prompts(predictor._image(embedding), click, embedding)
+        tensors = predictor._complete_prompts(predictor._view(embedding), click, embedding.frame)
     assert tensors.boxes is not None
     boxes = embedding.frame.boxes_to_image(tensors.boxes.numpy())
     both = replace(click, boxes=boxes)
@@ -218,7 +221,7 @@ def test_mask_prompt_does_not_change_the_box(
     earlier = np.full((1, 256, 256), -5.0, np.float32)
     earlier[0, 10:140, 10:250] = 5.0
     both = replace(box, low_res_masks=earlier)
-    tensors = predictor._complete_prompts(predictor._image(embedding), both, embedding)
+    tensors = predictor._complete_prompts(predictor._view(embedding), both, embedding.frame)
     assert tensors.boxes is not None
     before = tensors.boxes.clone()
     predictor._sides(tensors)
@@ -396,6 +399,46 @@ def test_the_same_again(predictor: LiteSamPredictor, embedding: Embedding) -> No
     one, two = (predictor.decode_windows(e, prompts) for e in (embedding, again))
     np.testing.assert_array_equal(one.logits, two.logits)
     np.testing.assert_array_equal(one.predicted_iou, two.predicted_iou)
+
+
+def test_auto_ppn_is_asked_once_for_an_embedding_and_keeps_none_alive(
+    predictor: LiteSamPredictor,
+) -> None:
+    asked = []
+    hook = predictor._network.auto_ppn.register_forward_hook(lambda *_: asked.append(None))
+    embedding = predictor.encode(_picture(), ORIGIN)
+    for place in ((60, 80), (150, 300)):
+        predictor.decode_windows(embedding, _clicks([place]))
+    predictor.propose(embedding, top_n=5, confidence_threshold=0.0)
+    hook.remove()
+    assert len(asked) == 1
+    watched = ref(embedding)
+    del embedding
+    gc.collect()
+    assert watched() is None
+
+
+def test_many_embeddings_in_turn_by_several_threads_are_not_mistaken_for_each_other(
+    predictor: LiteSamPredictor,
+) -> None:
+    regions = [np.roll(_picture(), 37 * number, axis=1) for number in range(_VIEWS + 3)]
+    embeddings = [predictor.encode(region, ORIGIN) for region in regions]
+    prompts = _clicks([(60, 80)])
+
+    def ask(number: int) -> Masks:
+        return predictor.decode_windows(embeddings[number], prompts)
+
+    order = [number for _ in range(3) for number in range(len(embeddings))]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(ask, order))
+    fresh = LiteSamPredictor(
+        predictor.spec, predictor._network, "cpu", predictor.weights_hash, predictor.encoder_hash
+    )
+    for number, masks in zip(order, found, strict=True):
+        fresh._views = []
+        wanted = fresh.decode_windows(embeddings[number], prompts)
+        np.testing.assert_array_equal(masks.origins, wanted.origins)
+        _assert_same(masks, wanted)
 
 
 def test_negative_points_and_mask_prompts_are_heard(

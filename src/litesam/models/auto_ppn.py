@@ -151,8 +151,8 @@ def voted_boxes(
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     groups = group[:, None, None]
-    places = torch.stack(torch.broadcast_tensors(columns, rows), dim=-1) * stride
-    places = places + (stride - 1) / 2
+    places = torch.stack((columns.expand_as(inside), rows.expand_as(inside)), dim=-1)
+    places = places * stride + (stride - 1) / 2
     sides = distances[groups, :, rows, columns]  # (N, K, K, 4)
     boxes = torch.cat((places - sides[..., :2], places + sides[..., 2:]), dim=-1)
     own = boxes[:, _VOTING_REACH, _VOTING_REACH][:, None, None]

@@ -9,10 +9,13 @@ one. Outside the window the logits are `OUTSIDE_LOGIT`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from litesam.frames import FloatArray
 from litesam.models.auto_ppn import boxes_at
@@ -21,18 +24,19 @@ from litesam.models.prompt_maps import WindowPrompts
 from litesam.predictors.base import check_embedding, check_prompts, plain_batches
 from litesam.predictors.networks import NetworkPredictor
 from litesam.predictors.proposing import propose_prompts
-from litesam.types import OUTSIDE_LOGIT, IntArray, Masks
+from litesam.types import OUTSIDE_LOGIT, Embedding, IntArray, Masks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
-
     from litesam.frames import Frame
-    from litesam.types import BoolArray, Embedding, PromptBatch, Proposals
+    from litesam.types import BoolArray, ModelSpec, PromptBatch, Proposals
 
 #: Embedding cells that are decoded at once; keeps the decoder's arrays near the cache.
 _CELLS_PER_CHUNK = 8192
+#: Embeddings whose view is kept, 5 MB each: a click and what is looked at closer for it, and the
+#: tiles around.
+_VIEWS = 8
 #: Smallest window of an earlier mask without any other prompt.
 _MASK_WINDOW = WINDOWS[1]
 
@@ -48,8 +52,39 @@ class _Group:
     iou: FloatArray
 
 
+@dataclass(slots=True)
+class _View:
+    """What the network makes of an embedding whatever the prompt.
+
+    Attributes
+    ----------
+    of
+        The embedding, as long as somebody else needs it.
+    image
+        Image feature (1, C, h, w), channels-last in memory.
+    maps
+        What AutoPPN says of it; None: it was not asked yet.
+    """
+
+    of: ref[Embedding]
+    image: Tensor
+    maps: tuple[Tensor, Tensor] | None = None
+
+
 class LiteSamPredictor(NetworkPredictor[LiteSAM]):
     """Lite-SAM as two pure calls; see `litesam.predictors.base.Predictor`."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        network: LiteSAM,
+        device: str,
+        weights_hash: str,
+        encoder_hash: str | None = None,
+    ) -> None:
+        super().__init__(spec, network, device, weights_hash, encoder_hash)
+        self._views: list[_View] = []
+        self._lock = Lock()
 
     def decode(
         self, embedding: Embedding, prompts: PromptBatch, *, multimask: bool = True
@@ -67,10 +102,10 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         check_embedding(embedding, self.spec, self.encoder_hash)
         prompts = check_prompts(prompts, embedding.frame, self._low_res_yx)
         with torch.inference_mode():
-            image = self._image(embedding)
-            tensors = self._complete_prompts(image, prompts, embedding)
+            view = self._view(embedding)
+            tensors = self._complete_prompts(view, prompts, embedding.frame)
             masks = slice(1, 4) if multimask else slice(0, 1)
-            groups = self._decode_groups(embedding, image, tensors, masks)
+            groups = self._decode_groups(embedding, view.image, tensors, masks)
         return self._join(groups, len(prompts), embedding.frame)
 
     def batches(
@@ -78,7 +113,8 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
     ) -> Iterator[IntArray]:
         """Yield index arrays of at most ``batch_size`` prompts whose windows have one size."""
         with torch.inference_mode():
-            sides = self._sides(self._complete_prompts(self._image(embedding), prompts, embedding))
+            view = self._view(embedding)
+            sides = self._sides(self._complete_prompts(view, prompts, embedding.frame))
         for side in WINDOWS:
             members = np.flatnonzero(sides == side)
             for chunk in plain_batches(len(members), batch_size):
@@ -101,8 +137,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         check_embedding(embedding, self.spec, self.encoder_hash)
         with torch.inference_mode():
             return propose_prompts(
-                self._network.auto_ppn,
-                self._image(embedding),
+                self._maps(self._view(embedding)),
                 embedding.frame,
                 top_n=top_n,
                 confidence_threshold=confidence_threshold,
@@ -110,14 +145,30 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
 
     # -------------------------------------------------------------------------------------- windows
 
-    def _complete_prompts(
-        self, image: Tensor, prompts: PromptBatch, embedding: Embedding
-    ) -> WindowPrompts:
-        """Prompts as tensors in model pixels, with boxes; mask prompts cover the whole frame."""
-        tensors = WindowPrompts(*self._prompt_tensors(prompts, embedding.frame))
-        return self._with_own_boxes(image, tensors, embedding.frame)
+    def _view(self, embedding: Embedding) -> _View:
+        """What the network makes of an embedding whatever the prompt, made once."""
+        with self._lock:
+            for view in self._views:
+                if view.of() is embedding:
+                    return view
+        view = _View(ref(embedding), self._image(embedding))
+        with self._lock:
+            alive = [one for one in self._views if one.of() is not None]
+            self._views = [*alive[1 - _VIEWS :], view]
+        return view
 
-    def _with_own_boxes(self, image: Tensor, prompts: WindowPrompts, frame: Frame) -> WindowPrompts:
+    def _maps(self, view: _View) -> tuple[Tensor, Tensor]:
+        """What AutoPPN says of an embedding, asked once."""
+        if view.maps is None:
+            view.maps = self._network.auto_ppn(view.image)
+        return view.maps
+
+    def _complete_prompts(self, view: _View, prompts: PromptBatch, frame: Frame) -> WindowPrompts:
+        """Prompts as tensors in model pixels, with boxes; mask prompts cover the whole frame."""
+        tensors = WindowPrompts(*self._prompt_tensors(prompts, frame))
+        return self._with_own_boxes(view, tensors, frame)
+
+    def _with_own_boxes(self, view: _View, prompts: WindowPrompts, frame: Frame) -> WindowPrompts:
         """Give prompts without a box the one that AutoPPN sees under their clicks on the object.
 
         A click says nothing about the extent of its object; AutoPPN, asked at that place, does.
@@ -125,7 +176,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         """
         if prompts.boxes is not None or prompts.points is None or prompts.labels is None:
             return prompts
-        confidence, distances = self._network.auto_ppn(image)
+        confidence, distances = self._maps(view)
         count, number = prompts.labels.shape
         boxes = boxes_at(
             confidence,

@@ -81,8 +81,7 @@ class ProposingPredictor:
         image = torch.from_numpy(np.array(embedding.features["image"]))[None].to(self.device)
         with torch.inference_mode():
             return propose_prompts(
-                self._auto_ppn,
-                image,
+                self._auto_ppn(image),
                 embedding.frame,
                 top_n=top_n,
                 confidence_threshold=confidence_threshold,

@@ -13,27 +13,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from litesam.frames import Frame
-    from litesam.models.auto_ppn import AutoPPN
 
 
 def propose_prompts(
-    auto_ppn: AutoPPN,
-    image: Tensor,
+    maps: tuple[Tensor, Tensor],
     frame: Frame,
     *,
     top_n: int,
     confidence_threshold: float,
 ) -> Proposals:
-    """Ask AutoPPN where objects are.
+    """Read from AutoPPN's maps where objects are.
 
     Parameters
     ----------
-    auto_ppn
-        The network.
-    image
-        Image embedding (1, C, h, w).
+    maps
+        Confidence logits (1, G, H, W) and box distances (1, G, 4, H, W), see `AutoPPN.forward`.
     frame
-        Its frame.
+        Frame of the embedding that they were made of.
     top_n
         Largest number of proposals.
     confidence_threshold
@@ -44,7 +40,7 @@ def propose_prompts(
     Proposals
         In image pixels, inside the frame's region, the most confident first.
     """
-    confidence, distances = auto_ppn(image)
+    confidence, distances = maps
     probability = confidence[0].sigmoid()
     stride = frame.input_yx[0] / probability.shape[-1]
     # Nothing is proposed in the padding.
