@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
@@ -20,7 +20,7 @@ from litesam.errors import ModelMismatchError
 from litesam.models.lite_sam import WINDOWS
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.predictors.base import check_prompts
-from litesam.predictors.lite_sam import _VIEWS, LiteSamPredictor, _reaches_border
+from litesam.predictors.lite_sam import _MOST_STEPS, _VIEWS, LiteSamPredictor, _reaches_border
 from litesam.preprocess import Plane
 from litesam.store import MemoryStore, ZarrStore
 from litesam.tiling import make_tiles
@@ -237,6 +237,123 @@ def test_mask_prompt_does_not_change_the_box(
         )
     decoded = predictor.decode(embedding, both, multimask=False)
     np.testing.assert_allclose(decoded.logits, logits.numpy(), **CLOSE)
+
+
+# -------------------------------------------------------------------------------------- corrections
+
+
+@pytest.fixture
+def asked(predictor: LiteSamPredictor, monkeypatch: pytest.MonkeyPatch) -> list[WindowPrompts]:
+    """What the decoder is asked, in order."""
+    prompts: list[WindowPrompts] = []
+    decode = predictor._decode_groups
+
+    def note(embedding: Embedding, image: torch.Tensor, said: WindowPrompts, masks: slice) -> Any:
+        prompts.append(said)
+        return decode(embedding, image, said, masks)
+
+    monkeypatch.setattr(predictor, "_decode_groups", note)
+    return prompts
+
+
+#: Three clicks on the large disc, the second beside it, and one on a small disc.
+SERIES = _clicks([[[150, 300], [150, 350], [130, 280]]], [[1, 0, 1]])
+
+
+def _first(prompts: PromptBatch, number: int) -> PromptBatch:
+    return PromptBatch(points=prompts.points[:, :number], labels=prompts.labels[:, :number])
+
+
+def test_further_clicks_correct_the_mask_before(
+    predictor: LiteSamPredictor, embedding: Embedding
+) -> None:
+    before = predictor.decode(embedding, _first(SERIES, 1)).best()
+    result = predictor.decode(embedding, _first(SERIES, 2), multimask=False)
+    inside = np.argwhere(before.logits[0, 0] > 0)
+    assert len(inside)
+    # The box of the mask so far and the click; a pixel of the logits is two of the model.
+    click = embedding.frame.points_to_model(SERIES.points[0, :1])[0, ::-1]
+    low = np.minimum(inside.min(axis=0) * 2, click - 0.5)
+    high = np.maximum(inside.max(axis=0) * 2 + 2, click + 0.5)
+    boxes = embedding.frame.boxes_to_image([[low[1], low[0], high[1], high[0]]])
+    both = replace(_first(SERIES, 2), boxes=boxes, low_res_masks=before.logits[:, 0])
+    wanted = predictor.decode(embedding, both, multimask=False)
+    # Boxes in image pixels are known to 1e-4 at coordinates of 2000.
+    np.testing.assert_allclose(result.logits, wanted.logits, rtol=0, atol=0.05)
+    assert np.abs(result.logits - before.logits).max() > 1
+
+
+def test_next_click_decodes_once_and_the_result_does_not_depend_on_what_is_kept(
+    predictor: LiteSamPredictor, asked: list[WindowPrompts]
+) -> None:
+    embedding = predictor.encode(_picture(), ORIGIN)
+    numbers = []
+    for number in (1, 2, 3):
+        last = predictor.decode(embedding, _first(SERIES, number), multimask=number == 1)
+        numbers.append(len(asked))
+        asked.clear()
+    assert numbers == [1, 1, 1]
+    anew = predictor.decode(predictor.encode(_picture(), ORIGIN), SERIES, multimask=False)
+    assert len(asked) == 3
+    np.testing.assert_array_equal(last.logits, anew.logits)
+
+
+def test_clicks_of_many_objects_are_corrected_each_by_itself(
+    predictor: LiteSamPredictor, embedding: Embedding
+) -> None:
+    points = [
+        [[150, 300], [150, 350], [130, 280]],
+        [[60, 80], [70, 90], [0, 0]],
+        [[10, 10], [220, 420], [222, 418]],
+        [[40, 400], [0, 0], [0, 0]],
+    ]
+    labels = [[1, 0, 1], [1, 1, -1], [0, 1, 1], [1, -1, -1]]
+    together = predictor.decode(embedding, _clicks(points, labels), multimask=False)
+    for row, (places, kinds) in enumerate(zip(points, labels, strict=True)):
+        known = [i for i, kind in enumerate(kinds) if kind != -1]
+        alone = _clicks([[places[i] for i in known]], [[kinds[i] for i in known]])
+        found = predictor.decode(embedding, alone, multimask=False)
+        _assert_same(found, together.take([row]))
+    # Without its first click, which lies beside it, the object is another one to begin with.
+    swapped = _clicks([[points[2][1], points[2][0], points[2][2]]], [[1, 0, 1]])
+    found = predictor.decode(embedding, swapped, multimask=False)
+    _assert_same(found, together.take([2]))
+
+
+def test_box_comes_before_the_clicks_that_correct_it(
+    predictor: LiteSamPredictor, embedding: Embedding, asked: list[WindowPrompts]
+) -> None:
+    box = _boxes([[100, 250, 200, 350]])
+    predictor.decode(embedding, replace(_first(SERIES, 2), boxes=box.boxes), multimask=False)
+    assert [one.points is None for one in asked] == [True, False, False]
+    assert [one.mask_logits is None for one in asked] == [True, False, False]
+    for one in asked[1:]:  # the user's box stays
+        assert one.boxes is not None
+        assert asked[0].boxes is not None
+        torch.testing.assert_close(one.boxes, asked[0].boxes)
+    asked.clear()
+    predictor.decode(embedding, replace(_first(SERIES, 1), boxes=box.boxes), multimask=False)
+    assert len(asked) == 1  # a click and a box, at once
+
+
+def test_number_of_decodes_for_many_clicks_is_limited(
+    predictor: LiteSamPredictor, embedding: Embedding, asked: list[WindowPrompts]
+) -> None:
+    many = _clicks(_scattered(40)[None], np.ones((1, 40)))
+    predictor.decode(embedding, many, multimask=False)
+    assert len(asked) == _MOST_STEPS
+    assert asked[-1].points is not None
+    assert asked[-1].points.shape[1] == 40
+
+
+def test_empty_mask_is_corrected_in_the_box_that_auto_ppn_sees(
+    nothing: LiteSamPredictor, embedding: Embedding
+) -> None:
+    embedding = _of(nothing, embedding)
+    masks = nothing.decode_windows(embedding, _first(SERIES, 2), multimask=False)
+    single = nothing.decode_windows(embedding, _first(SERIES, 1), multimask=False)
+    assert not (masks.whole().logits > 0).any()
+    assert _side(masks) == _side(single)
 
 
 # ------------------------------------------------------------------------------------------- growth

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import shutil
 from dataclasses import replace
@@ -20,10 +21,18 @@ from litesam.io import read_labelled_folder
 from litesam.models.auto_ppn import BOX_UNITS
 from litesam.models.registry import get_spec
 from litesam.models.weights import load_network
+from litesam.training.batches import GroupTensors
 from litesam.training.data import AugmentConfig, CropStream, DataSetConfig, load_folder, warp
 from litesam.training.export import export_weights
 from litesam.training.finetune import finetune
-from litesam.training.lite_sam import TrainConfig, Trainer, correction_points
+from litesam.training.lite_sam import (
+    TrainConfig,
+    Trainer,
+    click_loss,
+    corrected_boxes,
+    correction_clicks,
+    unheard,
+)
 from litesam.training.losses import (
     box_loss,
     confidence_loss,
@@ -165,10 +174,58 @@ class TestLosses:
         logits[0, 4:12, 8:12] = -10  # missed
         logits[1, 0:2, 0:2] = 10  # too much
         torch.manual_seed(0)
-        points, signs = correction_points(logits, target)
-        assert signs.tolist() == [1, 0]
-        assert 8 <= points[0, 0] < 12
-        assert points[1].max() < 2
+        points, signs = correction_clicks(logits, target, _windows((1, 2), (1, 2)), stride=8)
+        assert signs.tolist() == [[1], [0]]
+        # Two model pixels per pixel; the window begins at cell (1, 2) of a crop that begins at 40.
+        x, y = ((points[:, 0] - 40 - torch.tensor([16.0, 8.0]) - 0.5) / 2).unbind(-1)
+        assert 8 <= x[0] < 12
+        assert 4 <= y[0] < 12
+        assert max(x[1], y[1]) < 2
+
+    def test_box_of_an_object_that_is_corrected(self):
+        logits = torch.full((3, 16, 16), -5.0)
+        logits[0, 3:5, 6:10] = 5
+        logits[1, 3:5, 6:10] = 5
+        asked = _windows((0, 0), (0, 0), (0, 0))
+        points = torch.tensor([[[55.0, 47.0]], [[70.0, 41.0]], [[70.0, 41.0]]])
+        labels = torch.tensor([[1], [1], [0]])
+        before = torch.tensor([1.0, 2.0, 3.0, 4.0]).expand(3, 4)
+        boxes = corrected_boxes(logits, asked, 8, points, labels, before)
+        # Columns 6 … 9 are model pixels 12 … 20 of the window, which begins at 40.
+        assert boxes[0].tolist() == [52, 46, 60, 50]
+        assert boxes[1].tolist() == [52, 40.5, 70.5, 50]  # and holds the click on the object
+        assert boxes[2].tolist() == [1, 2, 3, 4]  # no mask: the box of before
+        whole = corrected_boxes(logits, asked, 8, points, labels, None)
+        assert whole[2].tolist() == [40, 40, 72, 72]
+
+    def test_clicks_are_heard_where_the_logits_agree_with_them(self):
+        logits = torch.full((2, 16, 16), -4.0)
+        logits[:, 4:8, 4:8] = 4
+        asked = _windows((0, 0), (0, 0))
+        inside, outside, elsewhere = (48.9, 47.6), (60.0, 60.0), (200.0, 200.0)
+        points = torch.tensor([[inside, outside], [inside, elsewhere]])
+        agreed = torch.tensor([[1, 0], [1, 1]])
+        assert unheard(logits, points, agreed, asked, 8) == 0
+        small = click_loss(logits, points, agreed, asked, 8)
+        torch.testing.assert_close(small, torch.full((2,), math.log1p(math.exp(-4))))
+        assert unheard(logits, points, torch.tensor([[1, 0], [0, 1]]), asked, 8) == 0.5
+        large = click_loss(logits, points, torch.tensor([[0, 0], [0, 1]]), asked, 8)
+        assert large[0] == pytest.approx((4.01815 + 0.01815) / 2, abs=1e-4)
+        assert large[1] == pytest.approx(4.01815, abs=1e-4)  # the click elsewhere does not count
+
+
+def _windows(*origins):
+    """Windows of a crop that begins at model pixel 40, nothing else."""
+    count = len(origins)
+    return GroupTensors(
+        images=torch.zeros(count, dtype=torch.long),
+        origins=torch.tensor(origins),
+        target=torch.zeros(0),
+        points=torch.zeros(count, 1, 2),
+        labels=torch.ones(count, 1, dtype=torch.long),
+        boxes=None,
+        offset_xy=(40, 40),
+    )
 
 
 class TestPrompts:

@@ -249,20 +249,30 @@ def _one_each(
 
 
 def _click_series(segmenter: Segmenter, target: _Target) -> list[float]:
-    """IoU after each of `_CLICKS` clicks on one object."""
+    """IoU after each of `_CLICKS` clicks on one object.
+
+    A model that takes masks is given the mask so far with each click (Kirillov et al. 2023,
+    Appendix A), unless it corrects that mask by itself.
+    """
     true = np.zeros(segmenter.plane_shape, dtype=np.bool_)
     true[target.box.slices] = target.crop
     prompts = central_click(target.crop, target.box)
-    keep_mask = "mask" in segmenter.predictor.spec.prompts
+    spec = segmenter.predictor.spec
+    takes_mask = "mask" in spec.prompts
     result = segmenter.segment(prompts)
     scores = [mask_iou(true, result.mask)]
     while len(scores) < _CLICKS:
         click = correction_click(true, result.mask)
         if click is None:
             return scores + [1.0] * (_CLICKS - len(scores))
-        low_res = result.masks.logits[0, result.candidate] if keep_mask else None
-        prompts = Prompts((*prompts.points, click), low_res_mask=low_res)
-        result = segmenter.segment(prompts, tile=result.tile, multimask=False)
+        points = (*prompts.points, click)
+        if spec.corrects:
+            prompts = Prompts(points)
+            result = segmenter.segment(prompts)
+        else:
+            low_res = result.masks.logits[0, result.candidate] if takes_mask else None
+            prompts = Prompts(points, low_res_mask=low_res)
+            result = segmenter.segment(prompts, tile=result.tile, multimask=False)
         scores.append(mask_iou(true, result.mask))
     return scores
 

@@ -106,3 +106,37 @@ class MapPromptEncoder(PromptEncoder):
             maps[:, 3] = inside_y[:, :, None] * inside_x[:, None, :]
         embedded: Tensor = self.mask_downscaling(maps)
         return embedded
+
+
+def boxes_of_masks(logits: Tensor, pixel: float) -> tuple[Tensor, Tensor]:
+    """Boxes of masks, and which masks are empty.
+
+    Parameters
+    ----------
+    logits
+        (P, h, w).
+    pixel
+        Model pixels per pixel of the logits.
+
+    Returns
+    -------
+    tuple
+        Boxes (P, 4) (x0, y0, x1, y1), model pixels from the top left of the logits, and (P,) bool.
+    """
+    positive = logits > 0
+    edges = []
+    for axis in (1, 2):  # columns for x, rows for y
+        line = positive.any(dim=axis)
+        first = line.float().argmax(dim=1)
+        last = line.shape[1] - line.flip(1).float().argmax(dim=1)
+        edges.append((first * pixel, last * pixel))
+    (x0, x1), (y0, y1) = edges
+    return torch.stack((x0, y0, x1, y1), dim=1), ~positive.flatten(1).any(dim=1)
+
+
+def boxes_with_clicks(boxes: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+    """Grow boxes (P, 4) so that they hold all clicks on their object, (P, N, 2) and (P, N)."""
+    beside = (labels != 1)[..., None]
+    low = points.masked_fill(beside, torch.inf).amin(dim=1) - 0.5
+    high = points.masked_fill(beside, -torch.inf).amax(dim=1) + 0.5
+    return torch.cat((torch.minimum(boxes[:, :2], low), torch.maximum(boxes[:, 2:], high)), dim=1)

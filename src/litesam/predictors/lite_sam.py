@@ -4,11 +4,15 @@ A click does not say how large its object is, so AutoPPN is asked for the box of
 it, and click and box go to the decoder together. The smallest window that holds the box with a
 margin is decoded; if the mask reaches the window's border it is decoded again in the next larger
 one. Outside the window the logits are `OUTSIDE_LOGIT`.
+
+Further clicks correct what the clicks before them gave: they go to the decoder one after the other,
+each with the mask so far and its box (Kirillov et al. 2023, Appendix A), which is how it was
+trained. So the result depends on the prompts alone, and on their order.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -20,7 +24,7 @@ from torch import Tensor
 from litesam.frames import FloatArray
 from litesam.models.auto_ppn import boxes_at
 from litesam.models.lite_sam import WINDOWS, LiteSAM
-from litesam.models.prompt_maps import WindowPrompts
+from litesam.models.prompt_maps import WindowPrompts, boxes_of_masks, boxes_with_clicks
 from litesam.predictors.base import check_embedding, check_prompts, plain_batches
 from litesam.predictors.networks import NetworkPredictor
 from litesam.predictors.proposing import propose_prompts
@@ -37,6 +41,10 @@ _CELLS_PER_CHUNK = 8192
 #: Embeddings whose view is kept, 5 MB each: a click and what is looked at closer for it, and the
 #: tiles around.
 _VIEWS = 8
+#: Most decodes for the clicks of one object: of more clicks the last are given together.
+_MOST_STEPS = 12
+#: Steps that are kept for an embedding, 0.3 MB each.
+_STEPS_KEPT = 16
 #: Smallest window of an earlier mask without any other prompt.
 _MASK_WINDOW = WINDOWS[1]
 
@@ -64,11 +72,14 @@ class _View:
         Image feature (1, C, h, w), channels-last in memory.
     maps
         What AutoPPN says of it; None: it was not asked yet.
+    steps
+        Logits (1, s, s) of objects that are being corrected, by what was said of them.
     """
 
     of: ref[Embedding]
     image: Tensor
     maps: tuple[Tensor, Tensor] | None = None
+    steps: dict[bytes, Tensor] = field(default_factory=dict)
 
 
 class LiteSamPredictor(NetworkPredictor[LiteSAM]):
@@ -103,9 +114,9 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         prompts = check_prompts(prompts, embedding.frame, self._low_res_yx)
         with torch.inference_mode():
             view = self._view(embedding)
-            tensors = self._complete_prompts(view, prompts, embedding.frame)
+            tensors = WindowPrompts(*self._prompt_tensors(prompts, embedding.frame))
             masks = slice(1, 4) if multimask else slice(0, 1)
-            groups = self._decode_groups(embedding, view.image, tensors, masks)
+            groups = self._decode_in_steps(embedding, view, tensors, masks)
         return self._join(groups, len(prompts), embedding.frame)
 
     def batches(
@@ -194,6 +205,102 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         high = torch.where(torch.isinf(high), limits.expand_as(high), torch.minimum(high, limits))
         return replace(prompts, boxes=torch.cat((low, high), dim=1))
 
+    # ---------------------------------------------------------------------------------- corrections
+
+    def _decode_in_steps(
+        self, embedding: Embedding, view: _View, prompts: WindowPrompts, masks: slice
+    ) -> list[_Group]:
+        """Decode every prompt, one with several clicks click by click."""
+        if prompts.points is None or prompts.labels is None or prompts.mask_logits is not None:
+            return self._decode_directly(embedding, view, prompts, masks)
+        groups: list[_Group] = []
+        clicks = (prompts.labels != -1).sum(dim=1).cpu().numpy()
+        for number in np.unique(clicks):
+            rows = np.flatnonzero(clicks == number)
+            chosen = _in_order(prompts, torch.from_numpy(rows).to(self.device), max(number, 1))
+            at_once = number == 0 or (number == 1 and prompts.boxes is not None)
+            decode = self._decode_directly if at_once else self._correct
+            groups.extend(
+                replace(group, indices=rows[group.indices])
+                for group in decode(embedding, view, chosen, masks)
+            )
+        return groups
+
+    def _decode_directly(
+        self, embedding: Embedding, view: _View, prompts: WindowPrompts, masks: slice
+    ) -> list[_Group]:
+        """Decode everything that is said of an object at once."""
+        prompts = self._with_own_boxes(view, prompts, embedding.frame)
+        return self._decode_groups(embedding, view.image, prompts, masks)
+
+    def _correct(
+        self, embedding: Embedding, view: _View, prompts: WindowPrompts, masks: slice
+    ) -> list[_Group]:
+        """Decode prompts click by click: the box or the first click, then what corrects it.
+
+        The masks of one object's steps are kept for the next click.
+        """
+        points, labels, given = prompts.points, prompts.labels, prompts.boxes
+        assert points is not None
+        assert labels is not None
+        ends = list(range(1 if given is None else 0, points.shape[1] + 1))
+        ends = [*ends[: _MOST_STEPS - 1], points.shape[1]] if len(ends) > _MOST_STEPS else ends
+        groups: list[_Group] = []
+        earlier: Tensor | None = None
+        for end in ends:
+            last = end == ends[-1]
+            key = _step_key(points[:, :end], labels[:, :end], given)
+            known = None if last or key is None else view.steps.get(key)
+            if known is not None:
+                earlier = known
+                continue
+            if end == 0:
+                said = WindowPrompts(boxes=given)
+            else:
+                said = WindowPrompts(points[:, :end], labels[:, :end], given, earlier)
+            ambiguous = earlier is None and given is None
+            if ambiguous:
+                said = self._with_own_boxes(view, said, embedding.frame)
+            elif given is None:
+                said = self._with_boxes_of_masks(view, said, embedding.frame)
+            usual = slice(1, 4) if ambiguous else slice(0, 1)
+            groups = self._decode_groups(embedding, view.image, said, masks if last else usual)
+            if last and (key is None or masks != usual):
+                break
+            found = self._join(groups, len(points), embedding.frame).best().whole()
+            earlier = torch.from_numpy(found.logits[:, 0]).to(self.device)
+            if key is not None:
+                if len(view.steps) >= _STEPS_KEPT:
+                    view.steps.clear()
+                view.steps[key] = earlier
+        return groups
+
+    @property
+    def _mask_pixel(self) -> float:
+        """Model pixels per pixel of the logits."""
+        return self._network.input_px / self._low_res_yx[0]
+
+    def _with_boxes_of_masks(
+        self, view: _View, prompts: WindowPrompts, frame: Frame
+    ) -> WindowPrompts:
+        """Give prompts the box around their masks so far and their clicks on the object.
+
+        Without any mask it is what AutoPPN sees under these clicks.
+        """
+        points, labels, logits = prompts.points, prompts.labels, prompts.mask_logits
+        assert points is not None
+        assert labels is not None
+        assert logits is not None
+        boxes, empty = boxes_of_masks(logits, self._mask_pixel)
+        boxes = boxes_with_clicks(boxes, points, labels).clamp(min=0.0)
+        limits = boxes.new_tensor([frame.content_yx[1], frame.content_yx[0]])
+        boxes = torch.cat((boxes[:, :2], torch.minimum(boxes[:, 2:], limits)), dim=1)
+        if empty.any():
+            own = self._with_own_boxes(view, replace(prompts, boxes=None), frame).boxes
+            assert own is not None
+            boxes = torch.where(empty[:, None], own, boxes)
+        return replace(prompts, boxes=boxes)
+
     def _extents(self, prompts: WindowPrompts) -> Tensor:
         """(P, 4) (x0, y0, x1, y1) model pixels that a window must hold."""
         network = self._network
@@ -207,15 +314,10 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
             low = torch.minimum(low, torch.where(used, prompts.points, infinite).amin(dim=1))
             high = torch.maximum(high, torch.where(used, prompts.points, -infinite).amax(dim=1))
         if prompts.mask_logits is not None:
-            scale = network.input_px / prompts.mask_logits.shape[-1]
-            positive = prompts.mask_logits > 0
-            for axis in (0, 1):
-                line = positive.any(dim=1 + axis)  # columns for x, rows for y
-                some = line.any(dim=1)
-                first = line.float().argmax(dim=1) * scale
-                last = (line.shape[1] - line.flip(1).float().argmax(dim=1)) * scale
-                low[:, axis] = torch.where(some, torch.minimum(low[:, axis], first), low[:, axis])
-                high[:, axis] = torch.where(some, torch.maximum(high[:, axis], last), high[:, axis])
+            boxes, empty = boxes_of_masks(prompts.mask_logits, self._mask_pixel)
+            some = ~empty[:, None]
+            low = torch.where(some, torch.minimum(low, boxes[:, :2]), low)
+            high = torch.where(some, torch.maximum(high, boxes[:, 2:]), high)
         whole = torch.isinf(low) | torch.isinf(high)
         low = torch.where(whole, torch.zeros_like(low), low)
         high = torch.where(whole, torch.full_like(high, network.input_px), high)
@@ -323,6 +425,32 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
                 logits[index, :, y : y + cells, x : x + cells] = group.logits[row]
         whole = side == grid
         return Masks(logits, iou, frame, self._low_res_yx, None if whole else corners)
+
+
+def _in_order(prompts: WindowPrompts, rows: Tensor, number: int) -> WindowPrompts:
+    """Prompts of some rows with ``number`` clicks each: without padding, and the first one on the
+    object before all others.
+    """
+    assert prompts.points is not None
+    assert prompts.labels is not None
+    points, labels = prompts.points[rows], prompts.labels[rows]
+    on = labels == 1
+    first = on & (on.cumsum(dim=1) == 1)
+    rank = torch.where(first, 0, torch.where(labels == -1, 2, 1))
+    order = rank.argsort(dim=1, stable=True)[:, :number]
+    return WindowPrompts(
+        points.gather(1, order[..., None].expand(-1, -1, 2)),
+        labels.gather(1, order),
+        None if prompts.boxes is None else prompts.boxes[rows],
+    )
+
+
+def _step_key(points: Tensor, labels: Tensor, boxes: Tensor | None) -> bytes | None:
+    """What names a step of the correction of one object; None for several."""
+    if len(points) != 1:
+        return None
+    parts = (points, labels) if boxes is None else (points, labels, boxes)
+    return b"|".join(part.cpu().numpy().tobytes() for part in parts)
 
 
 def _reaches_border(

@@ -53,8 +53,8 @@ class Batch:
         First prompts, by kind and window.
     place
         (row, column) of the embedding's first cell in a whole input.
-    again
-        Whether a corrective prompt follows.
+    corrections
+        Number of corrective clicks that follow, one after the other.
     """
 
     rgb: Tensor
@@ -63,7 +63,7 @@ class Batch:
     targets: TargetTensors | None
     prompts: list[PromptGroup]
     place: tuple[int, int]
-    again: bool
+    corrections: int
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on a device."""
@@ -142,8 +142,8 @@ class BatchStream(IterableDataset[Batch]):
         Model pixels per cell of the embedding, and of AutoPPN's maps.
     prompts_per_crop
         Largest number of prompted objects of a crop; three times as many in whole inputs.
-    correction_share
-        Share of the steps with a corrective prompt.
+    correction_share, most_corrections
+        Share of the steps with corrective clicks, and their largest number: 1 to that many.
     auto_from
         Step from which clicks come with AutoPPN's boxes. Before, these say nothing: the decoder
         would learn to ignore boxes.
@@ -161,6 +161,7 @@ class BatchStream(IterableDataset[Batch]):
         proposal_stride: int,
         prompts_per_crop: int,
         correction_share: float,
+        most_corrections: int = 1,
         auto_from: int,
         start: int = 0,
         shares: Mapping[PromptKind, float] = KIND_SHARES,
@@ -172,6 +173,7 @@ class BatchStream(IterableDataset[Batch]):
         self.proposal_stride = proposal_stride
         self.prompts_per_crop = prompts_per_crop
         self.correction_share = correction_share
+        self.most_corrections = most_corrections
         self.auto_from = auto_from
         self.start = start
         self.shares = shares
@@ -188,7 +190,9 @@ class BatchStream(IterableDataset[Batch]):
         grid_side = self.crops.input_px // self.stride
         cells = crops[0].labels.shape[0] // self.stride
         place = random.integers(0, grid_side - cells + 1, 2)
-        again = bool(random.random() < self.correction_share)
+        corrections = int(random.random() < self.correction_share)
+        if corrections:
+            corrections = int(random.integers(1, self.most_corrections + 1))
         count = self.prompts_per_crop * (3 if cells == grid_side else 1)
         shares = dict(self.shares)
         if step < self.auto_from:
@@ -214,7 +218,7 @@ class BatchStream(IterableDataset[Batch]):
             stack_targets(targets) if targets else None,
             prompts,
             (int(place[0]), int(place[1])),
-            again,
+            corrections,
         )
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from litesam.models.auto_ppn import boxes_at
 from litesam.models.lite_sam import LiteSAM, build
-from litesam.models.prompt_maps import WindowPrompts
+from litesam.models.prompt_maps import WindowPrompts, boxes_of_masks, boxes_with_clicks
 from litesam.models.registry import get_spec
 from litesam.models.weights import load_network
 from litesam.training.batches import (
@@ -73,8 +74,9 @@ class TrainConfig(RunConfig):
         ``synthetic:`` are drawn (`litesam.training.synthetic`).
     start_from
         Weights file to start from; None: random weights.
-    frozen_encoder
-        Train the decoders alone, with the encoder and the statistics of all layers as they are.
+    frozen_encoder, frozen_proposals
+        Leave the encoder as it is, and AutoPPN; without the encoder the statistics of all layers
+        stay as well.
     crop_px, batch
         Sides of the crops and how many there are in a step, in turn.
     auto_from
@@ -82,8 +84,10 @@ class TrainConfig(RunConfig):
         with weights to start from.
     prompts_per_crop
         Largest number of prompted objects of a crop; three times as many in whole inputs.
-    correction_share
-        Share of the steps with a second, corrective prompt.
+    correction_share, most_corrections
+        Share of the steps in which corrective clicks follow, and their largest number.
+    click_weight
+        Of the loss at the places of clicks, in the masks after a corrective one.
     confidence_weight, presence_weight, box_weight
         Of AutoPPN's losses.
     augment
@@ -94,11 +98,14 @@ class TrainConfig(RunConfig):
     sets: tuple[DataSetConfig, ...] = DEFAULT_SETS
     start_from: str | None = None
     frozen_encoder: bool = False
+    frozen_proposals: bool = False
     crop_px: tuple[int, ...] = (256, 256, 512)
     batch: tuple[int, ...] = (8, 8, 2)
     auto_from: float = 0.12
     prompts_per_crop: int = 4
-    correction_share: float = 0.3
+    correction_share: float = 0.5
+    most_corrections: int = 4
+    click_weight: float = 0.5
     confidence_weight: float = 6.0
     presence_weight: float = 1.0
     box_weight: float = 2.0
@@ -119,10 +126,14 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
     def __init__(
         self, config: TrainConfig, sets: Sequence[Sequence[RgbImage]] | None = None
     ) -> None:
+        frozen = (
+            *(("image_encoder.",) if config.frozen_encoder else ()),
+            *(("auto_ppn.",) if config.frozen_proposals else ()),
+        )
         super().__init__(
             config,
             lambda: _build(config.start_from),
-            _is_of_a_decoder if config.frozen_encoder else None,
+            (lambda name: not name.startswith(frozen)) if frozen else None,
         )
         root = Path(config.data_root)
         self.sets = sets or [load_set(root, s.name, config.seed) for s in config.sets]
@@ -146,6 +157,7 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
             proposal_stride=model.stride // model.auto_ppn.upscale,
             prompts_per_crop=config.prompts_per_crop,
             correction_share=config.correction_share,
+            most_corrections=config.most_corrections,
             auto_from=0 if config.start_from else round(config.auto_from * config.steps),
             start=self.step,
         )
@@ -167,7 +179,8 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
         cells = batch.rgb.shape[1] // model.stride
         with torch.set_grad_enabled(not self.config.frozen_encoder):
             embedding = model.image_encoder(normalize(batch.rgb))
-        proposals = model.auto_ppn(embedding)
+        with torch.set_grad_enabled(not self.config.frozen_proposals):
+            proposals = model.auto_ppn(embedding)
         losses = self._proposal_losses(proposals, batch)
         top, left = batch.place
         positions = model.prompt_encoder.dense_positions()
@@ -223,29 +236,40 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
             quality = iou_loss.mean(dim=1)
         else:
             each, quality = loss[:, 0], iou_loss[:, 0]
-        if batch.again:
-            chosen = logits[:, 0].detach()
-            more, signs = correction_points(chosen, target[:, 0])
-            more = more * 2.0 + 0.5 + (origins.flip(-1) * stride) + origins.new_tensor(offset_xy)
-            both, kinds = more[:, None], signs[:, None]
-            if not box_alone:
-                both, kinds = torch.cat((points, both), dim=1), torch.cat((ones, kinds), dim=1)
-            second_prompts = WindowPrompts(both, kinds, boxes, chosen)
+        # What is corrected is what a user sees: of three masks the one of highest predicted IoU.
+        seen = iou[:, 1:].argmax(dim=1) + 1 if group.kind in ("point", "auto") else 0
+        chosen = logits[torch.arange(len(logits)), seen].detach()
+        for number in range(batch.corrections):
+            clicks = correction_clicks(chosen, target[:, 0], asked, stride)
+            if number == 0 and box_alone:
+                points, ones = clicks
+            else:
+                points = torch.cat((points, clicks[0]), dim=1)
+                ones = torch.cat((ones, clicks[1]), dim=1)
+            if group.kind not in ("box", "both"):  # what AutoPPN saw gives way to the mask
+                boxes = corrected_boxes(chosen, asked, stride, points, ones, boxes)
+            corrected = WindowPrompts(points, ones, boxes, chosen)
             logits, iou = model.decode_windows(
                 embedding,
                 positions,
                 origins,
                 group.side,
-                second_prompts,
+                corrected,
                 slice(0, 1),
                 images,
                 offset_xy,
             )
-            second = mask_loss(logits.float(), target)[:, 0]
+            logits = logits.float()
             better = mask_iou(logits, target)
-            each = each + second
-            quality = quality + ((iou.float() - better) ** 2)[:, 0]
-            figures["iou_corrected"] = better.mean()
+            heard = click_loss(logits[:, 0], points, ones, asked, stride)
+            share = 1.0 / batch.corrections
+            each = each + share * (
+                mask_loss(logits, target)[:, 0] + self.config.click_weight * heard
+            )
+            quality = quality + share * ((iou.float() - better) ** 2)[:, 0]
+            chosen = logits[:, 0].detach()
+            figures[f"iou_corrected_{number + 1}"] = better.mean()
+            figures[f"unheard_{number + 1}"] = unheard(chosen, points, ones, asked, stride)
         return each, quality, truth[:, 0]
 
     def _proposal_losses(self, proposals: tuple[Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
@@ -292,31 +316,89 @@ def own_boxes(
     return boxes.clamp(0, side) + offset.repeat(2)
 
 
-def correction_points(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw one point of each mask's error region.
+def correction_clicks(
+    logits: Tensor, target: Tensor, asked: GroupTensors, stride: int
+) -> tuple[Tensor, Tensor]:
+    """Draw one click of each mask's error region.
 
     Parameters
     ----------
     logits, target
-        (P, h, w).
+        (P, s, s).
+    asked
+        The windows that they are of.
+    stride
+        Model pixels per cell.
 
     Returns
     -------
     tuple
-        Points (P, 2) (x, y) in pixels of the logits and labels (P,): 1 where the object was missed,
-        0 where too much was taken. A perfect mask gets a point of the object.
+        Points (P, 1, 2) (x, y) in model pixels and labels (P, 1): 1 where the object was missed, 0
+        where too much was taken. A perfect mask gets a point of the object.
     """
     mask, truth = logits > 0, target >= 0.5
     error = (mask ^ truth).flatten(1).float()
     weights = torch.where(error.any(dim=1, keepdim=True), error, target.flatten(1) + 1e-6)
     index = weights.multinomial(1)[:, 0]
     width = logits.shape[-1]
-    points = torch.stack((index % width, index // width), dim=1).float()
-    return points, truth.flatten(1).gather(1, index[:, None])[:, 0].long()
+    places = torch.stack((index % width, index // width), dim=1).float()
+    pixel = stride / 4
+    points = places * pixel + (pixel - 1) / 2 + _corners(asked, stride)
+    return points[:, None], truth.flatten(1).gather(1, index[:, None]).long()
 
 
-def _is_of_a_decoder(name: str) -> bool:
-    return not name.startswith("image_encoder.")
+def corrected_boxes(
+    logits: Tensor,
+    asked: GroupTensors,
+    stride: int,
+    points: Tensor,
+    labels: Tensor,
+    otherwise: Tensor | None,
+) -> Tensor:
+    """Boxes (P, 4) of masks (P, s, s) and of all clicks on the object, model pixels.
+
+    An object that is corrected has the box of its mask so far, as in inference. ``otherwise``: the
+    box of an object whose mask is empty, (P, 4); None: the window.
+    """
+    pixel, corners = stride / 4, _corners(asked, stride).repeat(1, 2)
+    boxes, empty = boxes_of_masks(logits, pixel)
+    whole = boxes.new_tensor([0.0, 0.0, 1.0, 1.0]) * logits.shape[-1] * pixel + corners
+    boxes = torch.where(empty[:, None], whole if otherwise is None else otherwise, boxes + corners)
+    return boxes_with_clicks(boxes, points, labels)
+
+
+def click_loss(
+    logits: Tensor, points: Tensor, labels: Tensor, asked: GroupTensors, stride: int
+) -> Tensor:
+    """Cross entropy (P,) of the logits (P, s, s) at the clicks, mean over those in the window."""
+    found, inside = _at_clicks(logits, points, asked, stride)
+    error = F.binary_cross_entropy_with_logits(found, labels.float(), reduction="none")
+    return (error * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)
+
+
+def unheard(
+    logits: Tensor, points: Tensor, labels: Tensor, asked: GroupTensors, stride: int
+) -> Tensor:
+    """Share of the objects whose mask contradicts one of its clicks."""
+    found, inside = _at_clicks(logits, points, asked, stride)
+    return (((found > 0) != (labels == 1)) & inside).any(dim=1).float().mean()
+
+
+def _at_clicks(
+    logits: Tensor, points: Tensor, asked: GroupTensors, stride: int
+) -> tuple[Tensor, Tensor]:
+    """Logits (P, N) at the pixels of the clicks, and which clicks lie in the window."""
+    side = logits.shape[-1]
+    pixel = stride / 4
+    places = ((points - _corners(asked, stride)[:, None] + 0.5) / pixel).floor().long()
+    inside = ((places >= 0) & (places < side)).all(dim=-1)
+    x, y = places.clamp(0, side - 1).unbind(-1)
+    return logits.flatten(1).gather(1, y * side + x), inside
+
+
+def _corners(asked: GroupTensors, stride: int) -> Tensor:
+    """Model pixel (x, y) of the top left of each window, (P, 2)."""
+    return asked.origins.flip(-1) * stride + asked.points.new_tensor(asked.offset_xy)
 
 
 def load_set(root: Path, name: str, seed: int) -> Sequence[RgbImage]:

@@ -134,6 +134,9 @@ class ModelSpec:
     looks_closer
         Whether small objects are looked at again in smaller tiles (`litesam.tiling.closer_side`);
         for models that encode quickly, and that were measured.
+    corrects
+        Whether each click after the first corrects the mask so far by itself. Models that do not
+        are given that mask as a prompt beside all clicks.
     max_points
         Most points (a box counts as two) of one prompt; None: no limit.
     memory_bytes
@@ -169,6 +172,7 @@ class ModelSpec:
     prompt_px: int | None = None
     max_enlargement: float | None = None
     looks_closer: bool = False
+    corrects: bool = False
     max_points: int | None = None
     memory_bytes: int = 500_000_000
     proposer: str | None = "lite_sam"

@@ -18,6 +18,7 @@ LITE_SAM = (
         # Chosen on slices of two volumes of 60 and 120 px, see docs/model-card-lite-sam.md.
         max_enlargement=2.5,
         looks_closer=True,
+        corrects=True,
         pixel_mean=SAM_MEAN,
         pixel_std=SAM_STD,
         # The picture is for the HQ decoder: a fifth of the embedding, so that it is always there.
