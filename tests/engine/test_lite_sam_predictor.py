@@ -294,7 +294,7 @@ def test_next_click_decodes_once_and_the_result_does_not_depend_on_what_is_kept(
         asked.clear()
     assert numbers == [1, 1, 1]
     anew = predictor.decode(predictor.encode(_picture(), ORIGIN), SERIES, multimask=False)
-    assert len(asked) == 3
+    assert len(asked) == 2  # the mask of the first click agrees with the second
     np.testing.assert_array_equal(last.logits, anew.logits)
 
 

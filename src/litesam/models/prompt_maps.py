@@ -140,3 +140,29 @@ def boxes_with_clicks(boxes: Tensor, points: Tensor, labels: Tensor) -> Tensor:
     low = points.masked_fill(beside, torch.inf).amin(dim=1) - 0.5
     high = points.masked_fill(beside, -torch.inf).amax(dim=1) + 0.5
     return torch.cat((torch.minimum(boxes[:, :2], low), torch.maximum(boxes[:, 2:], high)), dim=1)
+
+
+def contradicted(logits: Tensor, points: Tensor, labels: Tensor, pixel: float) -> Tensor:
+    """Which clicks (P, N) a mask contradicts: those on the object that it leaves out, and those
+    beside the object that it holds. Clicks outside of the logits and padding are not.
+
+    Parameters
+    ----------
+    logits
+        (P, h, w).
+    points, labels
+        (P, N, 2) (x, y) model pixels from the top left of the logits, and (P, N).
+    pixel
+        Model pixels per pixel of the logits.
+    """
+    values, inside = logits_at(logits, points, pixel)
+    return ((values > 0) != (labels == 1)) & inside & (labels != -1)
+
+
+def logits_at(logits: Tensor, points: Tensor, pixel: float) -> tuple[Tensor, Tensor]:
+    """Logits (P, N) at places, see `contradicted`, and which of these lie inside."""
+    height, width = logits.shape[-2:]
+    x, y = ((points + 0.5) / pixel).floor().long().unbind(-1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+    return logits.flatten(1).gather(1, index), inside

@@ -5,9 +5,9 @@ it, and click and box go to the decoder together. The smallest window that holds
 margin is decoded; if the mask reaches the window's border it is decoded again in the next larger
 one. Outside the window the logits are `OUTSIDE_LOGIT`.
 
-Further clicks correct what the clicks before them gave: they go to the decoder one after the other,
-each with the mask so far and its box (Kirillov et al. 2023, Appendix A), which is how it was
-trained. So the result depends on the prompts alone, and on their order.
+Further clicks correct what the clicks before them gave: those that the mask so far contradicts go
+to the decoder one after the other, each with that mask and its box (Kirillov et al. 2023, Appendix
+A), which is how it was trained. So the result depends on the prompts alone, and on their order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from torch import Tensor
 from litesam.frames import FloatArray
 from litesam.models.auto_ppn import boxes_at
 from litesam.models.lite_sam import WINDOWS, LiteSAM
-from litesam.models.prompt_maps import WindowPrompts, boxes_of_masks, boxes_with_clicks
+from litesam.models.prompt_maps import (
+    WindowPrompts,
+    boxes_of_masks,
+    boxes_with_clicks,
+    contradicted,
+)
 from litesam.predictors.base import check_embedding, check_prompts, plain_batches
 from litesam.predictors.networks import NetworkPredictor
 from litesam.predictors.proposing import propose_prompts
@@ -41,7 +46,7 @@ _CELLS_PER_CHUNK = 8192
 #: Embeddings whose view is kept, 5 MB each: a click and what is looked at closer for it, and the
 #: tiles around.
 _VIEWS = 8
-#: Most decodes for the clicks of one object: of more clicks the last are given together.
+#: Most decodes for the clicks of one object: the last one takes all that are left.
 _MOST_STEPS = 12
 #: Steps that are kept for an embedding, 0.3 MB each.
 _STEPS_KEPT = 16
@@ -217,13 +222,13 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         clicks = (prompts.labels != -1).sum(dim=1).cpu().numpy()
         for number in np.unique(clicks):
             rows = np.flatnonzero(clicks == number)
-            chosen = _in_order(prompts, torch.from_numpy(rows).to(self.device), max(number, 1))
-            at_once = number == 0 or (number == 1 and prompts.boxes is not None)
-            decode = self._decode_directly if at_once else self._correct
-            groups.extend(
-                replace(group, indices=rows[group.indices])
-                for group in decode(embedding, view, chosen, masks)
-            )
+            chosen = _in_order(_take(prompts, rows), max(number, 1))
+            if number == 0 or (number == 1 and chosen.boxes is not None):
+                found = self._decode_directly(embedding, view, chosen, masks)
+            else:
+                end = 1 if chosen.boxes is None else 0
+                found = self._correct(embedding, view, chosen, masks, end)
+            groups.extend(replace(group, indices=rows[group.indices]) for group in found)
         return groups
 
     def _decode_directly(
@@ -234,45 +239,73 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         return self._decode_groups(embedding, view.image, prompts, masks)
 
     def _correct(
-        self, embedding: Embedding, view: _View, prompts: WindowPrompts, masks: slice
+        self,
+        embedding: Embedding,
+        view: _View,
+        prompts: WindowPrompts,
+        masks: slice,
+        end: int,
+        earlier: Tensor | None = None,
+        step: int = 1,
     ) -> list[_Group]:
-        """Decode prompts click by click: the box or the first click, then what corrects it.
+        """Decode the box or the first click, then what corrects it.
 
-        The masks of one object's steps are kept for the next click.
+        A step takes in the clicks up to the next one that the mask so far contradicts. The masks of
+        one object's steps are kept for its next click.
+
+        Parameters
+        ----------
+        embedding, view, masks
+            As elsewhere; ``masks`` of the last step.
+        prompts
+            P objects with N clicks each.
+        end, earlier, step
+            The step's number, clicks and, but for the first, logits (P, s, s) before it.
         """
         points, labels, given = prompts.points, prompts.labels, prompts.boxes
         assert points is not None
         assert labels is not None
-        ends = list(range(1 if given is None else 0, points.shape[1] + 1))
-        ends = [*ends[: _MOST_STEPS - 1], points.shape[1]] if len(ends) > _MOST_STEPS else ends
-        groups: list[_Group] = []
-        earlier: Tensor | None = None
-        for end in ends:
-            last = end == ends[-1]
-            key = _step_key(points[:, :end], labels[:, :end], given)
-            known = None if last or key is None else view.steps.get(key)
-            if known is not None:
-                earlier = known
-                continue
+        number = points.shape[1]
+        key = _step_key(points[:, :end], labels[:, :end], given)
+        known = None if end == number or key is None else view.steps.get(key)
+        if known is None:
+            said = WindowPrompts(points[:, :end], labels[:, :end], given, earlier)
+            usual = slice(0, 1)
             if end == 0:
                 said = WindowPrompts(boxes=given)
-            else:
-                said = WindowPrompts(points[:, :end], labels[:, :end], given, earlier)
-            ambiguous = earlier is None and given is None
-            if ambiguous:
-                said = self._with_own_boxes(view, said, embedding.frame)
+            elif earlier is None:
+                said, usual = self._with_own_boxes(view, said, embedding.frame), slice(1, 4)
             elif given is None:
                 said = self._with_boxes_of_masks(view, said, embedding.frame)
-            usual = slice(1, 4) if ambiguous else slice(0, 1)
-            groups = self._decode_groups(embedding, view.image, said, masks if last else usual)
-            if last and (key is None or masks != usual):
-                break
-            found = self._join(groups, len(points), embedding.frame).best().whole()
-            earlier = torch.from_numpy(found.logits[:, 0]).to(self.device)
+            asked = masks if end == number else usual
+            groups = self._decode_groups(embedding, view.image, said, asked)
+            if end == number and (key is None or masks != usual):
+                return groups
+            best = self._join(groups, len(points), embedding.frame).best().whole()
+            known = torch.from_numpy(best.logits[:, 0]).to(self.device)
             if key is not None:
                 if len(view.steps) >= _STEPS_KEPT:
                     view.steps.clear()
-                view.steps[key] = earlier
+                view.steps[key] = known
+            if end == number:
+                return groups
+        wrong = contradicted(known, points, labels, self._mask_pixel)[:, end:].cpu().numpy()
+        ends = np.where(wrong.any(axis=1), end + 1 + wrong.argmax(axis=1), number)
+        if step >= _MOST_STEPS - 1:
+            ends[:] = number
+        groups = []
+        for following in np.unique(ends):
+            rows = np.flatnonzero(ends == following)
+            found = self._correct(
+                embedding,
+                view,
+                _take(prompts, rows),
+                masks,
+                int(following),
+                known[torch.from_numpy(rows).to(self.device)],
+                step + 1,
+            )
+            groups.extend(replace(group, indices=rows[group.indices]) for group in found)
         return groups
 
     @property
@@ -427,22 +460,28 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         return Masks(logits, iou, frame, self._low_res_yx, None if whole else corners)
 
 
-def _in_order(prompts: WindowPrompts, rows: Tensor, number: int) -> WindowPrompts:
-    """Prompts of some rows with ``number`` clicks each: without padding, and the first one on the
-    object before all others.
-    """
+def _take(prompts: WindowPrompts, rows: IntArray) -> WindowPrompts:
+    """Prompts of some objects, without mask prompts."""
     assert prompts.points is not None
     assert prompts.labels is not None
-    points, labels = prompts.points[rows], prompts.labels[rows]
+    index = torch.from_numpy(rows).to(prompts.points.device)
+    boxes = None if prompts.boxes is None else prompts.boxes[index]
+    return WindowPrompts(prompts.points[index], prompts.labels[index], boxes)
+
+
+def _in_order(prompts: WindowPrompts, number: int) -> WindowPrompts:
+    """Prompts with ``number`` clicks each: without padding, and the first one on the object before
+    all others.
+    """
+    points, labels = prompts.points, prompts.labels
+    assert points is not None
+    assert labels is not None
     on = labels == 1
     first = on & (on.cumsum(dim=1) == 1)
     rank = torch.where(first, 0, torch.where(labels == -1, 2, 1))
     order = rank.argsort(dim=1, stable=True)[:, :number]
-    return WindowPrompts(
-        points.gather(1, order[..., None].expand(-1, -1, 2)),
-        labels.gather(1, order),
-        None if prompts.boxes is None else prompts.boxes[rows],
-    )
+    points = points.gather(1, order[..., None].expand(-1, -1, 2))
+    return WindowPrompts(points, labels.gather(1, order), prompts.boxes)
 
 
 def _step_key(points: Tensor, labels: Tensor, boxes: Tensor | None) -> bytes | None:

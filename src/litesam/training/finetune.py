@@ -114,6 +114,8 @@ def finetune(
         warmup_steps=max(1, steps // 15),
         ema_decay=0.98,
         auto_from=0.0,
+        correction_share=0.3,
+        most_corrections=2,
         augment=AugmentConfig(scale_range=(0.7, 1.4), invert=0.0),
         seed=seed,
         threads=threads,

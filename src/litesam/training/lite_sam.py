@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from litesam.models.auto_ppn import boxes_at
 from litesam.models.lite_sam import LiteSAM, build
-from litesam.models.prompt_maps import WindowPrompts, boxes_of_masks, boxes_with_clicks
+from litesam.models.prompt_maps import (
+    WindowPrompts,
+    boxes_of_masks,
+    boxes_with_clicks,
+    contradicted,
+    logits_at,
+)
 from litesam.models.registry import get_spec
 from litesam.models.weights import load_network
 from litesam.training.batches import (
@@ -103,8 +109,8 @@ class TrainConfig(RunConfig):
     batch: tuple[int, ...] = (8, 8, 2)
     auto_from: float = 0.12
     prompts_per_crop: int = 4
-    correction_share: float = 0.5
-    most_corrections: int = 4
+    correction_share: float = 0.4
+    most_corrections: int = 3
     click_weight: float = 0.5
     confidence_weight: float = 6.0
     presence_weight: float = 1.0
@@ -371,7 +377,8 @@ def click_loss(
     logits: Tensor, points: Tensor, labels: Tensor, asked: GroupTensors, stride: int
 ) -> Tensor:
     """Cross entropy (P,) of the logits (P, s, s) at the clicks, mean over those in the window."""
-    found, inside = _at_clicks(logits, points, asked, stride)
+    places = points - _corners(asked, stride)[:, None]
+    found, inside = logits_at(logits, places, stride / 4)
     error = F.binary_cross_entropy_with_logits(found, labels.float(), reduction="none")
     return (error * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=1)
 
@@ -380,20 +387,8 @@ def unheard(
     logits: Tensor, points: Tensor, labels: Tensor, asked: GroupTensors, stride: int
 ) -> Tensor:
     """Share of the objects whose mask contradicts one of its clicks."""
-    found, inside = _at_clicks(logits, points, asked, stride)
-    return (((found > 0) != (labels == 1)) & inside).any(dim=1).float().mean()
-
-
-def _at_clicks(
-    logits: Tensor, points: Tensor, asked: GroupTensors, stride: int
-) -> tuple[Tensor, Tensor]:
-    """Logits (P, N) at the pixels of the clicks, and which clicks lie in the window."""
-    side = logits.shape[-1]
-    pixel = stride / 4
-    places = ((points - _corners(asked, stride)[:, None] + 0.5) / pixel).floor().long()
-    inside = ((places >= 0) & (places < side)).all(dim=-1)
-    x, y = places.clamp(0, side - 1).unbind(-1)
-    return logits.flatten(1).gather(1, y * side + x), inside
+    places = points - _corners(asked, stride)[:, None]
+    return contradicted(logits, places, labels, stride / 4).any(dim=1).float().mean()
 
 
 def _corners(asked: GroupTensors, stride: int) -> Tensor:
