@@ -196,6 +196,7 @@ def test_two_folders_of_one_name(capsys: pytest.CaptureFixture[str]) -> None:
         (["--export", "nowhere/x.safetensors"], "The folder nowhere"),
         (["--leave-out", "yours"], "no data set 'yours' to leave out; it holds mine"),
         (["--leave-out", "mine"], "none is left to learn from"),
+        (["--decoder-only"], "give the weights to start from with --from"),
     ],
 )
 def test_mistakes_before_a_training(

@@ -21,7 +21,7 @@ from litesam.io import read_labelled_folder
 from litesam.models.auto_ppn import BOX_UNITS
 from litesam.models.registry import get_spec
 from litesam.models.weights import load_network
-from litesam.training.batches import GroupTensors
+from litesam.training.batches import BatchStream, GroupTensors
 from litesam.training.data import AugmentConfig, CropStream, DataSetConfig, load_folder, warp
 from litesam.training.export import export_weights
 from litesam.training.finetune import finetune
@@ -396,6 +396,48 @@ class TestRun:
             torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
         trainer.run()
         assert trainer.step == 1
+
+    def test_decoder_alone_is_trained_and_hears_corrections(self, data_root, tmp_path):
+        first = tmp_path / "first.safetensors"
+        export_weights(Trainer(_config(data_root, tmp_path)), first)
+        last, run = tmp_path / "last.safetensors", tmp_path / "decoder"
+        argv = ["train", str(data_root), "--run", str(run), "--from", str(first), "--quiet"]
+        assert main([*argv, "--decoder-only", "--steps", "1", "--export", str(last)]) == 0
+        before, after = (load_network(get_spec("lite_sam"), f).state_dict() for f in (first, last))
+        changed = {name.split(".")[0] for name in before if (before[name] != after[name]).any()}
+        assert changed == {"prompt_encoder", "mask_decoder"}
+
+    @pytest.mark.parametrize("kind", ["auto", "proposal", "box"])
+    def test_corrections_follow_one_another(self, data_root, tmp_path, monkeypatch, kind):
+        """Each has all clicks so far, the mask so far, and that mask's box or the user's."""
+        trainer = Trainer(_config(data_root, tmp_path, most_corrections=3))
+        trainer.model.eval()
+        stream = BatchStream(
+            CropStream(trainer.sets, trainer.config.sets, crop_px=(128,), batch=(4,)),
+            stride=8,
+            proposal_stride=4,
+            prompts_per_crop=2,
+            correction_share=1.0,
+            most_corrections=3,
+            auto_from=0,
+            shares={kind: 1.0},
+        )
+        batch = next(one for one in stream if one.corrections == 3 and one.prompts)
+        asked = []
+        decode = trainer.model.decode_windows
+        monkeypatch.setattr(
+            trainer.model, "decode_windows", lambda *args: asked.append(args[4]) or decode(*args)
+        )
+        losses, figures = trainer.losses(batch)
+        assert torch.isfinite(losses["mask"])
+        assert {"iou_corrected_3", "unheard_3"} <= set(figures)
+        first, *corrections = asked[:4]
+        assert first.mask_logits is None
+        clicks = 0 if kind in ("box", "proposal") else 1
+        for number, said in enumerate(corrections, start=1):
+            assert said.points.shape[1] == clicks + number
+            assert said.mask_logits is not None
+            assert torch.equal(said.boxes, first.boxes) == (kind == "box")
 
     def test_run_resumes_where_it_was_cut_off_and_exports(self, data_root, tmp_path):
         Trainer(_config(data_root, tmp_path)).run()

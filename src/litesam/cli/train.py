@@ -15,6 +15,7 @@ from litesam.cli.recipes import (
     say_run,
     show_log,
 )
+from litesam.errors import ConfigError
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +25,7 @@ _EXAMPLES = """\
   litesam train data/ --run runs/first --steps 5000    goes on from the last checkpoint
   litesam train data/ --run runs/first --export lite_sam.safetensors
   litesam train data/ --run runs/unseen --leave-out usiigaci_phase
+  litesam train data/ --run runs/masks --from lite_sam.safetensors --decoder-only
 """
 
 
@@ -48,6 +50,12 @@ def add_parser(commands: Any) -> None:
         help="a data set of the folder that is not learned from, to measure the model on what it "
         "has never seen; may be given again",
     )
+    parser.add_argument(
+        "--decoder-only",
+        action="store_true",
+        help="train how masks are made of prompts, and leave the encoder and AutoPPN as they are: "
+        "embeddings and proposals stay the same; needs --from",
+    )
     add_run_options(
         parser,
         steps=3000,
@@ -62,12 +70,19 @@ def run(args: argparse.Namespace) -> int:
     from litesam.training.lite_sam import DEFAULT_SETS, TrainConfig, Trainer
 
     show_log(args)
+    if args.decoder_only and args.start_from is None:
+        raise ConfigError(
+            "--decoder-only leaves the encoder as it is, which would be random: give the weights "
+            "to start from with --from."
+        )
     config = TrainConfig(
         data_root=str(args.data),
         sets=data_sets(
             args.data, DEFAULT_SETS, synthetic=not args.no_synthetic, leave_out=args.leave_out
         ),
         start_from=None if args.start_from is None else str(args.start_from),
+        frozen_encoder=args.decoder_only,
+        frozen_proposals=args.decoder_only,
         **run_values(args),
     )
     trainer = Trainer(config)
