@@ -29,8 +29,8 @@ LITE_SAM = (
         weights=WeightsSpec(
             file="lite_sam.safetensors",
             url=None,
-            sha256="e931a4f1196e721255f4aa6edbfc6568921111b5f5b8fe00c1cb0cad5337c41e",
-            size_bytes=8_615_560,
+            sha256="ed669d156968233b7f91ff73e09bb314eefec8ee0cd3f9b411fa3397ab2bd1a2",
+            size_bytes=8_615_672,
             licence="BSD-3-Clause",
         ),
         parameters=4_276_088,
@@ -67,7 +67,7 @@ LITE_SAM_HQ = (
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
             url=None,
-            sha256="ce8d1172680d6c0c95f1decadb79f967e2179aebc13e633d417bc18205d78236",
+            sha256="cbb6aaab425a22facce1c77c27baff9708bd156ba5939ca5e6e95c1153e740e4",
             size_bytes=362_026,
             licence="BSD-3-Clause",
         ),
