@@ -48,6 +48,9 @@ BOXES_NAME = "Lite-SAM boxes"
 
 _SYMBOLS = {PointLabel.FOREGROUND: "disc", PointLabel.BACKGROUND: "x"}
 _NEGATIVE_MODIFIERS = ("Control", "Meta")
+#: Smallest and largest size of a point on the screen, pixels: seen when a whole slide is shown, and
+#: no lid on what is under it when one looks closely.
+_POINT_ON_SCREEN = (8.0, 26.0)
 #: A drawn box below this size (image pixels) is a slip of the mouse and not a prompt.
 MIN_BOX_PX = 2.0
 
@@ -146,6 +149,7 @@ class PromptLayers:
             face_color=COLOURS[PointLabel.FOREGROUND],
             border_color="white",
             border_width=0.12,
+            canvas_size_limits=_POINT_ON_SCREEN,
             **place,
         )
         self.boxes = Shapes(

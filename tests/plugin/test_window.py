@@ -547,3 +547,22 @@ def test_panel_fits_300_pixels(predictor, open_panel, cells) -> None:
     hands = open_panel(cells[0])
     hands.image.name = "a very long name of an image layer, as file names of microscopes are"
     assert hands.widget.minimumSizeHint().width() <= 300
+
+
+def test_points_are_seen_from_afar_and_cover_nothing_from_near(
+    open_panel, predictor, cells
+) -> None:
+    hands = open_panel(cells[0])
+    hands.click(FIRST)
+    hands.settle()
+    points = hands.points
+    points.selected_data = set()  # its outline is blue
+    colour = points.face_color[0][:3] * 255
+    for zoom in (0.5, 3, 40):
+        hands.viewer.scene.camera.center = (0, *FIRST)
+        hands.viewer.scene.camera.zoom = zoom
+        hands.qtbot.wait(100)
+        picture = hands.viewer.screenshot(canvas_only=True, flash=False)[..., :3]
+        rows, columns = np.nonzero((np.abs(picture - colour) < 24).all(axis=-1))
+        assert 2 <= np.ptp(rows) < 30, zoom
+        assert 2 <= np.ptp(columns) < 30, zoom
