@@ -549,9 +549,8 @@ def test_panel_fits_300_pixels(predictor, open_panel, cells) -> None:
     assert hands.widget.minimumSizeHint().width() <= 300
 
 
-def test_points_are_seen_from_afar_and_cover_nothing_from_near(
-    open_panel, predictor, cells
-) -> None:
+def test_points_keep_their_size_on_the_screen(open_panel, predictor, cells) -> None:
+    """Seen from afar, and no lid on the object from near."""
     hands = open_panel(cells[0])
     hands.click(FIRST)
     hands.settle()
