@@ -172,7 +172,7 @@ def test_keys_of_objects_and_of_the_review_can_be_changed_while_their_layers_are
     found = int(np.asarray(hands.objects.data).max())
     assert found > 1
     hands.viewer.layers.selection.active = hands.objects
-    hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, (30, 30)))
+    hands.hover((30, 30))
     hands.qtbot.wait(50)
     hands.key(Qt.Key.Key_X)  # napari's again in this layer
     hands.settle()

@@ -140,7 +140,7 @@ def test_killed_process_loses_no_drawing_and_replay_is_bit_for_bit(
     np.testing.assert_array_equal(read_labels(output).array, hands.objects.data)
     # Open the first again: its outline and its scribble are there, and say the same.
     mask = hands.objects.data == 1
-    hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, (396, 229)))
+    hands.hover((396, 229))
     hands.qtbot.wait(50)
     hands.key(Qt.Key.Key_R)
     hands.settle()

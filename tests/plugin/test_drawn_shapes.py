@@ -155,7 +155,7 @@ def test_what_was_drawn_replays_to_the_last_pixel(open_panel, tool) -> None:
     np.testing.assert_array_equal(done.labels, hands.objects.data)
     assert not done.different
     # Open again: what was drawn comes back.
-    hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, (y, x)))
+    hands.hover((y, x))
     hands.viewer.layers.selection.active = hands.points
     hands.key(Qt.Key.Key_R)
     hands.settle()

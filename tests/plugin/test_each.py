@@ -68,7 +68,7 @@ def test_they_replay_and_open_again(open_panel) -> None:
     done = replay(session, np.asarray(hands.image.data))
     np.testing.assert_array_equal(done.labels, hands.objects.data)
     assert not done.different
-    hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, places[1]))
+    hands.hover(places[1])
     hands.key(Qt.Key.Key_R)
     hands.settle()
     np.testing.assert_allclose(hands.points.data, [places[1]], atol=1.5)

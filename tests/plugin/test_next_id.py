@@ -150,7 +150,7 @@ def test_several_at_once_begin_with_it(predictor, open_panel, cells) -> None:
 
 def test_an_opened_object_keeps_its_id(three) -> None:
     hands, field = three, three.widget.number
-    hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, SECOND))
+    hands.hover(SECOND)
     hands.qtbot.wait(20)
     hands.key(Qt.Key.Key_R)
     hands.settle()

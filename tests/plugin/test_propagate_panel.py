@@ -229,7 +229,7 @@ def test_a_commit_in_the_worst_slice_corrects_it(opened, stack) -> None:
     press(hands, "worst")
     worst = at(hands)
     assert not np.array_equal(hands.objects.data[worst] == 1, truth[worst] == 1)
-    hands.qtbot.mouseMove(hands.canvas.native, hands.at(hands.image, FIRST))
+    hands.hover(FIRST)
     hands.qtbot.wait(20)
     hands.key(Qt.Key.Key_R)
     hands.settle()
