@@ -102,7 +102,8 @@ class Predictor(Protocol):
         embedding
             Result of `encode` of the same model and weights.
         prompts
-            P prompts, (y, x) pixels of the image (not of the region).
+            P prompts, (y, x) pixels of the image (not of the region). The order of the points of a
+            prompt counts where `ModelSpec.corrects`.
         multimask
             Return M = 3 candidates per prompt instead of M = 1; for single, ambiguous clicks.
 
