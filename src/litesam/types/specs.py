@@ -135,8 +135,8 @@ class ModelSpec:
         Whether small objects are looked at again in smaller tiles (`litesam.tiling.closer_side`);
         for models that encode quickly, and that were measured.
     corrects
-        Whether ``decode`` takes the clicks of an object one after the other, each as a correction of
-        the mask so far. Other models decode all at once, and can be given that mask as a prompt.
+        Whether ``decode`` takes the clicks of an object one after the other, each as a correction
+        of the mask so far. Other models decode all at once, and can be given that mask as a prompt.
     max_points
         Most points (a box counts as two) of one prompt; None: no limit.
     memory_bytes
