@@ -135,8 +135,7 @@ def test_frames_of_any_size_give_the_same_places() -> None:
     with torch.no_grad():
         small, large = (
             propose_prompts(
-                network,
-                image,
+                network(image),
                 fit_longest_side((200, 400), side, (10, 20)),
                 top_n=20,
                 confidence_threshold=0.0,
