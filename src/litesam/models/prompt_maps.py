@@ -10,13 +10,17 @@ it, and the box. ``docs/decisions/0003-lite-sam-architecture.md``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from litesam.models.layers import LayerNorm2d
 from litesam.models.prompt_encoder import PromptEncoder
+
+if TYPE_CHECKING:
+    from litesam.types import IntArray
 
 #: Radius (standard deviation) of a drawn click, pixels of the logits.
 CLICK_SIGMA = 2.5
@@ -50,6 +54,30 @@ class WindowPrompts:
             if part is not None:
                 return part.shape[0]
         return 0
+
+    def take(self, rows: IntArray) -> WindowPrompts:
+        """Prompts of some of the objects."""
+        parts = (self.points, self.labels, self.boxes, self.mask_logits)
+        return WindowPrompts(
+            *(
+                part if part is None else part[torch.from_numpy(rows).to(part.device)]
+                for part in parts
+            )
+        )
+
+    def in_order(self, number: int) -> WindowPrompts:
+        """Prompts with ``number`` clicks each: without padding, and the first one on the object
+        before all others.
+        """
+        points, labels = self.points, self.labels
+        assert points is not None
+        assert labels is not None
+        on = labels == 1
+        first = on & (on.cumsum(dim=1) == 1)
+        rank = torch.where(first, 0, torch.where(labels == -1, 2, 1))
+        order = rank.argsort(dim=1, stable=True)[:, :number]
+        points = points.gather(1, order[..., None].expand(-1, -1, 2))
+        return replace(self, points=points, labels=labels.gather(1, order))
 
 
 class MapPromptEncoder(PromptEncoder):

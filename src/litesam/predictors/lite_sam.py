@@ -222,7 +222,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         clicks = (prompts.labels != -1).sum(dim=1).cpu().numpy()
         for number in np.unique(clicks):
             rows = np.flatnonzero(clicks == number)
-            chosen = _in_order(_take(prompts, rows), max(number, 1))
+            chosen = prompts.take(rows).in_order(max(number, 1))
             if number == 0 or (number == 1 and chosen.boxes is not None):
                 found = self._decode_directly(embedding, view, chosen, masks)
             else:
@@ -299,7 +299,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
             found = self._correct(
                 embedding,
                 view,
-                _take(prompts, rows),
+                prompts.take(rows),
                 masks,
                 int(following),
                 known[torch.from_numpy(rows).to(self.device)],
@@ -458,30 +458,6 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
                 logits[index, :, y : y + cells, x : x + cells] = group.logits[row]
         whole = side == grid
         return Masks(logits, iou, frame, self._low_res_yx, None if whole else corners)
-
-
-def _take(prompts: WindowPrompts, rows: IntArray) -> WindowPrompts:
-    """Prompts of some objects, without mask prompts."""
-    assert prompts.points is not None
-    assert prompts.labels is not None
-    index = torch.from_numpy(rows).to(prompts.points.device)
-    boxes = None if prompts.boxes is None else prompts.boxes[index]
-    return WindowPrompts(prompts.points[index], prompts.labels[index], boxes)
-
-
-def _in_order(prompts: WindowPrompts, number: int) -> WindowPrompts:
-    """Prompts with ``number`` clicks each: without padding, and the first one on the object before
-    all others.
-    """
-    points, labels = prompts.points, prompts.labels
-    assert points is not None
-    assert labels is not None
-    on = labels == 1
-    first = on & (on.cumsum(dim=1) == 1)
-    rank = torch.where(first, 0, torch.where(labels == -1, 2, 1))
-    order = rank.argsort(dim=1, stable=True)[:, :number]
-    points = points.gather(1, order[..., None].expand(-1, -1, 2))
-    return WindowPrompts(points, labels.gather(1, order), prompts.boxes)
 
 
 def _step_key(points: Tensor, labels: Tensor, boxes: Tensor | None) -> bytes | None:
