@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _LOOK_MS = 250
 _LOOKS_PER_SIZE = 4
 _LOOKS_PER_SIZE_OF_DISK = 40
+#: Memory is told in tens of megabytes: the panel is not drawn anew for every object in it.
+_MEMORY_DIGITS = -7
 #: Tiles that are embedded ahead while embeddings are kept in memory, of which there is less.
 MOST_TILES_IN_MEMORY = 96
 
@@ -196,7 +198,7 @@ class Ahead:
     def _tell(self, plane: PlaneRequest | None) -> None:
         settings = self._state.settings
         device = self._pool.device((settings.model, settings.device, settings.weights))
-        memory = int(psutil.Process().memory_info().rss)
+        memory = round(psutil.Process().memory_info().rss, _MEMORY_DIGITS)
         overview = Overview(settings.model, device, cache=self._cache, memory_bytes=memory)
         if plane is not None:
             source = plane.source

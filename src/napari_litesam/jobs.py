@@ -80,6 +80,7 @@ class Lane(QObject):  # type: ignore[misc]  # qtpy is untyped
         self._waiting: _Task | None = None
         self._closed = False
         self._took = 0.0
+        self._waited_in_vain = False
         self._arrived.connect(self._deliver)
 
     @property
@@ -137,13 +138,21 @@ class Lane(QObject):  # type: ignore[misc]  # qtpy is untyped
         """Wait a moment for the reply of the job that runs, if the job before was as short.
 
         The window stands still meanwhile; in return what was asked and its answer are drawn at
-        once, which takes half as long as one after the other.
+        once, which takes half as long as one after the other. How short a job was is told by the
+        processor time of its thread: one that was not waited for takes much longer beside the
+        drawing, and no job would be waited for again. After a wait in vain, the next job is not
+        waited for.
         """
-        task = self._running
+        task, vain = self._running, self._waited_in_vain
         if task is None or self._waiting is not None or self._took > seconds:
+            return
+        self._waited_in_vain = False
+        if vain:
             return
         if task.ended.wait(seconds) and task.last is not None:
             self._deliver(task.last)
+        else:
+            self._waited_in_vain = True
 
     def drop(self) -> None:
         """Forget the waiting job and the reply of the running one, but let it finish its work."""
@@ -176,12 +185,12 @@ class Lane(QObject):  # type: ignore[misc]  # qtpy is untyped
 
     def _run(self, task: _Task) -> None:
         """Body of the worker thread."""
-        stop, began = task.stop, time.monotonic()
+        stop, began = task.stop, time.thread_time()
 
         def tell(kind: str, value: Any) -> None:
             message = _Message(task.generation, kind, value)
             if kind != "progress":
-                task.last, task.seconds = message, time.monotonic() - began
+                task.last, task.seconds = message, time.thread_time() - began
                 task.ended.set()
             if not self._closed:
                 self._arrived.emit(message)

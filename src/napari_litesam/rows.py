@@ -6,7 +6,7 @@ import textwrap
 from functools import lru_cache
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QCoreApplication, QEvent, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -19,6 +19,8 @@ from qtpy.QtWidgets import (
 
 #: Letters in a line of a tooltip.
 _TIP_WIDTH = 80
+#: Widgets around a control, up to the window.
+_LEVELS = 10
 
 
 class Chooser(QComboBox):  # type: ignore[misc]  # qtpy is untyped
@@ -51,6 +53,17 @@ def shortened(name: str, length: int = 14) -> str:
 def wrapped(text: str) -> str:
     """Return the text of a tooltip in lines that are not as wide as the screen."""
     return "\n".join(textwrap.fill(part, _TIP_WIDTH) for part in text.split("\n"))
+
+
+def lay_out_now() -> None:
+    """Let Qt lay out what changed, in all widgets around it, before anything is drawn.
+
+    A label or a button that changes asks its parent for that, which asks its own when it is done:
+    with Qt left to itself the whole window is drawn between any two of them, which takes tens of
+    milliseconds without a GPU.
+    """
+    for _ in range(_LEVELS):
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest.value)
 
 
 def make_form() -> QFormLayout:

@@ -17,6 +17,11 @@ _COLOURS = {
 #: What is done sooner is not announced: with each quick answer to a click, the line would flash and
 #: the window be drawn twice as often.
 _PATIENCE_MS = 150
+#: A line that was needed stays for a while: with each click the message changes, and what is above it
+#: would move up and down.
+_KEPT_MS = 3000
+#: Lines of text that there is always room for.
+_LINES = 3
 #: Longer messages are cut in the panel; the tooltip has them whole.
 _LENGTH = 300
 _MARKS = {Level.READY: "", Level.BUSY: "⏳ ", Level.WARNING: "⚠ ", Level.ERROR: "✖ "}
@@ -43,7 +48,7 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self.text.setObjectName("status")
         self.text.setWordWrap(True)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.text.setMinimumHeight(3 * self.fontMetrics().lineSpacing())
+        self.text.setMinimumHeight(self._least_height())
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         self._status = Status(Level.READY, "")
         self._shown = Level.READY
@@ -51,6 +56,10 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._later.setSingleShot(True)
         self._later.setInterval(_PATIENCE_MS)
         self._later.timeout.connect(self._show)
+        self._lower = QTimer(self)
+        self._lower.setSingleShot(True)
+        self._lower.setInterval(_KEPT_MS)
+        self._lower.timeout.connect(lambda: self.text.setMinimumHeight(self._least_height()))
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setSpacing(4)
@@ -84,9 +93,20 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         if len(text) > _LENGTH:
             text = text[:_LENGTH].rsplit(" ", 1)[0] + " …"
         self.text.setText(_MARKS[status.level] + breakable(text))
+        self._keep_height()
         if self._shown is not status.level:  # Qt lays the text out anew, even for the same style
             self.text.setStyleSheet(_COLOURS[status.level])
             self._shown = status.level
         self.progress.setVisible(status.level is Level.BUSY)
         self.progress.setRange(0, status.total)
         self.progress.setValue(status.done)
+
+    def _least_height(self) -> int:
+        return _LINES * int(self.fontMetrics().lineSpacing())
+
+    def _keep_height(self) -> None:
+        """Make room for the text at once, but give it back only after a while."""
+        needed = max(self.text.heightForWidth(self.text.width()), self._least_height())
+        if needed > self.text.minimumHeight():
+            self.text.setMinimumHeight(needed)
+        self._lower.start()

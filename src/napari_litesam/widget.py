@@ -35,7 +35,7 @@ from napari_litesam.model_picker import ModelPicker
 from napari_litesam.objects_section import ObjectsSection
 from napari_litesam.own_context import OwnContext
 from napari_litesam.prompts_section import PromptsSection
-from napari_litesam.rows import Chooser, make_form, refill, shortened, side_by_side, wrapped
+from napari_litesam.rows import Chooser, lay_out_now, make_form, refill, shortened, side_by_side, wrapped
 from napari_litesam.sections import Section, reveal
 from napari_litesam.session_section import SessionRow, UnsavedRow
 from napari_litesam.state import Phase, PluginState, Tool
@@ -59,6 +59,11 @@ _DEVICES = (
 )
 
 
+#: napari frames a disabled button or chooser, which makes it two pixels higher: the panel would be
+#: laid out anew, and the window drawn again, with every click that enables one.
+_STEADY = "QPushButton:enabled, QComboBox:enabled { border: 1px solid transparent; }"
+
+
 class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
     """Interactive and automatic segmentation of the planes of an image layer.
 
@@ -80,6 +85,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         super().__init__(parent)
         self._models = tuple(list_models() if models is None else models)
         self.setObjectName("lite_sam")
+        self.setStyleSheet(_STEADY)
         self.state = PluginState()
         self._tips: dict[str, str] = {}
         self._told: dict[str, str | None] = {}
@@ -394,6 +400,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
                 self._told[name] = reasons.get(name)
                 widget.setEnabled(name not in reasons)
                 self._tip(name, self._tips[name])
+        lay_out_now()
 
     def _tip(self, name: str, tip: str) -> None:
         """Say in a tooltip what a control does and, if it is disabled, why."""

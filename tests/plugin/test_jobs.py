@@ -157,12 +157,36 @@ def test_a_reply_that_is_late_is_not_waited_for_again(lane, qtbot) -> None:
     gate.set()
     qtbot.waitUntil(lambda: replies == ["late"])
     lane.submit(lambda _: "next", replies.append, never)
-    lane.meet(0.01)  # the job before took longer than that
+    lane.meet(10)  # the job before was waited for in vain
     assert replies == ["late"]
     qtbot.waitUntil(lambda: replies == ["late", "next"])
     lane.submit(lambda _: "quick again", replies.append, never)
     lane.meet(10)
     assert replies[-1] == "quick again"
+
+
+def test_after_a_job_that_takes_the_processor_for_long_none_is_waited_for(lane, qtbot) -> None:
+    replies = []
+
+    def work(_context):
+        began = time.thread_time()
+        while time.thread_time() - began < 0.05:
+            pass
+        return "worked"
+
+    def sleep(_context):
+        time.sleep(0.05)
+        return "slept"
+
+    lane.submit(work, replies.append, never)
+    qtbot.waitUntil(lambda: replies == ["worked"])
+    lane.submit(sleep, replies.append, never)
+    lane.meet(0.02)
+    qtbot.waitUntil(lambda: replies == ["worked", "slept"])
+    # It took as long, but did not compute: beside the drawing of the window, every job is slow.
+    lane.submit(lambda _: "met", replies.append, never)
+    lane.meet(10)
+    assert replies[-1] == "met"
 
 
 def test_an_error_is_met_and_a_cancelled_job_says_nothing(lane, qtbot) -> None:
