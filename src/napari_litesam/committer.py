@@ -44,10 +44,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an intent: whether it was followed, and a sentence for the user."""
+    """What came of an intent.
+
+    Attributes
+    ----------
+    done
+        Whether it was followed.
+    text
+        A sentence for the user.
+    ids
+        Objects of prompts that were committed.
+    """
 
     done: bool
     text: str
+    ids: tuple[int, ...] = ()
 
 
 class Committer:
@@ -91,11 +102,11 @@ class Committer:
                 return Outcome(False, "There are several objects; one can be added to another.")
             return self._commit_each(shown)
         plane, policy = shown.request.plane, self._state.settings.policy
-        reopened = self._history.now.reopened
+        target = self._target(plane)
+        reopened = self._history.refined(target)
         number = reopened.id if reopened is not None and reopened.index == plane.index else None
         again = number is not None and into in (None, number)
         number = number if into is None else into
-        target = self._target(plane)
         chosen = self._history.now.number if number is None else None
         if chosen is not None and self.writer.has(target, chosen):
             self._state.select({chosen})
@@ -116,7 +127,7 @@ class Committer:
         text += self._about_others(commit)
         self._spend_number(commit.ids)
         self._clear_plane(plane)
-        return Outcome(True, text)
+        return Outcome(True, text, commit.ids)
 
     def _commit_each(self, shown: Shown) -> Outcome:
         """Write the objects of several prompts, as one step."""
@@ -148,13 +159,13 @@ class Committer:
                 if number
             )
         self._keep(Written(target, commit.change, actions, commit.objects))
-        ids = [number for number in commit.ids if number]
+        ids = tuple(number for number in commit.ids if number)
         text = f"{len(ids)} objects committed: {', '.join(map(str, ids[:8]))}"
         text += " …." if len(ids) > 8 else "."
         text += self._about_others(commit)
         self._spend_number(commit.ids)
         self._clear_plane(plane)
-        return Outcome(True, text)
+        return Outcome(True, text, ids)
 
     def commit_all(
         self,
@@ -292,9 +303,9 @@ class Committer:
         """Put the layers to the prompts of now."""
         now, prompts = self._history.now, self._layers.prompts
         if prompts is not None:
-            prompts.restore(now.prompts)
-            # What the layers made of it, in case that they round; the choice stays.
-            self._history.now = replace(now, prompts=prompts.snapshot())
+            # Noted before anybody hears of it: rounded prompts are no step of the user's.
+            self._history.now = replace(now, prompts=prompts.put(now.prompts))
+            prompts.changed.emit()
 
     def _spend_number(self, ids: Sequence[int]) -> None:
         """The id that the user chose is given."""
@@ -304,7 +315,9 @@ class Committer:
     def _clear_plane(self, plane: PlaneRequest) -> None:
         self._state.update(words=None)
         settings, prompts = self._state.settings, self._layers.prompts
-        self._history.now = replace(self._history.now, reopened=None)
+        reopened = self._history.now.reopened
+        if reopened is not None and reopened.index == plane.index:
+            self._history.now = replace(self._history.now, reopened=None)
         if prompts is not None and settings.image is not None:
             self.restore(prompts.without_plane(settings.image, current_index(settings, plane)))
 

@@ -249,7 +249,8 @@ class Controller(Intents):
         if now.prompts == self._drafted:
             return
         self._drafted = now.prompts
-        refined = None if now.reopened is None else (now.reopened.id, now.reopened.index or ())
+        reopened = self._history.refined(settings.target)
+        refined = None if reopened is None else (reopened.id, reopened.index or ())
         drafts = drafts_of(prompts, settings.image, settings.channel, refined)
         self.keeper.draft(settings.image, settings.target, plane.source, drafts)
 
@@ -294,7 +295,9 @@ class Controller(Intents):
             said = snapshot_of(prompts, opened.image, settings.channel, drafts)
             refined = next((one for one in drafts if one.id is not None), None)
             if refined is not None and refined.id is not None:
-                self._history.reopen(said, Reopened(refined.id, refined.index or None))
+                self._history.reopen(
+                    said, Reopened(refined.id, refined.index or None, opened.target)
+                )
             else:
                 self._history.push()
                 self._history.set_prompts(said)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from napari.layers import Labels
+
 from napari_litesam.prompt_layers import PromptSnapshot
 from napari_litesam.writes import Written
 
 if TYPE_CHECKING:
-    from napari.layers import Labels, Layer
+    from napari.layers import Layer
 
 _LENGTH = 200
 #: A kind of steps of which several in a row are one.
@@ -30,10 +32,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Reopened:
-    """An object that was opened again: its id, and the index of the plane."""
+    """An object that was opened again: its id, the index of the plane, and the layer it is in."""
 
     id: int
     index: tuple[int, ...] | None
+    layer: Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,11 @@ class History:
         """Put the prompts of a committed object in place of those of now, as a step."""
         self.push()
         self.now = replace(self.now, prompts=prompts, choice=None, reopened=reopened, number=None)
+
+    def refined(self, layer: Labels | None) -> Reopened | None:
+        """Return the object that the prompts refine, if it is one of a layer."""
+        reopened = self.now.reopened
+        return reopened if reopened is not None and reopened.layer is layer else None
 
     def number(self, number: int | None) -> None:
         """Choose the id of the next object; several choices one after the other are one step."""

@@ -11,7 +11,7 @@ from qtpy.QtCore import QTimer
 from litesam.types import PointPrompt, Prompts
 from napari_litesam import segmenters
 from napari_litesam.jobs import Lane
-from napari_litesam.requests import NotReady, SegmentRequest, resolve_plane
+from napari_litesam.requests import NotReady, PlaneRequest, SegmentRequest, resolve_plane
 from napari_litesam.state import Tool
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Hover:
         self.decoded += 1
         self.lane.submit(
             partial(segmenters.peek, self._pool, request),
-            partial(self._on_reply, self._position),
+            partial(self._on_reply, self._position, request),
             self._on_error,
         )
 
@@ -134,11 +134,15 @@ class Hover:
         point = PointPrompt(float(np.clip(y, 0, height - 1)), float(np.clip(x, 0, width - 1)))
         return SegmentRequest(plane, Prompts(points=(point,)))
 
-    def _on_reply(self, position: tuple[float, ...], reply: Reply | None) -> None:
+    def _on_reply(
+        self, position: tuple[float, ...], request: SegmentRequest, reply: Reply | None
+    ) -> None:
         image = self._state.settings.image
         if image is None or not self._wanted():
             return
-        if reply is not None:
+        plane = resolve_plane(self._state.settings, self._scene())
+        here = isinstance(plane, PlaneRequest) and plane.key == request.plane.key
+        if reply is not None and here:  # another image or slice may be shown by now
             box = None if reply.record is None else reply.record.box
             self._layers.show_preview(image, reply.mask, box)
             self._shown = True

@@ -345,6 +345,8 @@ class Intents(ObjectIntents, StackIntents):
 
     def commit(self, into: int | None = None) -> None:
         """Write the previewed object into the Labels layer, under a new id or one that is there."""
+        # What was clicked just before counts, even if the window has not come round to it.
+        self._timer.hurry()
         shown = self._current.ready
         if shown is not None:
             self._follow(partial(self._committer.commit, shown, into))
@@ -403,20 +405,21 @@ class Intents(ObjectIntents, StackIntents):
         self._current.give_up()
         self._reporter.tell(error)
 
-    def _follow(self, intent: Callable[[], Outcome]) -> None:
-        """Follow an intent on prompts and objects, and tell what came of it."""
+    def _follow(self, intent: Callable[[], Outcome]) -> Outcome | None:
+        """Follow an intent on prompts and objects, tell what came of it, and return it; None after
+        an error.
+        """
         before = self._actions()
         outcome = self._attempt(intent)
         if self._actions() is not before:
             # Also without other pixels: the model of an object, its scores.
             self.table.measure(self.state.settings.target)
-        if outcome is None:
-            return
-        if not outcome.done:
+        if outcome is not None and outcome.done:
+            self._note = outcome.text
+            self._schedule()
+        elif outcome is not None:
             self._reporter.refuse(outcome.text)
-            return
-        self._note = outcome.text
-        self._schedule()
+        return outcome
 
     def _actions(self) -> object:
         """Return what was done to the objects: another value after every change."""

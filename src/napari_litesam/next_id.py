@@ -43,8 +43,9 @@ class NextId:
         """Bring what is shown up to date."""
         now = self._history.now
         number = self._automatic() if now.number is None else now.number
-        if now.reopened is not None:
-            number = now.reopened.id
+        reopened = self._history.refined(self._state.settings.target)
+        if reopened is not None:
+            number = reopened.id
         if number != self.number:
             self.number = number
             self.changed.emit(number)
@@ -70,7 +71,7 @@ class NextId:
 
     def reasons(self) -> dict[str, str]:
         """Return why the id cannot be chosen now, by name of control."""
-        reopened = self._history.now.reopened
+        reopened = self._history.refined(self._state.settings.target)
         if self._state.settings.image is None:
             return {"number": "There is no image."}
         if reopened is not None:

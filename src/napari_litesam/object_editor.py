@@ -105,7 +105,7 @@ class ObjectEditor:
         others = prompts.without_plane(image, current_index(settings, plane))
         own = snapshot_of(prompts, image, settings.channel, [said])
         self._state.update(words=None)
-        self._history.reopen(others.joined(own), Reopened(number, plane.index))
+        self._history.reopen(others.joined(own), Reopened(number, plane.index, target))
         self._committer.restore_now()
         how = "with its prompts" if stored else "with a click and a box made from its mask"
         return Outcome(True, f"Object {number} opened again {how}. Refine it; Commit keeps its id.")

@@ -30,7 +30,7 @@ class ObjectHq:
 
     def follow(self) -> None:
         """Choose the decoder of the object that was opened or closed since the last call."""
-        now = self._history.now.reopened
+        now = self._history.refined(self._state.settings.target)
         if now == self._open:
             return
         if self._open is None:

@@ -173,6 +173,6 @@ class ObjectIntents:
     def _schedule(self) -> None:
         raise NotImplementedError
 
-    def _follow(self, intent: Callable[[], Outcome]) -> None:
+    def _follow(self, intent: Callable[[], Outcome]) -> Outcome | None:
         """Follow an intent on prompts and objects, and tell what came of it."""
         raise NotImplementedError

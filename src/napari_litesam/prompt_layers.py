@@ -296,6 +296,14 @@ class PromptLayers:
 
     def restore(self, snapshot: PromptSnapshot) -> None:
         """Put the layers back to a snapshot."""
+        self.put(snapshot)
+        self.changed.emit()
+
+    def put(self, snapshot: PromptSnapshot) -> PromptSnapshot:
+        """Put the layers back to a snapshot without a word; return what they made of it.
+
+        Shapes keep single precision, so that prompts of a scaled layer come out rounded.
+        """
         with self._silence():
             self.points.selected_data = set()
             self.points.data = np.array(snapshot.points).reshape(-1, self.points.ndim)
@@ -307,7 +315,7 @@ class PromptLayers:
             if (boxes, self._drawn.strokes()) != (snapshot.boxes, snapshot.strokes):
                 self._drawn.restore(snapshot.boxes, snapshot.strokes)
         self.set_sign(self._sign)
-        self.changed.emit()
+        return self.snapshot()
 
     def clear(self, image: Image | None = None, index: Mapping[int, int] | None = None) -> None:
         """Remove all prompts, or those of one plane."""

@@ -42,6 +42,12 @@ class Soon(QObject):  # type: ignore[misc]  # qtpy is untyped
             self._asked = True
             QCoreApplication.postEvent(self, QEvent(self._KIND), _HIGH)
 
+    def hurry(self) -> None:
+        """Call now if it was asked."""
+        if self._asked:
+            self._asked = False
+            self.timeout.emit()
+
     def after_drawing(self, call: Callable[[], None]) -> None:
         """Make another call when what changes now has been drawn.
 
@@ -68,8 +74,6 @@ class Soon(QObject):  # type: ignore[misc]  # qtpy is untyped
     def event(self, event: QEvent) -> bool:
         """Call."""
         if event.type() == self._KIND:
-            if self._asked:
-                self._asked = False
-                self.timeout.emit()
+            self.hurry()
             return True
         return bool(super().event(event))

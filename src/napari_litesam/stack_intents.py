@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_litesam.image_axes import plane_axes
-from napari_litesam.label_layer import ON_DISK, array_of
+from napari_litesam.label_layer import ON_DISK
 from napari_litesam.requests import NotReady, Scene, resolve_plane
 from napari_litesam.state import Level
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from napari_litesam.current_object import CurrentObject, Shown
     from napari_litesam.propagation import Propagation
     from napari_litesam.reports import Reporter
-    from napari_litesam.requests import PlaneRequest
     from napari_litesam.state import PluginState
     from napari_litesam.volume_jobs import VolumeJobs
 
@@ -109,7 +108,7 @@ class StackIntents:
             self._reporter.refuse(reasons["volume_carry"])
             return
         if shown is not None:
-            self.state.select(self._commit_first(shown, plane))
+            self.state.select(self._commit_first(shown))
         if self.state.selected:
             self.propagation.start(plane, sorted(self.state.selected))
 
@@ -158,17 +157,10 @@ class StackIntents:
         place = axis + self.viewer.dims.ndim - image.ndim
         self.viewer.dims.set_point(place, float(world[axis]))
 
-    def _commit_first(self, shown: Shown, plane: PlaneRequest) -> set[int]:
+    def _commit_first(self, shown: Shown) -> set[int]:
         """Commit the object of the prompts; return its id, or ids."""
-        target = self.state.settings.target
-        before = None if target is None else np.array(array_of(target)[plane.index])
-        self._follow(partial(self._committer.commit, shown))
-        target = self.state.settings.target
-        if target is None:
-            return set()
-        after = np.asarray(array_of(target)[plane.index])
-        new = after[after != (0 if before is None else before)]
-        return {int(number) for number in np.unique(new) if number}
+        outcome = self._follow(partial(self._committer.commit, shown))
+        return set() if outcome is None else set(outcome.ids)
 
     # ------------------------------------------------------------------------------ of the whole
 
@@ -178,5 +170,5 @@ class StackIntents:
     def _schedule(self) -> None:
         raise NotImplementedError
 
-    def _follow(self, intent: Callable[[], Outcome]) -> None:
+    def _follow(self, intent: Callable[[], Outcome]) -> Outcome | None:
         raise NotImplementedError

@@ -17,8 +17,8 @@ _COLOURS = {
 #: What is done sooner is not announced: with each quick answer to a click, the line would flash and
 #: the window be drawn twice as often.
 _PATIENCE_MS = 150
-#: A line that was needed stays for a while: with each click the message changes, and what is above it
-#: would move up and down.
+#: A line that was needed stays for a while: the message changes with each click, and what is above
+#: it would move up and down.
 _KEPT_MS = 3000
 #: Lines of text that there is always room for.
 _LINES = 3

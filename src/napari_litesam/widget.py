@@ -35,7 +35,15 @@ from napari_litesam.model_picker import ModelPicker
 from napari_litesam.objects_section import ObjectsSection
 from napari_litesam.own_context import OwnContext
 from napari_litesam.prompts_section import PromptsSection
-from napari_litesam.rows import Chooser, lay_out_now, make_form, refill, shortened, side_by_side, wrapped
+from napari_litesam.rows import (
+    Chooser,
+    lay_out_now,
+    make_form,
+    refill,
+    shortened,
+    side_by_side,
+    wrapped,
+)
 from napari_litesam.sections import Section, reveal
 from napari_litesam.session_section import SessionRow, UnsavedRow
 from napari_litesam.state import Phase, PluginState, Tool

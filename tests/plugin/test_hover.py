@@ -91,6 +91,48 @@ def test_few_decodes_for_many_moves_and_late_ones_are_dropped(predictor, open_pa
     hands.until(lambda: hands.preview[SECOND])
     rest(hands)
     assert 1 <= len(predictor.decoded) - before <= 15, "40 moves in about 0.3 s"
-    # A reply that comes after the click is nothing to anybody.
-    hands.widget.controller.hover._on_reply((0.0, 0.0), None)
     assert hands.preview[SECOND]
+
+
+def ask_and_hold(hands: Any, predictor: Any) -> None:
+    """Rest over a cell whose mask does not come yet."""
+    hands.tick("hover")
+    predictor.gate.clear()
+    move(hands, FIRST)
+    hands.until(predictor.waiting.is_set)
+
+
+def test_a_late_one_is_not_shown_on_another_image(predictor, open_panel, cells) -> None:
+    """The other one is smaller: its preview has no room for the mask."""
+    hands = open_panel(cells[0])
+    hands.viewer.add_image(np.zeros((64, 64), np.uint8), name="empty")
+    hands.pick("image", hands.viewer.layers["cells"])
+    hands.settle()
+    hands.viewer.layers["empty"].visible = False
+    hands.press("positive")
+    ask_and_hold(hands, predictor)
+    # By key: the mouse would leave the canvas for the chooser, which ends the preview.
+    hands.widget.image.setFocus()
+    hands.qtbot.keyClick(hands.widget.image, Qt.Key.Key_E)
+    predictor.gate.set()
+    rest(hands)
+    assert hands.image.name == "empty"
+    assert not hands.preview.any()
+
+
+def test_a_late_one_is_not_shown_in_another_slice(predictor, open_panel, cells) -> None:
+    hands = open_panel(np.stack([cells[0], *[np.zeros_like(cells[0])] * 4]))
+    hands.viewer.dims.set_current_step(0, 0)
+    hands.settle()
+    ask_and_hold(hands, predictor)
+    hands.viewer.dims.set_current_step(0, 1)
+    predictor.gate.set()
+    rest(hands)
+    assert not hands.preview.any()
+    # Nor does one that is shown stay when the slice changes.
+    hands.viewer.dims.set_current_step(0, 0)
+    move(hands, SECOND)
+    hands.until(lambda: hands.preview[SECOND])
+    hands.viewer.dims.set_current_step(0, 1)
+    rest(hands)
+    assert not hands.preview.any()

@@ -102,6 +102,18 @@ def test_prompts_are_committed_and_carried_as_one_step(opened, stack) -> None:
     np.testing.assert_array_equal(data, carried)
 
 
+def test_an_object_opened_again_is_carried_as_it_is(opened, stack) -> None:
+    """Also if it is committed without any new pixel."""
+    commit(opened, FIRST)
+    opened.hover(FIRST)
+    opened.key(Qt.Key.Key_R)
+    opened.settle()
+    press(opened, "carry")
+    opened.settle()
+    same(opened.objects.data == 1, stack[1] == 1)
+    assert set(np.unique(opened.objects.data)) == {0, 1}
+
+
 def test_chosen_objects_go_under_their_ids_and_past_others(opened, stack) -> None:
     hands, truth = opened, stack[1]
     commit(hands, FIRST, SECOND, THIRD)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QKeyEvent, QMouseEvent
+from qtpy.QtWidgets import QApplication
 
 from engine.threshold_predictor import CENTRES
 
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+LEFT, NO_BUTTON = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+RELEASE = QEvent.Type.MouseButtonRelease
 FIRST, SECOND, THIRD = CENTRES
 
 
@@ -53,6 +57,36 @@ def test_candidates_by_key_button_and_undo(predictor, open_panel, cells) -> None
     hands.settle()
     assert not hands.objects.data.any()
     np.testing.assert_array_equal(hands.preview, smaller)
+
+
+def test_a_commit_right_after_a_click_counts_the_click(predictor, open_panel, cells) -> None:
+    """Both events wait while the window is drawn, and come one directly after the other."""
+    image, labels = cells
+    hands = open_panel(image)
+    for number, centre in enumerate((FIRST, SECOND), start=1):
+        position = hands.at(hands.image, centre)
+        hands.qtbot.mouseMove(hands.canvas.native, position)
+        hands.qtbot.wait(20)
+        hands.canvas.native.setFocus()
+        hands.qtbot.wait(20)
+        for event in (
+            QMouseEvent(
+                kind, QPointF(position), QPointF(position), LEFT, buttons, Qt.KeyboardModifier(0)
+            )
+            for kind, buttons in ((QEvent.Type.MouseButtonPress, LEFT), (RELEASE, NO_BUTTON))
+        ):
+            QApplication.sendEvent(hands.canvas.native, event)
+        for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+            key = QKeyEvent(kind, Qt.Key.Key_C, Qt.KeyboardModifier(0), "c")
+            QApplication.sendEvent(hands.canvas.native, key)
+        hands.settle()
+        np.testing.assert_array_equal(hands.objects.data == number, labels == number)
+        assert len(hands.points.data) == 0
+        if number == 1:  # a second point of an object that is shown
+            hands.click(THIRD)
+            hands.settle()
+            hands.key(Qt.Key.Key_C, SHIFT)
+            hands.settle()
 
 
 def test_one_candidate_is_no_choice(predictor, open_panel, cells) -> None:
