@@ -8,41 +8,40 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections import OrderedDict, defaultdict
-from dataclasses import astuple, dataclass, field, replace
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from litesam.decoding import decode_object, decode_objects
 from litesam.embedder import Embedder
 from litesam.errors import PromptError
-from litesam.everything import find_objects, label_plane
-from litesam.merge import SegmentResult, record_from_masks, segment_result, select_by_text
+from litesam.everything import closer_windows, find_objects, label_plane
+from litesam.merge import SegmentResult, select_by_text
 from litesam.predictors import as_predictor
 from litesam.predictors.base import check_prompt_kinds
 from litesam.preprocess import AnyPlane, as_array_like, open_plane
 from litesam.preprocess.axes import plane_key, plane_shape, used_axes
 from litesam.tiling import (
-    closer_window,
+    closer_tile,
     find_whole,
+    first_tile,
+    has_mask,
     is_cut,
     is_same,
     make_tiles,
-    tile_for_object,
     tile_for_prompts,
     without_far_background,
 )
 from litesam.types import (
-    Box,
     MaskRecord,
     NormalizeConfig,
-    PointLabel,
     Progress,
-    PromptBatch,
     Tile,
     TilingConfig,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from litesam.everything import BoxSource
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from litesam.predictors import Predictor
     from litesam.store import EmbeddingStore
     from litesam.types import (
-        Embedding,
         EverythingConfig,
         HqMode,
         IsCancelled,
@@ -63,8 +61,6 @@ if TYPE_CHECKING:
 
 #: Planes kept in memory: the one that is shown, its neighbours in a stack, and one to return to.
 PLANES_IN_MEMORY = 4
-#: Prompts of `Segmenter.segment_many` decoded at once.
-_BATCH = 64
 
 
 @dataclass(slots=True)
@@ -233,25 +229,32 @@ class Segmenter:
         """Whether `segment` needs no encoder for these prompts; raises `PromptError` as it does."""
         return self.embedder.is_embedded(self.plane(index), self._tile_for(prompts))
 
+    def closer_windows(self, index: Index = None) -> list[Tile]:
+        """Return the windows in which clicks on small objects of a plane are answered.
+
+        With a model that `looks_closer`, `segment` embeds them when they are needed; whoever embeds
+        them before has the answers at once.
+
+        Returns
+        -------
+        list of Tile
+            Windows around what AutoPPN finds in those tiles that are embedded; the windows of most
+            objects first. Empty for other models.
+
+        Raises
+        ------
+        ImageError
+            If the index does not choose one plane.
+        """
+        plane = self.plane(index)
+        seen = [tile for tile in self.tiles if self.embedder.is_embedded(plane, tile)]
+        return closer_windows(self.embedder, plane, self.tiles, seen)
+
     def _tile_for(self, prompts: Prompts) -> Tile:
-        """Where the object of the prompts is looked for first; a mask belongs to its tile."""
-        if _has_mask(prompts):
-            return tile_for_prompts(self.tiles, prompts)
-        tile = tile_for_object(self.tiles, prompts, self.plane_shape)
-        spec = self.predictor.spec
-        if prompts.box is None or not spec.looks_closer:
-            return tile
-        height, width = self.plane_shape
-        y0, x0, y1, x1 = (round(edge) for edge in astuple(prompts.box))
-        box = Box(max(y0, 0), max(x0, 0), min(y1, height), min(x1, width))
-        return closer_window(spec, box, prompts, tile, self.plane_shape) or tile
+        return first_tile(self.predictor.spec, self.tiles, prompts, self.plane_shape)
 
     def _closer_to(self, record: MaskRecord, prompts: Prompts, tile: Tile) -> Tile | None:
-        """Window that shows an object larger that is small in its tile, if that is wanted."""
-        spec = self.predictor.spec
-        if not spec.looks_closer or tile.index < 0 or not record.area or _has_mask(prompts):
-            return None
-        return closer_window(spec, record.box, prompts, tile, self.plane_shape)
+        return closer_tile(self.predictor.spec, record, prompts, tile, self.plane_shape)
 
     # ------------------------------------------------------------------------------------- prompts
 
@@ -283,8 +286,8 @@ class Segmenter:
         whole
             Look at an object that is large for its tile, or reaches its border, in wider windows,
             at a coarser scale, and, with a model that `looks_closer`, at one that is small in its
-            tile in a smaller window; these are embedded for it. Not with ``tile`` or
-            ``low_res_mask``.
+            tile in a smaller window; these are embedded for it. False: only closer, and only where
+            the window is embedded already. Not with ``tile`` or ``low_res_mask``.
 
         Returns
         -------
@@ -299,34 +302,20 @@ class Segmenter:
         ImageError
             If the index does not choose one plane.
         """
-        if tile is not None or not whole or _has_mask(prompts):
-            tile = tile_for_prompts(self.tiles, prompts) if tile is None else tile
-            return self._decode(prompts, index, multimask, tile)
 
         def decode(window: Tile) -> SegmentResult:
-            return self._decode(prompts, index, multimask, window)
+            return decode_object(self.embedder, self.plane(index), prompts, window, multimask)
 
-        found = decode(self._tile_for(prompts))
+        if tile is not None:
+            return decode(tile)
+        found = decode(self._tile_for(prompts) if whole else tile_for_prompts(self.tiles, prompts))
         window = self._closer_to(found.record, prompts, found.tile)
-        if window is not None:
+        if window is not None and (whole or self.embedder.is_embedded(self.plane(index), window)):
             closer = decode(window)
             found = closer if is_same(closer.record, found.record) else found
+        if not whole or has_mask(prompts):
+            return found
         return find_whole(found, decode, self.plane_shape)
-
-    def _decode(
-        self, prompts: Prompts, index: Index, multimask: bool | None, tile: Tile
-    ) -> SegmentResult:
-        """Ask the decoder in one tile."""
-        prompts = without_far_background(prompts, tile)
-        batch = prompts.to_batch()
-        check_prompt_kinds(batch, self.predictor.spec)  # before it embeds, which takes seconds
-        masks = self.predictor.decode(
-            self.embedder.embed(self.plane(index), tile),
-            batch,
-            multimask=prompts.is_ambiguous if multimask is None else multimask,
-        )
-        best = int(masks.predicted_iou[0].argmax())
-        return segment_result(masks, best, _first_foreground(prompts), self.plane_shape, tile)
 
     def segment_many(
         self,
@@ -361,7 +350,8 @@ class Segmenter:
             except PromptError as error:
                 raise PromptError(f"Prompt {number}: {error}") from error
         records: dict[int, MaskRecord] = {}
-        for found in self._decode_in(where, prompts, index):
+        plane = self.plane(index)
+        for found in decode_objects(self.embedder, plane, prompts, where):
             records.update(found)
             if on_progress is not None:
                 on_progress(Progress(len(records), len(prompts), f"{len(prompts)} prompts"))
@@ -370,43 +360,15 @@ class Segmenter:
             window = self._closer_to(records[number], given, where[number])
             if window is not None:
                 closer[number] = window
-        for found in self._decode_in(closer, prompts, index):
+        for found in decode_objects(self.embedder, plane, prompts, closer):
             for number, record in found.items():
                 if is_same(record, records[number]):
                     records[number], where[number] = record, closer[number]
         for number, given in enumerate(prompts):
             cut = is_cut(records[number], where[number], self.plane_shape)
-            if cut and not _has_mask(given):
+            if cut and not has_mask(given):
                 records[number] = self.segment(given, index).record
         return [records[number] for number in range(len(prompts))]
-
-    def _decode_in(
-        self, where: Mapping[int, Tile], prompts: Sequence[Prompts], index: Index
-    ) -> Iterator[dict[int, MaskRecord]]:
-        """Decode prompts by number, each in its tile, those of one tile and kind together."""
-        groups: dict[tuple[Any, ...], list[tuple[int, Prompts]]] = defaultdict(list)
-        for number, tile in where.items():
-            one = without_far_background(prompts[number], tile)
-            kind = (len(one.points), one.box is not None, *getattr(one.low_res_mask, "shape", ()))
-            groups[(tile, *kind)].append((number, one))
-        plane = self.plane(index) if where else None
-        for (tile, *_), members in groups.items():
-            assert plane is not None
-            embedding = self.embedder.embed(plane, tile)
-            for start in range(0, len(members), _BATCH):
-                yield self._decode_alike(embedding, members[start : start + _BATCH])
-
-    def _decode_alike(
-        self, embedding: Embedding, members: Sequence[tuple[int, Prompts]]
-    ) -> dict[int, MaskRecord]:
-        """Records of prompts of one tile that have the same number of points and so on."""
-        first = members[0][1]
-        batch = PromptBatch.concatenate([one.to_batch() for _, one in members])
-        masks = self.predictor.decode(embedding, batch, multimask=first.is_ambiguous).best()
-        return {
-            number: record_from_masks(masks, row, point=_first_foreground(one))
-            for row, (number, one) in enumerate(members)
-        }
 
     def segment_text(
         self,
@@ -513,16 +475,3 @@ class Segmenter:
             on_progress=on_progress,
             cancelled=cancelled,
         )
-
-
-# ------------------------------------------------------------------------------------- the prompts
-
-
-def _has_mask(prompts: Prompts) -> bool:
-    """Whether a mask is fed back, which belongs to its tile."""
-    return getattr(prompts, "low_res_mask", None) is not None
-
-
-def _first_foreground(prompts: Prompts) -> tuple[float, float] | None:
-    found = (p for p in prompts.points if p.label == PointLabel.FOREGROUND)
-    return next(((point.y, point.x) for point in found), None)

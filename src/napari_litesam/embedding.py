@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 Index = tuple[int, ...]
 
 
+#: Windows of small objects that are embedded with a plane.
+_MOST_CLOSER = 16
+
+
 class Focus:
     """Where the user looks: a plane, and a field of it in pixels of level 0. Thread-safe: the
     window writes it, a worker that embeds asks it before each tile.
@@ -39,6 +43,10 @@ class Focus:
     def look(self, index: Index | None, field: BoxPrompt | None) -> None:
         """Take note of the plane and the field that are shown now."""
         self._at = (index or (), field)  # one assignment, so readers see both or neither
+
+    def is_on(self, plane: Index) -> bool:
+        """Whether a plane is the one that is shown."""
+        return self._at[0] == plane
 
     def next_plane(self, planes: list[Index]) -> Index:
         """Return the plane that is nearest to the one shown."""
@@ -210,8 +218,36 @@ def embed(
         left[plane].remove(tile)
         if not left[plane]:
             del left[plane]
+            if focus.is_on(plane):
+                _embed_closer(pool, segmenter, source, plane, focus, context)
     context.on_progress(Progress(total, total, "Embedded"))
     return total - len(left)
+
+
+def _embed_closer(
+    pool: SegmenterPool,
+    segmenter: Segmenter,
+    source: ImageSource,
+    plane: Index,
+    focus: Focus,
+    context: JobContext,
+) -> None:
+    """Embed the windows in which clicks on small objects of a plane are answered: a few, those in
+    sight first. The others are embedded when a click needs them.
+    """
+    index = level_index(source, plane or None)
+    left = segmenter.closer_windows(index)
+    total = min(len(left), _MOST_CLOSER)
+    for at in range(total):
+        if not focus.is_on(plane):
+            return
+        pool.precedence.give_way(context.cancelled)
+        if context.cancelled():
+            raise Cancelled("Cancelled; the plane is embedded, its small objects are not yet.")
+        context.on_progress(Progress(at, total, f"Embedding small objects, window {at + 1}"))
+        window = focus.next_tile(left, scaling_of(source))
+        _with_tiles(segmenter, window).embed(index, cancelled=context.cancelled)
+        left.remove(window)
 
 
 def _with_tiles(segmenter: Segmenter, *tiles: Tile) -> Segmenter:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.measure import regionprops
 
 import litesam.predictors
 from engine.threshold_predictor import NORMALIZE, ThresholdPredictor, discs
+from litesam.io import read_image
 from litesam.models.registry import get_spec
+from litesam.samples import SAMPLES, sample_path
 from litesam.segmenter import Segmenter
 from litesam.session import Session, image_reference, model_reference, record_object, replay
 from litesam.tiling import closer_side, closer_window, make_tiles
@@ -64,7 +68,8 @@ def test_small_objects_are_seen_in_small_windows(kind: str) -> None:
     # What is asked for stays.
     tile = near.tiles[0]
     assert near.segment(prompts[0], tile=tile).tile is tile
-    assert near.segment(said("point", *CENTRES[0]), whole=False).tile is tile
+    fresh = make(Close(), image)  # no window is embedded there
+    assert fresh.segment(said("point", *CENTRES[0]), whole=False).tile.index == 0
 
 
 def test_what_is_large_empty_or_far_apart_is_left() -> None:
@@ -132,3 +137,63 @@ def test_only_what_is_small_and_can_be_enlarged() -> None:
     assert closer_side(spec, 29, 768) == 512
     assert closer_side(spec, 60, 2048) == 1024
     assert not get_spec("sam_vit_h").looks_closer
+
+
+@pytest.fixture(scope="module")
+def nuclei() -> tuple[np.ndarray, np.ndarray]:
+    """A part of the sample, and its labels."""
+    path = sample_path("nuclei")
+    labels = read_image(path.with_name(SAMPLES["nuclei"].labels_file)).array
+    return tuple(np.asarray(array)[:512, :512] for array in (read_image(path).array, labels))
+
+
+@pytest.fixture
+def segmenter(nuclei: tuple[np.ndarray, np.ndarray]) -> Segmenter:
+    """The shipped model on the sample, whose tile is embedded."""
+    made = Segmenter(nuclei[0], axes="YX")
+    assert made.closer_windows() == [], "nothing is embedded, so nothing is known"
+    made.embed()
+    return made
+
+
+@pytest.fixture
+def encoded(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Sizes of what is encoded from now on."""
+    sizes: list[tuple[int, int]] = []
+    encode = segmenter.predictor.encode
+
+    def noted(rgb: Any, origin_yx: tuple[int, int] = (0, 0)) -> Any:
+        sizes.append(rgb.shape[:2])
+        return encode(rgb, origin_yx)
+
+    monkeypatch.setattr(segmenter.predictor, "encode", noted)
+    return sizes
+
+
+def test_what_clicks_will_need_is_known_before(segmenter, nuclei, encoded) -> None:
+    windows = segmenter.closer_windows()
+    assert len(set(windows)) == len(windows) > 1
+    segmenter.embedder.embed_all(segmenter.plane(), windows)
+    assert len(encoded) == len(windows)
+    encoded.clear()
+    closer = 0
+    for region in [one for one in regionprops(nuclei[1]) if one.area > 50][::3]:
+        prompts = said("point", *map(round, region.centroid))
+        found = segmenter.segment(prompts)
+        closer += found.tile in windows
+        # A preview is the same then, and encodes nothing.
+        np.testing.assert_array_equal(segmenter.segment(prompts, whole=False).mask, found.mask)
+    assert closer >= 2
+    assert len(encoded) <= 1, "AutoPPN and the decoder may differ about a size"
+
+
+def test_a_preview_encodes_no_window(segmenter, nuclei, encoded) -> None:
+    for region in [one for one in regionprops(nuclei[1]) if one.area > 50][::3]:
+        segmenter.segment(said("point", *map(round, region.centroid)), whole=False)
+    assert not encoded
+
+
+def test_a_model_that_does_not_look_closer_has_no_such_windows() -> None:
+    plain = make(ThresholdPredictor(), discs(SHAPE, CENTRES)[0])
+    plain.embed()
+    assert plain.closer_windows() == []

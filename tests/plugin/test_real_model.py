@@ -44,6 +44,27 @@ def test_clicks_on_a_sample_give_its_nuclei(open_panel) -> None:
     assert hands.objects.data.max() == 5
 
 
+def test_after_embed_clicks_on_small_nuclei_encode_nothing(open_panel) -> None:
+    """They are looked at closer, in windows that *Embed* has embedded as well."""
+    hands = open_panel()
+    hands.viewer.open_sample("napari-litesam", "nuclei")
+    hands.qtbot.wait(100)
+    hands.viewer.reset_view()
+    hands.qtbot.wait(100)
+    hands.press("embed")
+    hands.settle()
+    store = hands.widget.controller._pool.store()
+    kept = len(store)
+    assert kept > 3, "the tile, and windows for small nuclei"
+    inside = [one for one in regionprops(reference("nuclei")) if one.area > 400]
+    for nucleus in sorted(inside, key=lambda one: one.area)[:8]:
+        hands.click(nucleus.centroid)
+        hands.settle()
+        hands.key(Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
+        hands.settle()
+    assert len(store) <= kept + 1, "AutoPPN and the decoder may differ about a size"
+
+
 @pytest.mark.alone
 def test_window_lives_while_the_encoder_works(open_panel) -> None:
     drawn, added = [], []

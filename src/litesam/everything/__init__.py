@@ -6,6 +6,7 @@ are per model; ``closer`` cuts smaller tiles for small objects; ``decoding`` fil
 suppresses duplicates; ``tile`` does one tile, ``generator`` a plane.
 """
 
+from litesam.everything.closer import closer_windows
 from litesam.everything.crops import crop_boxes
 from litesam.everything.defaults import resolve_config, uses_option, ways_of_option
 from litesam.everything.generator import find_objects, label_plane, segment_everything
@@ -16,6 +17,7 @@ from litesam.everything.tile import generate
 __all__ = [
     "BoxSource",
     "choose_proposals",
+    "closer_windows",
     "crop_boxes",
     "find_objects",
     "generate",

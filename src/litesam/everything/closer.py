@@ -7,16 +7,21 @@ anything is decoded. Other tools ask for a diameter or estimate it for the same 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from litesam.tiling import closer_side, make_tiles
-from litesam.types import TilingConfig
+from litesam.everything.defaults import resolve_config
+from litesam.everything.tile import ask
+from litesam.tiling import closer_side, closer_window, first_tile, make_tiles
+from litesam.types import Box, PointPrompt, Prompts, TilingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from litesam.embedder import Embedder
+    from litesam.preprocess import AnyPlane
     from litesam.types import ModelSpec, Proposals, Tile
 
 #: At most so many tiles of a plane, spread over it, are asked how large the objects are.
@@ -77,3 +82,44 @@ def usual_diameter(proposed: Sequence[Proposals]) -> float | None:
         return None
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)
     return float(np.median(np.sqrt(sides.prod(axis=1))))
+
+
+def closer_windows(
+    embedder: Embedder, plane: AnyPlane, tiles: Sequence[Tile], seen: Sequence[Tile]
+) -> list[Tile]:
+    """Return the windows in which clicks on small objects are answered, see `closer_window`.
+
+    Parameters
+    ----------
+    embedder, plane
+        What embeds, with the model that decodes, and the plane.
+    tiles
+        All tiles of the plane.
+    seen
+        Those in which AutoPPN is asked for objects; they are embedded.
+
+    Returns
+    -------
+    list of Tile
+        The windows of most objects first; empty for a model that does not look closer.
+    """
+    spec = embedder.predictor.spec
+    if not spec.looks_closer or "auto_ppn" not in spec.proposals:
+        return []
+    config = resolve_config(spec, "auto_ppn", None)
+    height, width = plane.shape_yx
+    counts: Counter[Tile] = Counter()
+    for tile in seen:
+        found = ask(embedder.predictor, embedder.embed(plane, tile), config)
+        for (y, x), edges in zip(found.points, found.boxes, strict=True):
+            core = tile.core
+            if not (core.y0 <= y < core.y1 and core.x0 <= x < core.x1):
+                continue  # another tile sees it better
+            click = Prompts(points=(PointPrompt(float(y), float(x)),))
+            y0, x0, y1, x1 = (round(float(edge)) for edge in edges)
+            box = Box(max(y0, 0), max(x0, 0), min(y1, height), min(x1, width))
+            shown = first_tile(spec, tiles, click, (height, width))
+            window = closer_window(spec, box, click, shown, (height, width))
+            if window is not None:
+                counts[window] += 1
+    return [window for window, _ in counts.most_common()]
