@@ -13,6 +13,7 @@ import numpy as np
 from litesam.preprocess import COLOURS, Composite, CompositePart
 from napari_litesam.contrast import normalize_for
 from napari_litesam.image_axes import axes_letters, channel_axis, pixels, plane_axes
+from napari_litesam.image_files import file_of
 from napari_litesam.label_layer import image_shape
 from napari_litesam.prompt_layers import placement
 from napari_litesam.stains import Colours, Stain
@@ -76,8 +77,7 @@ def composite_of(
 
 def path_of(stain: Stain | None) -> str | None:
     """File of a layer, if it has one."""
-    path = None if stain is None else getattr(stain.layer.source, "path", None)
-    return None if path is None else str(path)
+    return None if stain is None else file_of(stain.layer)
 
 
 def stains_of(images: Sequence[Image]) -> tuple[Stain, ...]:

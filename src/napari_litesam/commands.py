@@ -66,6 +66,16 @@ def discard(viewer: "napari.viewer.Viewer") -> None:
     _controller(viewer).discard()
 
 
+def next_image(viewer: "napari.viewer.Viewer") -> None:
+    """Open the next image of the folder."""
+    _controller(viewer).next_image()
+
+
+def previous_image(viewer: "napari.viewer.Viewer") -> None:
+    """Open the image before of the folder."""
+    _controller(viewer).previous_image()
+
+
 def _controller(viewer: "napari.viewer.Viewer") -> "Controller":
     """Return the controller of the viewer's panel, opened now if it is not there."""
     from napari_litesam.widget import LiteSamWidget

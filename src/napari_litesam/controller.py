@@ -95,6 +95,7 @@ class Controller(Intents):
         self.words.close()
         self.desk.lane.close()
         self.table.close()
+        self.series.close()
         self.volume.close()
         self.propagation.close()
         self.keeper.close()
@@ -124,7 +125,7 @@ class Controller(Intents):
             yield getattr(dims.events, name), self._schedule
         lanes = (self._current.lane, self._planes.lane, self.words.lane, self.desk.lane)
         stacks = (self.volume.lane, self.volume.complete.opener, self.propagation.lane)
-        for lane in (*lanes, self.table.lane, self.table.exports, *stacks):
+        for lane in (*lanes, self.series.lane, self.table.lane, self.table.exports, *stacks):
             yield lane.changed, self._on_lane
             yield lane.progressed, self._on_progress
             yield lane.broken, self._on_bug
@@ -145,6 +146,8 @@ class Controller(Intents):
         yield self._layers.picked, self._on_picked
         yield self.table.exported, self._on_exported
         yield self.table.failed, self._reporter.tell
+        yield self.series.told, self._on_volume
+        yield self.series.failed, self._reporter.tell
         yield self.volume.done, self._on_volume
         yield self.volume.failed, self._reporter.tell
         yield self.propagation.done, self._on_volume
@@ -401,6 +404,7 @@ class Controller(Intents):
                 comparing=self.words.lane.busy,
             ),
         )
+        reasons |= self.series.reasons()
         reasons |= self.volume.reasons(plane)
         reasons |= self.next_id.reasons()
         shown = self._current.ready is not None

@@ -43,6 +43,7 @@ from napari_litesam.requests import (
 )
 from napari_litesam.reviewer import Reviewer
 from napari_litesam.segmenters import SegmenterPool
+from napari_litesam.series import Series
 from napari_litesam.session_desk import SessionDesk
 from napari_litesam.session_keeper import SessionKeeper
 from napari_litesam.soon import Soon
@@ -83,6 +84,8 @@ class Intents(ObjectIntents, StackIntents):
         The preview under the pointer.
     keys
         The keys of the panel's layers.
+    series
+        The images of a folder, one after the other.
     volume, propagation
         Whole stacks, labelled on the disk; objects that are carried through them.
     state
@@ -124,6 +127,9 @@ class Intents(ObjectIntents, StackIntents):
         self.table = ObjectTable(state, self.keeper)
         self._object_hq = ObjectHq(state, self.models, self._history, self.keeper)
         self.desk = SessionDesk(self.viewer, state, self._layers, self.keeper)
+        self.series = Series(
+            self.viewer, state, self._pool, self._layers, self._history, self.keeper, self._scene
+        )
         self.volume = VolumeJobs(state, self._pool, self._layers, self._reporter)
         self.propagation = Propagation(state, self._pool, self._committer, self._reporter)
         self._note = ""
@@ -354,6 +360,55 @@ class Intents(ObjectIntents, StackIntents):
             self._current.await_commit(into)
         else:
             self._reporter.refuse(commit_reason(self._current.asked))
+
+    # --------------------------------------------------------------------------- images of a folder
+
+    def open_folder(self, folder: str) -> None:
+        """Go through the images of a folder; see `Series`."""
+        if self._may_leave():
+            try:
+                self.series.open_folder(folder)
+            except LiteSamError as error:
+                self._reporter.tell(error)
+
+    def next_image(self) -> None:
+        """Open the next image of the folder; the labels of this one are written."""
+        self._go("next_image", 1)
+
+    def previous_image(self) -> None:
+        """Open the image before of the folder; the labels of this one are written."""
+        self._go("previous_image", -1)
+
+    def go_to_image(self, number: int) -> None:
+        """Open an image of the folder, by its number from 0."""
+        if self._may_leave():
+            self.series.go_to(number)
+
+    def _go(self, name: str, by: int) -> None:
+        reason = self.series.reasons().get(name)
+        if reason is not None:
+            self._reporter.refuse(reason)
+        elif self._may_leave():
+            self.series.step(by)
+
+    def _may_leave(self) -> bool:
+        """Whether nothing is open that only the user can close."""
+        self._timer.hurry()
+        if self.series.place is None:
+            return True
+        if not self._history.now.prompts.empty:
+            self._reporter.refuse(
+                "These prompts are not committed yet: commit the object ({commit}) or clear them "
+                "({clear_prompts}), then go on."
+            )
+        elif self._history.now.review is not None:
+            self._reporter.refuse(
+                "Candidates are under review: accept ({accept_all}) or discard ({discard}) them, "
+                "then go on."
+            )
+        else:
+            return True
+        return False
 
     # ------------------------------------------------------------------------------------- sessions
 

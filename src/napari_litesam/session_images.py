@@ -10,6 +10,7 @@ from napari.layers import Image
 
 from litesam.preprocess import Composite, CompositePart
 from napari_litesam.image_axes import pixels
+from napari_litesam.image_files import file_of
 from napari_litesam.stains import Colours, Stain
 
 if TYPE_CHECKING:
@@ -116,9 +117,7 @@ def _layer_of(about: ImageReference, name: Any, images: Sequence[Image]) -> Imag
         if tuple(pixels(layer).shape) == about.shape and str(pixels(layer).dtype) == about.dtype
     ]
     of_file = [
-        layer
-        for layer in fitting
-        if about.path is not None and str(getattr(layer.source, "path", None)) == about.path
+        layer for layer in fitting if about.path is not None and file_of(layer) == about.path
     ]
     # Of one file there may be several layers, the channels of it.
     for layers in (of_file, fitting):

@@ -34,6 +34,7 @@ from litesam.session import (
 )
 from napari_litesam import __version__
 from napari_litesam.image_axes import plane_axes
+from napari_litesam.image_files import file_of
 from napari_litesam.label_layer import array_of
 from napari_litesam.session_images import COLOURS, IMAGE
 
@@ -297,7 +298,7 @@ def _dtype(target: Labels) -> str:
 
 def _about(image: Image, source: ImageSource) -> ImageReference:
     """Describe an image layer, or several that are seen as colours."""
-    path = getattr(image.source, "path", None)
+    path = file_of(image)
     scale = tuple(float(step) for step in image.scale)
     if source.colours is not None:
         axes = (*plane_axes(image), image.ndim - 2, image.ndim - 1)

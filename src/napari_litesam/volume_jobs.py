@@ -18,6 +18,7 @@ from psygnal import Signal
 from litesam.session import sessions_dir
 from napari_litesam.complete_labels import Complete, CompleteLabels
 from napari_litesam.image_axes import level_choices, plane_axes
+from napari_litesam.image_files import file_of
 from napari_litesam.jobs import Lane
 from napari_litesam.label_layer import LIVE, ON_DISK, new_disk_layer
 from napari_litesam.requests import ImageSource, NotReady, PlaneRequest
@@ -152,7 +153,7 @@ class VolumeJobs:
             unit,
             translation,
             level.diameter_px,
-            _file_of(image),
+            file_of(image),
             settings.proposals,
             settings.everything,
             output in self._replaced,
@@ -324,11 +325,6 @@ def _planes(source: ImageSource) -> tuple[int, ...]:
 def _stack_letters(source: ImageSource) -> str:
     """Letters of the axes that choose a plane."""
     return "".join(letter for letter in source.axes if letter not in "CSYX")
-
-
-def _file_of(image: Image) -> str | None:
-    path = getattr(image.source, "path", None)
-    return None if path is None else str(path)
 
 
 def _default_output(name: str) -> str:

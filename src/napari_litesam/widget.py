@@ -45,6 +45,7 @@ from napari_litesam.rows import (
     wrapped,
 )
 from napari_litesam.sections import Section, reveal
+from napari_litesam.series_section import SeriesSection
 from napari_litesam.session_section import SessionRow, UnsavedRow
 from napari_litesam.state import Phase, PluginState, Tool
 from napari_litesam.status_line import StatusLine
@@ -130,6 +131,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.setSpacing(6)
         self.unsaved = UnsavedRow(self)
         rows.addWidget(self.unsaved)
+        self.series = SeriesSection(self._name, self)
         self.image_section = self._build_image()
         self.prompts_section = self._build_prompts()
         self.everything_section = self._build_everything()
@@ -139,6 +141,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         for name, button in self.objects.buttons.items():
             self._name(name, button, button.toolTip())
         rows.addWidget(self.objects)
+        rows.addWidget(self.series)
         self.volume = VolumeSection(self._name, self)
         rows.addWidget(self.volume)
         self.session = SessionRow(self)
@@ -274,6 +277,7 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
             combo.activated.connect(lambda _, c=combo, s=setting: self._choose(c, s))
         self.objects.follow(controller)
         self.session.follow(controller)
+        self.series.follow(controller)
         self.volume.follow(controller)
         self.unsaved.follow(controller.desk)
         self.keys.follow(self.state, controller.keys)

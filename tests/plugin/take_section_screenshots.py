@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import napari
+import numpy as np
+from PIL import Image as Picture
 from qtpy.QtCore import QPoint, QRect, Qt
 from qtpy.QtGui import QColor, QImage, QPainter
 from qtpy.QtTest import QTest
@@ -36,7 +38,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="litesam-") as home:
             os.environ["LITESAM_HOME"] = home
             leave_work_behind(theme)
-            for name, image in [*of_a_plane(theme), *of_a_stack(theme)]:
+            for name, image in [
+                *of_a_plane(theme),
+                *of_a_stack(theme),
+                *of_a_folder(theme),
+            ]:
                 taken.setdefault(name, []).append(image)
     for name, images in taken.items():
         beside(images).save(str(options.folder / f"section-{name}.png"))
@@ -141,6 +147,37 @@ def of_a_stack(theme: str) -> list[tuple[str, QImage]]:
     taken.append(("propagate", part(panel, panel.volume)))
     press(panel.volume.propagate.section.toggleButton(), panel)
     press(panel.volume.toggleButton(), panel)
+    viewer.close()
+    wait(0.5)
+    return taken
+
+
+def of_a_folder(theme: str) -> list[tuple[str, QImage]]:
+    """Label the first image of a folder, and go on to the second."""
+    viewer, panel = open_window(theme, "nuclei")
+    QTest.mouseClick(panel.unsaved.put_off, Qt.MouseButton.LeftButton)
+    whole = np.asarray(viewer.layers[0].data)
+    folder = Path(tempfile.mkdtemp()) / "plate 7"
+    folder.mkdir()
+    for number in range(8):
+        Picture.fromarray(whole[:384, 40 * number :][:, :384]).save(
+            folder / f"well {number + 1}.png"
+        )
+    panel.controller.open_folder(str(folder))
+    settle(panel)
+    wait(1.0)
+    inside = [at for at in centres_of("nuclei", panel) if max(at) < 380]
+    click(viewer, panel.state.settings.image, inside[0])
+    settle(panel)
+    key(viewer, Qt.Key.Key_C)
+    settle(panel)
+    key(viewer, Qt.Key.Key_PageDown)
+    settle(panel)
+    wait(2.0)
+    if not panel.series.isExpanded():
+        press(panel.series.toggleButton(), panel)
+    taken = [("series", part(panel, panel.series))]
+    press(panel.series.toggleButton(), panel)
     viewer.close()
     wait(0.5)
     return taken

@@ -6,7 +6,7 @@ when it is complete.
 
 from litesam.io.atomic import atomic_path, check_output
 from litesam.io.labelled_folder import LabelledImage, read_labelled_folder
-from litesam.io.lazy import open_image, open_levels
+from litesam.io.lazy import image_files, open_image, open_levels
 from litesam.io.napari_layers import is_napari_csv, read_napari_csv
 from litesam.io.ome_metadata import OME_VERSIONS
 from litesam.io.ome_zarr import is_zarr
@@ -30,6 +30,7 @@ __all__ = [
     "atomic_path",
     "check_output",
     "draw_overlay",
+    "image_files",
     "is_napari_csv",
     "is_zarr",
     "label_axes",

@@ -187,8 +187,7 @@ def open_folder(path: Path) -> ImageData:
     ReadError
         If there are none, or the first is no plane.
     """
-    found = (file for file in path.iterdir() if file.suffix.lower() in _PLANE_ENDINGS)
-    files = sorted((f for f in found if not f.name.startswith(".")), key=_natural)
+    files = image_files(path)
     if not files:
         raise ReadError(
             f"The folder {path} is no Zarr and holds no images "
@@ -205,6 +204,23 @@ def open_folder(path: Path) -> ImageData:
     steps = first.scale if first.axes is None or first.scale is None else _in_plane(first)
     scale = None if steps is None else (1.0, *steps[:2], *((1.0,) if plane.ndim == 3 else ()))
     return ImageData(_FolderStack(files, plane), axes, scale, path.name, first.unit)
+
+
+def image_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the images of a folder in the order of their names, in which numbers count as numbers.
+
+    Raises
+    ------
+    ReadError
+        If it is no folder, or may not be read.
+    """
+    try:
+        found = [file for file in Path(folder).iterdir() if file.suffix.lower() in _PLANE_ENDINGS]
+    except OSError as error:
+        raise ReadError(
+            f"{folder} cannot be listed: {error.strerror or error}; give a folder of images."
+        ) from error
+    return sorted((file for file in found if not file.name.startswith(".")), key=_natural)
 
 
 def _in_plane(image: ImageData) -> tuple[float, ...]:

@@ -1,0 +1,276 @@
+"""A folder of images, one after the other: labels are written by themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Picture
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
+
+from engine.threshold_predictor import CENTRES, discs
+from litesam.io import read_labels
+from litesam.session import read_session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+FIRST, SECOND, THIRD = CENTRES
+NEXT, BEFORE = Qt.Key.Key_PageDown, Qt.Key.Key_PageUp
+
+
+@pytest.fixture
+def folder(tmp_path: Path, cells: Any) -> Path:
+    """Three images; their names in the order of numbers, not of letters."""
+    place = tmp_path / "plate"
+    place.mkdir()
+    for number in (1, 2, 10):
+        shifted = np.roll(cells[0], number, axis=1)
+        Picture.fromarray(shifted).save(place / f"cell {number}.png")
+    (place / "notes.txt").write_text("not an image")
+    return place
+
+
+@pytest.fixture
+def opened(predictor, open_panel, folder, monkeypatch) -> Any:
+    """The folder, opened with the dialog."""
+    return open_folder(open_panel(), folder, monkeypatch)
+
+
+def open_folder(hands: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+    if not hands.widget.series.isExpanded():  # it is as it was left
+        hands.unfold("series_section")
+    hands.press("series.open_folder")
+    rest(hands)
+    return hands
+
+
+def rest(hands: Any) -> None:
+    """Wait until everything is written and prepared."""
+    hands.settle()
+    hands.until(lambda: hands.widget.controller.series.idle)
+    hands.settle()
+
+
+def commit(hands: Any, centre: tuple[int, int]) -> None:
+    hands.click(centre)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+
+
+def at(number: int, centre: tuple[int, int]) -> tuple[int, int]:
+    """Where a cell is in the image of a number."""
+    return (centre[0], centre[1] + number)
+
+
+def written(folder: Path, number: int) -> np.ndarray:
+    return np.asarray(read_labels(folder / "labels" / f"cell {number}.tif").array)
+
+
+def test_labels_are_written_and_the_next_image_comes(opened, folder, cells, predictor) -> None:
+    hands, truth = opened, cells[1]
+    assert hands.image.name == "cell 1.png"
+    assert hands.widget.series.images.currentText() == "cell 1.png"
+    assert not hands.widget.series.previous_image.isEnabled()
+    assert "first image" in hands.widget.series.previous_image.toolTip()
+    commit(hands, at(1, FIRST))
+    commit(hands, at(1, SECOND))
+    # Without a word of the user's, a moment later.
+    rest(hands)
+    np.testing.assert_array_equal(written(folder, 1), np.roll(np.where(truth < 3, truth, 0), 1, 1))
+    assert hands.widget.series.images.currentText() == "✓ cell 1.png"
+    # What is not written yet is, when one goes on.
+    commit(hands, at(1, THIRD))
+    encoded = predictor.encoded
+    hands.key(NEXT)
+    hands.until(lambda: hands.image.name == "cell 2.png")
+    hands.settle()
+    np.testing.assert_array_equal(written(folder, 1), np.roll(truth, 1, axis=1))
+    assert "Image 2 of 3" in hands.status
+    np.testing.assert_array_equal(hands.image.data, np.roll(cells[0], 2, axis=1))
+    assert hands.objects is None or not hands.objects.data.any()
+    assert [layer.name for layer in hands.viewer.layers if layer.name.startswith("cell")] == [
+        "cell 2.png"
+    ]
+    # It was embedded meanwhile.
+    commit(hands, at(2, SECOND))
+    assert predictor.encoded == encoded
+    np.testing.assert_array_equal(hands.objects.data == 1, np.roll(truth, 2, axis=1) == 2)
+    # Undo stays within the image.
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.settle()
+    assert not hands.widget.undo.isEnabled()
+    hands.key(Qt.Key.Key_Z, CONTROL | SHIFT)
+    hands.key(Qt.Key.Key_Z, CONTROL | SHIFT)
+    hands.settle()
+    # Back again, by the button: the objects are there, and can be gone on with.
+    hands.press("series.previous_image")
+    rest(hands)
+    assert hands.image.name == "cell 1.png"
+    np.testing.assert_array_equal(hands.objects.data, np.roll(truth, 1, axis=1))
+    hands.hover(at(1, SECOND))
+    hands.key(Qt.Key.Key_X)
+    rest(hands)
+    assert set(np.unique(written(folder, 1))) == {0, 1, 3}
+    np.testing.assert_array_equal(written(folder, 2) == 1, np.roll(truth, 2, axis=1) == 2)
+    # By its name, to the last one.
+    hands.pick(hands.widget.series.images, 2)
+    rest(hands)
+    assert hands.image.name == "cell 10.png"
+    assert not hands.widget.series.next_image.isEnabled()
+    hands.key(NEXT)
+    assert "last image" in hands.status
+    session = read_session(folder / "labels" / "cell 2.session.json")
+    assert len(session.objects()) == 1
+    assert str(session.image.path) == str(folder / "cell 2.png")
+
+
+def test_opened_again_at_the_first_without_labels(opened, folder, open_panel, monkeypatch) -> None:
+    commit(opened, at(1, FIRST))
+    opened.key(NEXT)
+    rest(opened)
+    again = open_folder(open_panel(), folder, monkeypatch)
+    assert again.image.name == "cell 2.png"
+    again.key(BEFORE)
+    rest(again)
+    np.testing.assert_array_equal(again.objects.data, written(folder, 1))
+    before = (folder / "labels" / "cell 1.tif").read_bytes()
+    again.key(NEXT)
+    rest(again)
+    assert (folder / "labels" / "cell 1.tif").read_bytes() == before, "nothing was changed"
+
+
+def test_what_is_not_committed_is_not_left(opened) -> None:
+    hands = opened
+    hands.click(at(1, FIRST))
+    hands.settle()
+    hands.key(NEXT)
+    rest(hands)
+    assert hands.image.name == "cell 1.png"
+    assert "not committed" in hands.status
+    assert len(hands.points.data) == 1
+    hands.key(Qt.Key.Key_C, SHIFT)
+    hands.settle()
+    hands.press("everything")
+    hands.settle()
+    hands.until(lambda: hands.widget.review.isVisible())
+    hands.key(NEXT)
+    rest(hands)
+    assert "under review" in hands.status
+    hands.press("review.accept")
+    hands.settle()
+    hands.key(NEXT)
+    rest(hands)
+    assert hands.image.name == "cell 2.png"
+
+
+def test_labels_that_do_not_fit_are_left_alone(
+    predictor, open_panel, folder, monkeypatch, cells
+) -> None:
+    (folder / "labels").mkdir()
+    other = folder / "labels" / "cell 2.tif"
+    tifffile.imwrite(other, np.ones((7, 9), np.uint8))
+    before = other.read_bytes()
+    hands = open_folder(open_panel(), folder, monkeypatch)
+    commit(hands, at(1, FIRST))
+    hands.key(NEXT)
+    rest(hands)
+    assert hands.image.name == "cell 1.png"
+    assert "cell 2.tif does not fit cell 2.png" in hands.status
+    assert hands.objects.data.any()
+    hands.pick(hands.widget.series.images, 2)
+    rest(hands)
+    assert hands.image.name == "cell 10.png"
+    assert other.read_bytes() == before
+
+
+def test_a_disk_that_refuses_loses_nothing(opened, folder) -> None:
+    hands = opened
+    (folder / "labels").write_text("in the way")
+    commit(hands, at(1, FIRST))
+    hands.key(NEXT)
+    rest(hands)
+    assert hands.image.name == "cell 1.png"
+    assert hands.objects.data.any()
+    assert "labels" in hands.status
+    (folder / "labels").unlink()
+    hands.key(NEXT)
+    rest(hands)
+    assert hands.image.name == "cell 2.png"
+    assert written(folder, 1).any()
+
+
+def test_a_damaged_image_is_told_and_passed_over(opened, folder) -> None:
+    (folder / "cell 2.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+    opened.widget.controller.series._next = None  # it was read ahead
+    opened.key(NEXT)
+    rest(opened)
+    assert opened.image.name == "cell 1.png"
+    assert "cell 2.png" in opened.status
+    opened.pick(opened.widget.series.images, 2)
+    rest(opened)
+    assert opened.image.name == "cell 10.png"
+
+
+def test_images_of_other_kinds(predictor, open_panel, tmp_path, monkeypatch, cells) -> None:
+    """Other sizes, colours, stacks and scales; names that differ by their endings alone."""
+    place = tmp_path / "mixed"
+    place.mkdir()
+    image, truth = cells
+    Picture.fromarray(image).save(place / "a.png")
+    larger, _ = discs((160, 144), CENTRES)
+    tifffile.imwrite(
+        place / "a.tif", larger, resolution=(2, 2), metadata={"unit": "um"}, imagej=True
+    )
+    Picture.fromarray(np.stack([image] * 3, axis=-1)).save(place / "b.png")
+    tifffile.imwrite(
+        place / "c.tif",
+        np.stack([image] * 5),
+        imagej=True,
+        resolution=(1, 1),
+        metadata={"axes": "ZYX", "spacing": 2.5, "unit": "um"},
+    )
+    hands = open_folder(open_panel(), place, monkeypatch)
+    commit(hands, FIRST)
+    for name in ("a.tif", "b.png", "c.tif"):
+        hands.key(NEXT)
+        rest(hands)
+        assert hands.image.name == name
+        commit(hands, SECOND)
+        rest(hands)
+        assert hands.objects.data.any()
+    assert sorted(file.name for file in (place / "labels").glob("*.tif")) == [
+        *("a.png.tif", "a.tif.tif", "b.tif", "c.tif")
+    ]
+    stack = read_labels(place / "labels" / "c.tif")
+    assert stack.array.shape == (5, 128, 128)
+    assert stack.scale == pytest.approx((2.5, 1.0, 1.0))
+    for name in ("b.png", "a.tif", "a.png"):
+        hands.key(BEFORE)
+        rest(hands)
+        assert hands.image.name == name
+        assert hands.objects.data.shape == hands.image.data.shape[:2]
+        assert hands.objects.data.any()
+        if name == "a.tif":
+            np.testing.assert_allclose(hands.image.scale, 0.5)
+            np.testing.assert_allclose(hands.objects.scale, 0.5)
+            np.testing.assert_allclose(hands.points.scale, 0.5)
+    np.testing.assert_array_equal(hands.objects.data == 1, truth == 1)
+    np.testing.assert_allclose(hands.image.scale, 1.0)
+
+
+def test_a_folder_without_images_is_told(opened, tmp_path, monkeypatch) -> None:
+    empty = tmp_path / "nothing"
+    empty.mkdir()
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(empty))
+    opened.press("series.open_folder")
+    rest(opened)
+    assert "no images" in opened.status
+    assert opened.image.name == "cell 1.png"
