@@ -59,7 +59,7 @@ KEYS = (
     Key("R", "reopen_here", "Open object again", _POINTED),
     Key("E", "select_here", "Choose object", _POINTED),
     Key("X", "delete_here", "Delete object", _POINTED),
-    Key("PageDown", "next_image", "Next image of the folder", _ALL),
+    Key("PageDown", "next_image", "Next image", _ALL),
     Key("PageUp", "previous_image", "Image before", _ALL),
     Key("Ctrl+Z", "undo", "Undo", _ALL),
     Key("Ctrl+Shift+Z", "redo", "Redo", _ALL),
