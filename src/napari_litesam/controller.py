@@ -8,6 +8,7 @@ never looked up by name.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,10 @@ from napari_litesam.reasons import Situation, disabled_reasons
 from napari_litesam.requests import (
     NotReady,
     channel_shown,
+    plane_index,
     resolve,
     resolve_plane,
+    source_of,
 )
 from napari_litesam.state import Level, PluginState, Tool
 from napari_litesam.stored_prompts import drafts_of, snapshot_of
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
     from litesam.types import ModelSpec, Progress
     from napari_litesam.plane_jobs import Found, Proposed
+    from napari_litesam.requests import ImageSource
     from napari_litesam.session_desk import Opened
 
 _DIMS = ("current_step", "ndisplay", "order", "range")
@@ -256,11 +260,33 @@ class Controller(Intents):
     def _on_painted(self, layer: Labels, atoms: Any) -> None:
         """Pixels of objects changed: by the panel, or by hand, which is a step as well."""
         if not self._committer.writer.writing:
-            plane = resolve_plane(self.state.settings, self._scene())
-            self._committer.stroke(layer, atoms, None if isinstance(plane, NotReady) else plane)
+            image = self._image_of(layer)
+            source = None if image is None else self._source_of(image)
+            self._committer.stroke(layer, atoms, image, source)
         if layer is self.state.settings.target:
             self.table.measure(layer)
         self._schedule()
+
+    def _image_of(self, layer: Labels) -> Image | None:
+        """The image whose objects a layer receives: also one that is not chosen now."""
+        if layer is not self.state.settings.target:
+            for image, target in self._targets.items():
+                if target is layer:
+                    return image
+        return self.state.settings.image if layer in self.targets() else None
+
+    def _source_of(self, image: Image) -> ImageSource | None:
+        """An image as the model sees it."""
+        settings = self.state.settings
+        if image is not settings.image:
+            settings = replace(
+                settings, image=image, channel=None, colours=None, level=0, look=None
+            )
+        at = plane_index(image, self.viewer.dims)
+        if isinstance(at, NotReady):  # the sliders are elsewhere, or the viewer shows 3-D
+            at = dict.fromkeys(range(image.ndim - 2), 0)
+        source = source_of(settings, at)
+        return None if isinstance(source, NotReady) else source
 
     def _on_picked(self, layer: Labels, number: int) -> None:
         """Choose in the table what is picked in the layer."""

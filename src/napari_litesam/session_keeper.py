@@ -179,13 +179,27 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         kept.session = replace(kept.session, actions=(*kept.session.actions, *actions))
         self._write(kept, lambda journal: journal.append(*actions, changes=changes))
 
-    def undid(self, target: Labels, actions: Sequence[Action]) -> None:
-        """Write down that the last actions of a layer were taken back."""
+    def undid(self, target: Labels, actions: Sequence[Action], change: Change) -> None:
+        """Write down that actions of a layer were taken back.
+
+        ``change``: what that did to its pixels. Steps are undone image by image: if the layer got
+        something of another image since, these are not its last actions, and only their pixels go.
+        """
         kept = self._kept.get(target)
         if kept is None or not actions:
             return
-        kept.session = kept.session.without_last(len(actions))
-        self._write(kept, lambda journal: journal.drop(len(actions)))
+        count = len(actions)
+        last = kept.session.actions[-count:]
+        if len(last) < count or any(a is not b for a, b in zip(last, actions, strict=True)):
+            self.painted(target, change)
+            return
+        kept.session = kept.session.without_last(count)
+        self._write(kept, lambda journal: journal.drop(count))
+
+    def painted(self, target: Labels, change: Change) -> None:
+        """Write down pixels of a layer alone."""
+        if not change.empty:
+            self.did(target, (record_change(change),), ())
 
     def draft(
         self,

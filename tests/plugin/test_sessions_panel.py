@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from engine.threshold_predictor import CENTRES
 from litesam.io import read_image
 from litesam.samples import SAMPLES, sample_path
 from litesam.session import find_journals, read_session, replay, sessions_dir
+from plugin.journals import left_journals
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 FIRST, SECOND, THIRD = CENTRES
@@ -125,7 +124,7 @@ def test_work_is_on_the_disk_within_a_second(predictor, open_panel, cells) -> No
     hands.qtbot.waitUntil(lambda: any(sessions_dir().glob("*.litesam-journal")), timeout=1000)
     assert find_journals(sessions_dir()) == [], "a journal that is open is nobody else's"
     hands.widget.controller.close()
-    (left,) = _journals()
+    (left,) = left_journals()
     assert set(left.session.objects()) == {1}
     np.testing.assert_array_equal(left.labels() == 1, cells[1] == 1)
 
@@ -140,7 +139,7 @@ def test_undo_is_written_down_too(predictor, open_panel, cells) -> None:
     hands.key(Qt.Key.Key_Z, CONTROL)
     hands.settle()
     hands.widget.controller.close()
-    (left,) = _journals()
+    (left,) = left_journals()
     np.testing.assert_array_equal(left.labels() > 0, cells[1] == 1)
     assert len(left.session.drafts) == 1, "undo brought the click back"
 
@@ -152,7 +151,7 @@ def test_looking_leaves_nothing_behind(predictor, open_panel, cells) -> None:
     hands.key(Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
     hands.settle()
     hands.widget.controller.close()
-    assert _journals() == []
+    assert left_journals() == []
 
 
 def test_labels_that_were_there_are_part_of_it(predictor, open_panel, cells) -> None:
@@ -173,7 +172,7 @@ def test_labels_that_were_there_are_part_of_it(predictor, open_panel, cells) -> 
     hands.settle()
     now = hands.viewer.layers["mine"].data.copy()
     hands.widget.controller.close()
-    (left,) = _journals()
+    (left,) = left_journals()
     np.testing.assert_array_equal(left.labels(), now)
     assert left.labels().dtype == np.uint16
 
@@ -185,7 +184,7 @@ def test_work_for_an_image_that_is_not_open(predictor, open_panel, cells) -> Non
     hands.key(Qt.Key.Key_C)
     hands.settle()
     hands.widget.controller.close()
-    _journals()
+    left_journals()
     again = open_panel()
     again.settle()
     row = again.widget.unsaved
@@ -232,7 +231,7 @@ def test_saved_session_replays_to_the_same_labels(open_panel, tmp_path, everythi
     assert not done.different
     # What is saved need not be brought back.
     hands.widget.controller.close()
-    assert _journals() == []
+    assert left_journals() == []
     # And in another window.
     other = open_panel()
     other.widget.session.opened.emit(str(file))
@@ -262,14 +261,3 @@ def test_disk_that_refuses_stops_nobody(predictor, open_panel, cells, home) -> N
     hands.key(Qt.Key.Key_C)
     hands.settle()
     np.testing.assert_array_equal(hands.objects.data > 0, cells[1] == 1)
-
-
-def _journals() -> list:
-    """Journals that can be brought back, as soon as the writer is done."""
-    for _ in range(100):
-        found = find_journals(sessions_dir()) if sessions_dir().is_dir() else []
-        locks = list(Path(sessions_dir()).glob("*.litesam-journal"))
-        if len(found) == len(locks):
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"the journals are still open: {locks}")
