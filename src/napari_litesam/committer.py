@@ -324,6 +324,7 @@ class Committer:
         target = settings.target
         if target is None or target not in self._viewer.layers:
             target = self._layers.add_objects(settings.image)
+            self._keeper.note_empty(target)
             self._state.update(target=target)
         self._keeper.begin(settings.image, target, plane.source)
         return target

@@ -16,9 +16,12 @@ from litesam.session import (
     Recovered,
     Session,
     find_journals,
+    named_from,
     read_session,
+    remove_copy,
     replay,
     sessions_dir,
+    take_copies_along,
     write_session,
 )
 from napari_litesam.image_axes import plane_axes
@@ -31,6 +34,7 @@ from napari_litesam.session_images import (
     no_fit,
     why_not_open,
 )
+from napari_litesam.session_keeper import copy_path
 from napari_litesam.state import Unsaved
 
 if TYPE_CHECKING:
@@ -108,13 +112,14 @@ class SessionDesk:
         if not self._found:
             return
         first = self._found[0]
+        kept = first.without_missing()
         found = self._layers_of(first.session, Path())
         if found is None:
             self.failed.emit(SessionError(no_fit(first.session, self._layers.images())))
             return
         self.lane.submit(
-            partial(_labels_of, first, found.data),
-            partial(self._on_recovered, found, first),
+            partial(_labels_of, kept, found.data),
+            partial(self._on_recovered, found, kept),
             self.failed.emit,
         )
 
@@ -144,6 +149,7 @@ class SessionDesk:
         if session is None:
             raise SessionError("There is nothing to save yet; commit an object first.")
         target = Path(path)
+        session = take_copies_along(session, sessions_dir(), target)
         return write_session(target, session, overwrite=True)
 
     def open(self, path: str | Path) -> None:
@@ -159,6 +165,7 @@ class SessionDesk:
         found = self._layers_of(session, source.parent)
         if found is None:
             raise SessionError(no_fit(session, self._layers.images()))
+        session = named_from(session, source.parent)
         self.lane.submit(
             partial(_replayed, session, found.data, source.parent),
             partial(self._on_replayed, found),
@@ -174,7 +181,7 @@ class SessionDesk:
     def _on_recovered(self, found: Annotated, recovered: Recovered, labels: LabelArray) -> None:
         target = self._add(found, recovered.session, labels)
         self._keeper.adopt(target, recovered)
-        self._found = [one for one in self._found if one is not recovered]
+        self._found = [one for one in self._found if one.path != recovered.path]
         self.show()
         self.opened.emit(Opened(found.image, target, recovered.session))
 
@@ -219,13 +226,16 @@ def _find(_context: JobContext) -> list[Recovered]:
     for path in folder.glob(f"*{_DISCARDED}"):
         if path.stat().st_mtime < old:
             path.unlink(missing_ok=True)
+            remove_copy(copy_path(path.with_name(path.name.removesuffix(_DISCARDED))))
     return [one for one in find_journals(folder) if one.session.actions or one.session.drafts]
 
 
 def _labels_of(recovered: Recovered, data: Any, context: JobContext) -> LabelArray:
     """Labels of a journal; job of the worker."""
     labels = recovered.labels()
-    return _replayed(recovered.session, data, None, context)[1] if labels is None else labels
+    if labels is not None:
+        return labels
+    return _replayed(recovered.session, data, recovered.path.parent, context)[1]
 
 
 def _replayed(
@@ -252,4 +262,10 @@ def _text(recovered: Recovered) -> str:
     parts = [f"{objects} object(s)"] if objects or not drafts else []
     if drafts:
         parts.append("prompts that were not committed")
-    return f"Unsaved work on {name}, {day} {when:%H:%M}: {' and '.join(parts)}."
+    text = f"Unsaved work on {name}, {day} {when:%H:%M}: {' and '.join(parts)}."
+    if not recovered.complete_labels:
+        text += (
+            " The labels that were in the layer before could not be copied in time and are not "
+            "among it; open them from their own file."
+        )
+    return text

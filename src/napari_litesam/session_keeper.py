@@ -9,27 +9,36 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtWidgets import QApplication
 
-from litesam.errors import LiteSamError
+from litesam.errors import Cancelled, LiteSamError
 from litesam.objects import Change, revert_change
 from litesam.session import (
+    COPY_SUFFIX,
     JOURNAL_SUFFIX,
     LABEL_TYPES,
     Draft,
     ImageReference,
+    LabelCopy,
+    LabelsLoaded,
     ModelReference,
     Session,
     SessionJournal,
     colour_references,
     record_change,
+    remove_copy,
     sessions_dir,
 )
 from napari_litesam import __version__
@@ -39,7 +48,6 @@ from napari_litesam.session_images import COLOURS, IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from napari.layers import Image, Labels, Layer
 
@@ -47,11 +55,34 @@ if TYPE_CHECKING:
     from napari_litesam.requests import ImageSource
     from napari_litesam.segmenters import SegmenterPool
 
-#: Labels that were there before the session are kept in it up to this size.
-_LARGEST_START_BYTES = 256_000_000
+#: Labels that were there before the session are written down in it up to this size; more of them
+#: are copied into a folder beside it, which takes the window no time.
+_LARGEST_START_BYTES = 20_000_000
+#: How often the end of a stroke is waited for, and for how long it is.
+_STROKE_MS, _LONGEST_STROKE_S = 100, 30
 
 #: Windows of one process never choose the same name, also in the same second.
 _NUMBERS = itertools.count(1)
+
+
+class _Copying:
+    """Labels that are being copied, and what changed them meanwhile.
+
+    Attributes
+    ----------
+    changes
+        In their order.
+    counted
+        Whether ``changes`` has all that was seen by who read the labels.
+    unwanted
+        Whether the session is gone.
+    """
+
+    def __init__(self, copy: LabelCopy) -> None:
+        self.copy = copy
+        self.changes: list[Change] = []
+        self.counted = threading.Event()
+        self.unwanted = threading.Event()
 
 
 @dataclass(slots=True, eq=False)
@@ -59,13 +90,20 @@ class _Kept:
     """A session that is open: as it is now, and its journal, which the writer makes first."""
 
     session: Session
+    path: Path
     journal: Future[SessionJournal]
     saved: tuple[Any, ...] = ()
+    copying: _Copying | None = None
 
     @property
     def needed(self) -> bool:
         """Whether there is work that is in no file of the user's."""
         return bool(self.session.drafts) or self.session.actions != self.saved
+
+    def note(self, *changes: Change | None) -> None:
+        """Take note of what changes labels that are being copied."""
+        if self.copying is not None and not self.copying.counted.is_set():
+            self.copying.changes += [change for change in changes if change is not None]
 
 
 class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
@@ -81,14 +119,18 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
     """
 
     failed = Signal(object)
+    _copied = Signal(object)
 
     def __init__(self, pool: SegmenterPool) -> None:
         super().__init__()
         self._pool = pool
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="litesam-autosave")
+        self._copier = ThreadPoolExecutor(max_workers=1, thread_name_prefix="litesam-labels")
         self._kept: dict[Layer, _Kept] = {}
+        self._empty: WeakSet[Layer] = WeakSet()
         self._failing = False
         self._closed = False
+        self._copied.connect(self._on_copied)
 
     # -------------------------------------------------------------------------------------- reading
 
@@ -156,7 +198,7 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
                 program=f"napari-litesam {__version__}",
                 created=datetime.now().astimezone().isoformat(timespec="seconds"),
             )
-            kept = self._kept[owner] = _Kept(session, self._open(self._new_path(image), session))
+            kept = self._kept[owner] = self._new(self._new_path(image), session)
             self._add_start(kept, target, change)
         elif kept.session.model.weights_hash is None or not kept.session.actions:
             about = _about(image, source)
@@ -176,6 +218,7 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         kept = self._kept.get(target)
         if kept is None or not actions:
             return
+        kept.note(*changes)
         kept.session = replace(kept.session, actions=(*kept.session.actions, *actions))
         self._write(kept, lambda journal: journal.append(*actions, changes=changes))
 
@@ -193,12 +236,15 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         if len(last) < count or any(a is not b for a, b in zip(last, actions, strict=True)):
             self.painted(target, change)
             return
+        kept.note(change)
         kept.session = kept.session.without_last(count)
         self._write(kept, lambda journal: journal.drop(count))
 
     def painted(self, target: Labels, change: Change) -> None:
         """Write down pixels of a layer alone."""
-        if not change.empty:
+        kept = self._kept.get(target)
+        if kept is not None and not change.empty:
+            kept.note(change)
             self.did(target, (record_change(change),), ())
 
     def draft(
@@ -219,18 +265,22 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
 
     def adopt(self, target: Labels, recovered: Recovered) -> None:
         """Go on with a session that was brought back; its journal is written on."""
-        journal = self._open(recovered.path, recovered.session, recovered.pixels)
-        self._kept[target] = _Kept(recovered.session, journal)
+        self._kept[target] = self._new(recovered.path, recovered.session, recovered.pixels)
 
     def take(self, target: Labels, image: Image, session: Session) -> None:
         """Go on with a session that was opened from a file."""
-        self._kept[target] = _Kept(session, self._open(self._new_path(image), session))
+        self._kept[target] = self._new(self._new_path(image), session)
+
+    def note_empty(self, target: Labels) -> None:
+        """A layer was made now: nothing is in it."""
+        self._empty.add(target)
 
     def let_go(self, target: Layer) -> None:
         """The layer is gone, or got other pixels from elsewhere: its session stays on the disk."""
+        self._empty.discard(target)
         kept = self._kept.pop(target, None)
         if kept is not None:
-            self._write(kept, partial(SessionJournal.close, delete=not kept.needed))
+            self._end(kept)
 
     def saved(self, target: Labels) -> None:
         """All that was done to a layer is in a file of the user's now."""
@@ -244,24 +294,38 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
             return
         self._closed = True
         for kept in list(self._kept.values()):
-            self._write(kept, partial(SessionJournal.close, delete=not kept.needed))
+            self._end(kept)
         self._kept.clear()
         self._writer.shutdown(wait=False)
+        self._copier.shutdown(wait=False)
 
     def flush(self) -> None:
         """Wait until all is written."""
-        self._writer.submit(lambda: None).result()
+        for kept in self._kept.values():
+            if kept.copying is not None:
+                kept.copying.counted.set()
+        for thread in (self._copier, self._writer):
+            thread.submit(lambda: None).result()
 
     # ------------------------------------------------------------------------------------- in parts
 
-    def _open(
-        self, path: Path, session: Session, pixels: Sequence[Any] = ()
-    ) -> Future[SessionJournal]:
+    def _new(self, path: Path, session: Session, pixels: Sequence[Any] = ()) -> _Kept:
         def make() -> SessionJournal:
             path.parent.mkdir(parents=True, exist_ok=True)
             return SessionJournal(path, session, pixels=pixels)
 
-        return self._writer.submit(make)
+        return _Kept(session, path, self._writer.submit(make))
+
+    def _end(self, kept: _Kept) -> None:
+        """Close a journal; what is needed no more is deleted."""
+        needed, copying = kept.needed, kept.copying
+        self._write(kept, partial(SessionJournal.close, delete=not needed))
+        if copying is not None:
+            copying.counted.set()  # nothing more is told of it
+        if not needed:
+            if copying is not None:
+                copying.unwanted.set()
+            self._copier.submit(remove_copy, copy_path(kept.path))
 
     def _change(self, kept: _Kept, **changes: Any) -> None:
         kept.session = replace(kept.session, **changes)
@@ -286,22 +350,65 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
 
     def _add_start(self, kept: _Kept, target: Labels | None, made: Change | None) -> None:
         """Keep what the layer holds already."""
-        if target is None or array_of(target).nbytes > _LARGEST_START_BYTES:
+        if target is None or target in self._empty:
             return
-        data = np.array(array_of(target))
+        array = array_of(target)
+        if array.nbytes > _LARGEST_START_BYTES:
+            self._copy_start(kept, array, made)
+            return
+        data = np.array(array)
         if made is not None:
             revert_change(data, made)
         if not data.any():
             return
         whole = tuple((0, size) for size in data.shape)
-        start = record_change(Change(whole, np.zeros_like(data), data))
+        self._start(kept, record_change(Change(whole, np.zeros_like(data), data)))
+
+    def _start(self, kept: _Kept, start: Action) -> None:
+        """Let the session begin with labels that were there."""
         kept.session = replace(kept.session, actions=(start,))
         self._write(kept, lambda journal: journal.append(start))
+
+    def _copy_start(self, kept: _Kept, array: Any, made: Change | None) -> None:
+        """Copy what is too large to be written down into a folder, while the user goes on."""
+        path = copy_path(kept.path)
+        kept.copying = copying = _Copying(LabelCopy(path, array))
+        if made is not None:
+            copying.changes.append(made)
+        self._start(kept, LabelsLoaded(path.name))
+        self._copier.submit(self._copy, copying)
+
+    def _copy(self, copying: _Copying) -> None:
+        """Body of the copier's thread."""
+        try:
+            copying.copy.read(copying.unwanted.is_set)
+            with suppress(RuntimeError):  # at the end of a program Qt may be gone
+                self._copied.emit(copying)
+            copying.counted.wait(_LONGEST_STROKE_S)
+            copying.copy.complete(copying.changes)
+            copying.changes.clear()
+        except Cancelled:
+            return
+        except (LiteSamError, OSError) as error:
+            if not self._closed:
+                self.failed.emit(error)
+
+    def _on_copied(self, copying: _Copying) -> None:
+        """All pixels were read; what changed them is known as soon as no stroke is being made."""
+        if QApplication.mouseButtons() == Qt.MouseButton.NoButton:
+            copying.counted.set()
+        else:
+            QTimer.singleShot(_STROKE_MS, partial(self._on_copied, copying))
 
     def _new_path(self, image: Image) -> Path:
         name = re.sub(r"[^\w-]+", "-", image.name).strip("-")[:40] or "image"
         now = datetime.now().strftime("%Y%m%d-%H%M%S")
         return sessions_dir() / f"{now}-{name}-{os.getpid()}-{next(_NUMBERS)}{JOURNAL_SUFFIX}"
+
+
+def copy_path(journal: Path) -> Path:
+    """Where the copy of the labels lies that were there before a session."""
+    return journal.with_name(f"{journal.name.removesuffix(JOURNAL_SUFFIX)}{COPY_SUFFIX}")
 
 
 def _dtype(target: Labels) -> str:

@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from skimage.measure import regionprops
 
 from engine.threshold_predictor import CENTRES
-from litesam.io import read_image
-from litesam.samples import SAMPLES, sample_path
-from litesam.session import find_journals, read_session, replay, sessions_dir
+from litesam.samples import sample_path
+from litesam.session import find_journals, read_session, recover, replay, sessions_dir
+from plugin.at_work import killed, large_stack, nuclei
 from plugin.journals import left_journals
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 FIRST, SECOND, THIRD = CENTRES
-
-#: A person at work: three objects, one of which is deleted again, a stroke and a click that is not
-#: committed. Then the process is killed.
-AT_WORK = """
-import sys, numpy as np, napari
-from qtpy.QtWidgets import QApplication
-from litesam.types import PointLabel
-viewer = napari.Viewer(show=False)
-viewer.open(sys.argv[1])
-_, panel = viewer.window.add_plugin_dock_widget("napari-litesam", "Lite-SAM")
-app = QApplication.instance()
-controller = panel.controller
-def settle():
-    for _ in range(5):
-        app.processEvents()
-    while not (controller._current.lane.idle and controller.desk.lane.idle
-               and not controller._timer.isActive()):
-        app.processEvents()
-settle()
-for y, x in eval(sys.argv[2]):
-    controller.prompts.points.add(np.array([[y, x]]))
-    settle()
-    controller.commit()
-    settle()
-controller.state.select({2})
-controller.delete_objects()
-target = controller.state.settings.target
-target.selected_label = 40
-target.paint((5, 5), 40)
-settle()
-controller.prompts.points.add(np.array([eval(sys.argv[2])[1]]))
-settle()
-np.save(sys.argv[3], target.data)
-controller.keeper.flush()
-print("ready", flush=True)
-import time
-time.sleep(60)
-"""
-
-
-def _nuclei(count: int) -> list[tuple[float, float]]:
-    """Middles of the largest nuclei of the sample."""
-    truth = sample_path("nuclei").with_name(SAMPLES["nuclei"].labels_file)
-    found = sorted(regionprops(np.asarray(read_image(truth).array)), key=lambda one: -one.area)
-    return [tuple(float(round(v)) for v in one.centroid) for one in found[1 : count + 1]]
 
 
 def settle(hands) -> None:
@@ -73,24 +22,9 @@ def settle(hands) -> None:
 
 
 def test_killed_process_loses_nothing(open_panel, tmp_path, home) -> None:
-    image = sample_path("nuclei")
-    places = _nuclei(3)
-    saved = tmp_path / "labels.npy"
-    work = subprocess.Popen(
-        [sys.executable, "-c", AT_WORK, str(image), repr(places), str(saved)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"LITESAM_HOME": str(home)},
-    )
-    try:
-        assert work.stdout is not None
-        assert work.stdout.readline().strip() == "ready"
-        work.send_signal(signal.SIGKILL)
-    finally:
-        work.kill()
-        work.wait()
-        work.stdout.close()
-    before = np.load(saved)
+    places = nuclei(3)
+    seen = killed("test_objects", tmp_path / "seen.npz", home)
+    before = seen["labels"]
     assert before.any()
     # The next morning: a new window, without the image.
     hands = open_panel()
@@ -100,7 +34,8 @@ def test_killed_process_loses_nothing(open_panel, tmp_path, home) -> None:
     hands.press("unsaved.bring_back")
     settle(hands)
     np.testing.assert_array_equal(hands.objects.data, before)
-    np.testing.assert_allclose(hands.points.data, [places[1]], atol=1e-6)
+    np.testing.assert_allclose(hands.points.data, seen["points"], atol=1e-6)
+    np.testing.assert_allclose(hands.points.data, [places[1]], atol=2)
     assert hands.preview.any(), "the click that was not committed is answered again"
     assert not hands.widget.unsaved.isVisible()
     # It goes on where it stopped, in the same session.
@@ -115,17 +50,78 @@ def test_killed_process_loses_nothing(open_panel, tmp_path, home) -> None:
     assert not done.different
 
 
+def test_large_labels_that_were_there_outlive_a_killed_process(
+    predictor, open_panel, tmp_path, home
+) -> None:
+    seen = killed("test_large_labels", tmp_path / "seen.npz", home)
+    image, labels = large_stack()
+    hands = open_panel(image)
+    hands.viewer.dims.set_current_step(0, 0)
+    settle(hands)
+    assert "not" not in hands.widget.unsaved.text.text()
+    hands.press("unsaved.bring_back")
+    settle(hands)
+    np.testing.assert_array_equal(hands.objects.data[0], seen["first"])
+    np.testing.assert_array_equal(hands.objects.data[1:], labels[1:])
+    # A session takes them along, to wherever it is saved.
+    file = tmp_path / "elsewhere" / "work.json"
+    file.parent.mkdir()
+    hands.widget.session.saved.emit(str(file))
+    assert "saved" in hands.status
+    now = hands.objects.data.copy()
+    hands.widget.controller.close()
+    assert left_journals() == []
+    # A session that is saved leaves nothing else behind.
+    hands.until(lambda: not list(sessions_dir().glob("*.zarr*")))
+    done = replay(read_session(file), image, folder=file.parent)
+    np.testing.assert_array_equal(done.labels, now)
+
+
+def test_what_was_not_copied_in_time_is_told(predictor, open_panel, tmp_path, home) -> None:
+    image, labels = large_stack()
+    image, labels = image[:8], labels[:8]
+    hands = open_panel(image)
+    hands.viewer.add_labels(labels, name="mine")
+    hands.viewer.dims.set_current_step(0, 0)
+    hands.settle()
+    hands.pick("target", "mine")
+    hands.settle()
+    hands.press("positive")
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    settle(hands)
+    first = hands.objects.data[0].copy()
+    hands.widget.controller.close()
+    assert len(left_journals()) == 1
+    (copy,) = sessions_dir().glob("*.zarr")
+    copy.rename(copy.with_name(f"{copy.name}.part"))  # as if the process had ended before
+    again = open_panel(image)
+    settle(again)
+    assert "open them from their own file" in again.widget.unsaved.text.text()
+    again.press("unsaved.bring_back")
+    settle(again)
+    np.testing.assert_array_equal(again.objects.data[0], first)
+    assert not again.objects.data[1:].any()
+
+
 def test_work_is_on_the_disk_within_a_second(predictor, open_panel, cells) -> None:
     hands = open_panel(cells[0])
     hands.click(FIRST)
     hands.settle()
     hands.key(Qt.Key.Key_C)
     hands.settle()
-    hands.qtbot.waitUntil(lambda: any(sessions_dir().glob("*.litesam-journal")), timeout=1000)
+
+    def committed() -> bool:
+        """Whether the commit is there, in a journal that is still open."""
+        found = [recover(path) for path in sessions_dir().glob("*.litesam-journal")]
+        return [set(one.session.objects()) for one in found] == [{1}]
+
+    hands.qtbot.waitUntil(committed, timeout=1000)
     assert find_journals(sessions_dir()) == [], "a journal that is open is nobody else's"
-    hands.widget.controller.close()
-    (left,) = left_journals()
-    assert set(left.session.objects()) == {1}
+    (path,) = sessions_dir().glob("*.litesam-journal")
+    left = recover(path)
+    assert left.complete
     np.testing.assert_array_equal(left.labels() == 1, cells[1] == 1)
 
 
@@ -209,12 +205,12 @@ def test_saved_session_replays_to_the_same_labels(open_panel, tmp_path, everythi
     if everything:
         hands.everything()
     else:
-        for place in _nuclei(2):
+        for place in nuclei(2):
             hands.click(place)
             hands.settle()
             hands.key(Qt.Key.Key_C)
             hands.settle()
-        hands.hover(_nuclei(1)[0])
+        hands.hover(nuclei(1)[0])
         hands.key(Qt.Key.Key_E)
         hands.widget.objects.expand(animate=False)
         button = hands.widget.objects.buttons["smooth"]
