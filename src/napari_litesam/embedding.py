@@ -40,6 +40,11 @@ class Focus:
         """Take note of the plane and the field that are shown now."""
         self._at = (index or (), field)  # one assignment, so readers see both or neither
 
+    @property
+    def at(self) -> tuple[Index, BoxPrompt | None]:
+        """The plane and the field that are shown now."""
+        return self._at
+
     def next_plane(self, planes: list[Index]) -> Index:
         """Return the plane that is nearest to the one shown."""
         index = self._at[0]
@@ -164,7 +169,8 @@ def embed(
     context
         Progress and cancel.
     most_tiles
-        Embed no more than this; None: all.
+        Embed no more than this, and than there is room for at a time; None: all. Those that are
+        there already count: what is near is not thrown out of the memory for what is far.
     quiet
         Tell no progress.
 
@@ -189,7 +195,7 @@ def embed(
         planes = list(itertools.product(*map(range, source.planes)))
     left = {plane: list(segmenter.tiles) for plane in planes}
     total, embedded = len(planes), 0
-    while left and (most_tiles is None or embedded < most_tiles):
+    while left and (most_tiles is None or embedded < min(most_tiles, pool.room() or most_tiles)):
         pool.precedence.give_way(context.cancelled)
         done = total - len(left)
         if context.cancelled():
