@@ -170,6 +170,7 @@ class Controller(Intents):
         self._schedule()
 
     def _on_renamed(self, _event: Any = None) -> None:
+        self.desk.show()
         self.layers_changed.emit()
 
     def _on_removed(self, event: Any) -> None:

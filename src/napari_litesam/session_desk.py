@@ -28,7 +28,9 @@ from napari_litesam.image_axes import plane_axes
 from napari_litesam.jobs import JobContext, Lane
 from napari_litesam.label_layer import OBJECTS_NAME, fits, objects_layer
 from napari_litesam.session_images import (
+    LABELS,
     Annotated,
+    LayerNames,
     find_layers,
     missing_files,
     no_fit,
@@ -88,6 +90,7 @@ class SessionDesk:
         self._keeper = keeper
         self.lane = Lane("session")
         self._found: list[Recovered] = []
+        self._names = LayerNames()
 
     # ------------------------------------------------------------------------------- unsaved work
 
@@ -97,14 +100,18 @@ class SessionDesk:
 
     def show(self) -> None:
         """Tell the panel about the newest unsaved work; what fits an open image comes first."""
+        for old, new in self._names.look(self._viewer.layers):
+            self._keeper.rename(old, new)
         images = self._layers.images()
-        self._found.sort(key=lambda one: find_layers(one.session, images) is None)
+        self._found.sort(key=lambda one: find_layers(one.session, images, self._names) is None)
         if not self._found:
             self._state.offer_unsaved(None)
             return
         first = self._found[0]
         self._state.offer_unsaved(
-            Unsaved(_text(first), len(self._found) - 1, why_not_open(first.session, images))
+            Unsaved(
+                _text(first), len(self._found) - 1, why_not_open(first.session, images, self._names)
+            )
         )
 
     def bring_back(self) -> None:
@@ -115,7 +122,7 @@ class SessionDesk:
         kept = first.without_missing()
         found = self._layers_of(first.session, Path())
         if found is None:
-            self.failed.emit(SessionError(no_fit(first.session, self._layers.images())))
+            self.failed.emit(self._no_fit(first.session))
             return
         self.lane.submit(
             partial(_labels_of, kept, found.data),
@@ -164,7 +171,7 @@ class SessionDesk:
         session = read_session(source)
         found = self._layers_of(session, source.parent)
         if found is None:
-            raise SessionError(no_fit(session, self._layers.images()))
+            raise self._no_fit(session)
         session = named_from(session, source.parent)
         self.lane.submit(
             partial(_replayed, session, found.data, source.parent),
@@ -180,7 +187,7 @@ class SessionDesk:
 
     def _on_recovered(self, found: Annotated, recovered: Recovered, labels: LabelArray) -> None:
         target = self._add(found, recovered.session, labels)
-        self._keeper.adopt(target, recovered)
+        self._keeper.adopt(target, found, recovered)
         self._found = [one for one in self._found if one.path != recovered.path]
         self.show()
         self.opened.emit(Opened(found.image, target, recovered.session))
@@ -188,14 +195,14 @@ class SessionDesk:
     def _on_replayed(self, found: Annotated, reply: tuple[Session, LabelArray]) -> None:
         session, labels = reply
         target = self._add(found, session, labels)
-        self._keeper.take(target, found.image, session)
+        self._keeper.take(target, found, session)
         self.opened.emit(Opened(found.image, target, session))
 
     def _add(self, found: Annotated, session: Session, labels: LabelArray) -> Labels:
         """Add the layer of a session and choose it."""
         image = found.image
         channel = session.image.channel
-        name = str(session.settings.get("labels", OBJECTS_NAME))
+        name = str(session.settings.get(LABELS, OBJECTS_NAME))
         target = objects_layer(labels, image, name)
         if not fits(target, image, plane_axes(image)):
             raise ImageError(f"The session's labels, {labels.shape}, do not fit {image.name!r}.")
@@ -208,13 +215,18 @@ class SessionDesk:
         """The layers that a session belongs to; files that are not open are opened, by their path
         or from the folder of the session.
         """
-        if find_layers(session, self._layers.images()) is None:
-            for path in list(missing_files(session, self._layers.images())):
+        found = find_layers(session, self._layers.images(), self._names)
+        if found is None:
+            for path in list(missing_files(session, self._layers.images(), self._names)):
                 for place in (folder / path, folder / Path(path).name):
                     if place.exists():
                         self._viewer.open(str(place))
                         break
-        return find_layers(session, self._layers.images())
+            found = find_layers(session, self._layers.images(), self._names)
+        return found
+
+    def _no_fit(self, session: Session) -> SessionError:
+        return SessionError(no_fit(session, self._layers.images(), self._names))
 
 
 def _find(_context: JobContext) -> list[Recovered]:

@@ -44,7 +44,7 @@ from litesam.session import (
 from napari_litesam import __version__
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.label_layer import array_of
-from napari_litesam.session_images import COLOURS, IMAGE
+from napari_litesam.session_images import COLOURS, IMAGE, LABELS, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from litesam.session import Action, Recovered
     from napari_litesam.requests import ImageSource
     from napari_litesam.segmenters import SegmenterPool
+    from napari_litesam.session_images import Annotated
+    from napari_litesam.stains import Colours
 
 #: Labels that were there before the session are written down in it up to this size; more of them
 #: are copied into a folder beside it, which takes the window no time.
@@ -182,19 +184,15 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
             # Drafts that were there before the layer.
             del self._kept[image]
             self._kept[target] = kept = waiting
-            self._change(kept, labels_dtype=_dtype(target))
+            settings = {**kept.session.settings, LABELS: target.name}
+            self._change(kept, labels_dtype=_dtype(target), settings=settings)
             self._add_start(kept, target, change)
         if kept is None:
-            settings: dict[str, Any] = {IMAGE: image.name}
-            if source.colours is not None:
-                settings[COLOURS] = [one and one.layer.name for one in source.colours.stains]
-            if target is not None:
-                settings["labels"] = target.name
             session = Session(
                 image=_about(image, source),
                 model=self.model(source),
                 labels_dtype="int32" if target is None else _dtype(target),
-                settings=settings,
+                settings=_names(image, target, source.colours),
                 program=f"napari-litesam {__version__}",
                 created=datetime.now().astimezone().isoformat(timespec="seconds"),
             )
@@ -263,17 +261,37 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         if drafts or kept.session.drafts:
             self._change(kept, drafts=drafts)
 
-    def adopt(self, target: Labels, recovered: Recovered) -> None:
+    def adopt(self, target: Labels, found: Annotated, recovered: Recovered) -> None:
         """Go on with a session that was brought back; its journal is written on."""
-        self._kept[target] = self._new(recovered.path, recovered.session, recovered.pixels)
+        self._go_on(target, found, recovered.path, recovered.session, recovered.pixels)
 
-    def take(self, target: Labels, image: Image, session: Session) -> None:
+    def take(self, target: Labels, found: Annotated, session: Session) -> None:
         """Go on with a session that was opened from a file."""
-        self._kept[target] = self._new(self._new_path(image), session)
+        self._go_on(target, found, self._new_path(found.image), session)
+
+    def _go_on(
+        self,
+        target: Labels,
+        found: Annotated,
+        path: Path,
+        session: Session,
+        pixels: Sequence[Any] = (),
+    ) -> None:
+        # Layers may have other names than when the session was written.
+        names = _names(found.image, target, found.colours)
+        session = replace(session, settings={**session.settings, **names})
+        self._kept[target] = self._new(path, session, pixels)
 
     def note_empty(self, target: Labels) -> None:
         """A layer was made now: nothing is in it."""
         self._empty.add(target)
+
+    def rename(self, old: str, new: str) -> None:
+        """A layer that was called ``old`` has another name now."""
+        for kept in self._kept.values():
+            settings = renamed(kept.session, old, new)
+            if settings != kept.session.settings:
+                self._change(kept, settings=settings)
 
     def let_go(self, target: Layer) -> None:
         """The layer is gone, or got other pixels from elsewhere: its session stays on the disk."""
@@ -404,6 +422,16 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         name = re.sub(r"[^\w-]+", "-", image.name).strip("-")[:40] or "image"
         now = datetime.now().strftime("%Y%m%d-%H%M%S")
         return sessions_dir() / f"{now}-{name}-{os.getpid()}-{next(_NUMBERS)}{JOURNAL_SUFFIX}"
+
+
+def _names(image: Image, target: Labels | None, colours: Colours | None) -> dict[str, Any]:
+    """Names of the layers of a session."""
+    names: dict[str, Any] = {IMAGE: image.name}
+    if colours is not None:
+        names[COLOURS] = [one and one.layer.name for one in colours.stains]
+    if target is not None:
+        names[LABELS] = target.name
+    return names
 
 
 def copy_path(journal: Path) -> Path:

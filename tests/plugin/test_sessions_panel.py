@@ -197,6 +197,49 @@ def test_work_for_an_image_that_is_not_open(predictor, open_panel, cells) -> Non
     assert list(sessions_dir().glob("*.discarded")), "kept for a month"
 
 
+def test_renamed_image_is_found_by_old_sessions_and_by_new_ones(
+    predictor, open_panel, cells, tmp_path
+) -> None:
+    hands = open_panel(cells[0])
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    hands.widget.session.saved.emit(str(old))
+    now = hands.objects.data.copy()
+    hands.image.name = "nuclei"
+    hands.objects.name = "mine"
+    hands.settle()
+    hands.widget.session.saved.emit(str(new))
+    hands.viewer.layers.remove(hands.objects)
+    hands.settle()
+    hands.widget.session.opened.emit(str(old))
+    hands.settle()
+    assert hands.objects is not None, hands.status
+    np.testing.assert_array_equal(hands.objects.data, now)
+    hands.widget.controller.close()
+    for left in left_journals():
+        assert left.session.settings["image"] == "nuclei", "it is written on with the name of now"
+    other = open_panel()
+    other.viewer.add_image(cells[0], name="nuclei")
+    other.settle()
+    other.widget.session.opened.emit(str(new))
+    other.settle()
+    np.testing.assert_array_equal(other.objects.data, now)
+    assert other.objects.name == "mine"
+    other.image.name = "again another"
+    other.widget.controller.close()
+    # Whoever cannot know better is told what to do.
+    last = open_panel(cells[0])
+    last.widget.session.opened.emit(str(new))
+    assert "call its layer 'nuclei'" in last.status
+    last.image.name = "nuclei"
+    last.widget.session.opened.emit(str(new))
+    last.settle()
+    np.testing.assert_array_equal(last.objects.data, now)
+
+
 @pytest.mark.parametrize("everything", [False, True], ids=["clicks", "everything"])
 def test_saved_session_replays_to_the_same_labels(open_panel, tmp_path, everything) -> None:
     hands = open_panel()
