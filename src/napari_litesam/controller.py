@@ -19,7 +19,6 @@ from napari_litesam.drawn_shapes import MODES
 from napari_litesam.history import Reopened
 from napari_litesam.image_axes import pixels
 from napari_litesam.intents import Intents
-from napari_litesam.prompt_layers import PromptSnapshot
 from napari_litesam.reasons import Situation, disabled_reasons
 from napari_litesam.requests import (
     NotReady,
@@ -29,6 +28,7 @@ from napari_litesam.requests import (
     resolve_plane,
     source_of,
 )
+from napari_litesam.session_images import NUMBER, REVIEW
 from napari_litesam.state import Level, PluginState, Tool
 from napari_litesam.stored_prompts import drafts_of, snapshot_of
 
@@ -70,7 +70,7 @@ class Controller(Intents):
         specs: Sequence[ModelSpec] | None = None,
     ) -> None:
         super().__init__(viewer, state, specs)
-        self._drafted = PromptSnapshot()
+        self._drafted = self._said
         for signal, slot in self._connections():
             signal.connect(slot)
         active = self.viewer.layers.selection.active
@@ -251,12 +251,19 @@ class Controller(Intents):
         if prompts is None or settings.image is None or isinstance(plane, NotReady):
             return
         now = self._history.now
-        if now.prompts == self._drafted:
+        if self._said == self._drafted:
             return
-        self._drafted = now.prompts
+        self._drafted = self._said
         refined = None if now.reopened is None else (now.reopened.id, now.reopened.index or ())
         drafts = drafts_of(prompts, settings.image, settings.channel, refined)
-        self.keeper.draft(settings.image, settings.target, plane.source, drafts)
+        more = {NUMBER: now.number, REVIEW: self.review.written()}
+        self.keeper.draft(settings.image, settings.target, plane.source, drafts, more)
+
+    @property
+    def _said(self) -> tuple[Any, ...]:
+        """What the user said and did not commit."""
+        now = self._history.now
+        return (now.prompts, now.number, now.review)
 
     def _on_painted(self, layer: Labels, atoms: Any) -> None:
         """Pixels of objects changed: by the panel, or by hand, which is a step as well."""
@@ -326,8 +333,16 @@ class Controller(Intents):
                 self._history.push()
                 self._history.set_prompts(said)
             self._committer.restore_now()
+        kept = opened.session.settings
+        if isinstance(kept.get(NUMBER), int):
+            self._history.now = replace(self._history.now, number=kept[NUMBER])
+        model = opened.session.newest_model
         objects = len(opened.session.objects())
-        self._note = f"{objects} object(s) are back, in {opened.target.name!r}."
+        self._note = (
+            f"{objects} object(s) are back, in {opened.target.name!r}."
+            + self.models.bring_back(model.name, model.weights)
+            + self.review.run_again(kept.get(REVIEW))
+        )
         self._schedule()
 
     def _on_not_kept(self, error: Exception) -> None:
@@ -397,7 +412,7 @@ class Controller(Intents):
             # Each image has its own steps and prompts; they wait until the user comes back to it.
             self._history.turn_to(settings.image, past)
             self._committer.restore_now()
-            self._drafted = self._history.now.prompts
+            self._drafted = self._said
         if tended == "new":
             self._activate(Tool.POINT)
         if settings.image is not None and self.prompts is not None:

@@ -24,11 +24,14 @@ from litesam.session import (
     take_copies_along,
     write_session,
 )
+from napari_litesam.contrast import contrast_of
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.jobs import JobContext, Lane
 from napari_litesam.label_layer import OBJECTS_NAME, fits, objects_layer
 from napari_litesam.session_images import (
     LABELS,
+    LEVEL,
+    REVIEW,
     Annotated,
     LayerNames,
     find_layers,
@@ -36,7 +39,7 @@ from napari_litesam.session_images import (
     no_fit,
     why_not_open,
 )
-from napari_litesam.session_keeper import copy_path
+from napari_litesam.session_keeper import copy_path, is_begun
 from napari_litesam.state import Unsaved
 
 if TYPE_CHECKING:
@@ -208,7 +211,7 @@ class SessionDesk:
             raise ImageError(f"The session's labels, {labels.shape}, do not fit {image.name!r}.")
         self._layers.insert(target)
         self._state.update(image=image, channel=channel, colours=found.colours)
-        self._state.update(target=target)
+        self._state.update(target=target, **_seen(found, session))
         return target
 
     def _layers_of(self, session: Session, folder: Path) -> Annotated | None:
@@ -239,7 +242,7 @@ def _find(_context: JobContext) -> list[Recovered]:
         if path.stat().st_mtime < old:
             path.unlink(missing_ok=True)
             remove_copy(copy_path(path.with_name(path.name.removesuffix(_DISCARDED))))
-    return [one for one in find_journals(folder) if one.session.actions or one.session.drafts]
+    return [one for one in find_journals(folder) if one.session.actions or is_begun(one.session)]
 
 
 def _labels_of(recovered: Recovered, data: Any, context: JobContext) -> LabelArray:
@@ -264,16 +267,38 @@ def _replayed(
     return session, done.labels
 
 
+def _seen(found: Annotated, session: Session) -> dict[str, Any]:
+    """Return how the image of a session was looked at: contrast and level, as settings.
+
+    Where the contrast is that of the layers, these get theirs.
+    """
+    settings: dict[str, Any] = {"level": session.settings.get(LEVEL, 0)}
+    about, layers = [session.image], [found.image]
+    if found.colours is not None:
+        about = [one for one in session.image.colours if one is not None]
+        layers = [stain.layer for stain in found.colours.stains if stain is not None]
+    contrast = contrast_of(about[0].normalize)
+    if contrast is not None:
+        settings["contrast"] = contrast
+    for one, layer in zip(about, layers, strict=True):
+        if one.normalize.limits is not None and not layer.rgb:
+            layer.contrast_limits = one.normalize.limits
+            layer.gamma = one.normalize.gamma
+    return settings
+
+
 def _text(recovered: Recovered) -> str:
     """What can be brought back, for people."""
     session = recovered.session
     name = session.settings.get("image") or Path(session.image.path or "an image").name
     when = datetime.fromtimestamp(recovered.saved)
     day = "today" if when.date() == datetime.now().date() else f"{when:%d %b %Y}"
-    objects, drafts = len(session.objects()), len(session.drafts)
-    parts = [f"{objects} object(s)"] if objects or not drafts else []
-    if drafts:
+    objects, review = len(session.objects()), session.settings.get(REVIEW)
+    parts = [f"{objects} object(s)"] if objects or not is_begun(session) else []
+    if session.drafts:
         parts.append("prompts that were not committed")
+    if isinstance(review, dict):
+        parts.append("a review of everything mode, which can be run again")
     text = f"Unsaved work on {name}, {day} {when:%H:%M}: {' and '.join(parts)}."
     if not recovered.complete_labels:
         text += (

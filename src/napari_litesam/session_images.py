@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _NO_FIT = "The image of the session is another one now; open the one that was annotated."
 #: Settings of a session that the panel writes: names of layers.
 IMAGE, COLOURS, LABELS = "image", "colours", "labels"
+#: The level of a pyramid that is encoded, the id that the user chose for the next object, and a
+#: review of everything mode that was open.
+LEVEL, NUMBER, REVIEW = "level", "number", "review"
 
 
 class LayerNames:

@@ -44,10 +44,10 @@ from litesam.session import (
 from napari_litesam import __version__
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.label_layer import array_of
-from napari_litesam.session_images import COLOURS, IMAGE, LABELS, renamed
+from napari_litesam.session_images import COLOURS, IMAGE, LABELS, LEVEL, REVIEW, renamed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari.layers import Image, Labels, Layer
 
@@ -100,7 +100,7 @@ class _Kept:
     @property
     def needed(self) -> bool:
         """Whether there is work that is in no file of the user's."""
-        return bool(self.session.drafts) or self.session.actions != self.saved
+        return is_begun(self.session) or self.session.actions != self.saved
 
     def note(self, *changes: Change | None) -> None:
         """Take note of what changes labels that are being copied."""
@@ -184,8 +184,8 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
             # Drafts that were there before the layer.
             del self._kept[image]
             self._kept[target] = kept = waiting
-            settings = {**kept.session.settings, LABELS: target.name}
-            self._change(kept, labels_dtype=_dtype(target), settings=settings)
+            self._change(kept, labels_dtype=_dtype(target))
+            self._set(kept, {LABELS: target.name})
             self._add_start(kept, target, change)
         if kept is None:
             session = Session(
@@ -207,6 +207,7 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
                 model.name == kept.session.model.name or not kept.session.actions
             ):
                 self._change(kept, model=model)
+        self._set(kept, {LEVEL: _level(image, source)})
         return kept.session
 
     def did(
@@ -251,15 +252,17 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         target: Labels | None,
         source: ImageSource,
         drafts: tuple[Draft, ...],
+        more: Mapping[str, Any],
     ) -> None:
-        """Write down the prompts that are not committed."""
+        """Write down the prompts that are not committed, and ``more`` settings; None: not set."""
         owner: Layer = image if target is None else target
-        if owner not in self._kept and not drafts:
+        if owner not in self._kept and not drafts and more.get(REVIEW) is None:
             return
         self.begin(image, target, source)
         kept = self._kept[owner]
         if drafts or kept.session.drafts:
             self._change(kept, drafts=drafts)
+        self._set(kept, more)
 
     def adopt(self, target: Labels, found: Annotated, recovered: Recovered) -> None:
         """Go on with a session that was brought back; its journal is written on."""
@@ -289,9 +292,7 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
     def rename(self, old: str, new: str) -> None:
         """A layer that was called ``old`` has another name now."""
         for kept in self._kept.values():
-            settings = renamed(kept.session, old, new)
-            if settings != kept.session.settings:
-                self._change(kept, settings=settings)
+            self._set(kept, renamed(kept.session, old, new))
 
     def let_go(self, target: Layer) -> None:
         """The layer is gone, or got other pixels from elsewhere: its session stays on the disk."""
@@ -348,6 +349,13 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
     def _change(self, kept: _Kept, **changes: Any) -> None:
         kept.session = replace(kept.session, **changes)
         self._write(kept, lambda journal: journal.update(**changes))
+
+    def _set(self, kept: _Kept, settings: Mapping[str, Any]) -> None:
+        """Change some settings; None: not set any more."""
+        whole = {**kept.session.settings, **settings}
+        whole = {name: value for name, value in whole.items() if value is not None}
+        if whole != kept.session.settings:
+            self._change(kept, settings=whole)
 
     def _write(self, kept: _Kept, event: Callable[[SessionJournal], None]) -> None:
         """Let the writer do something with a journal."""
@@ -422,6 +430,18 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         name = re.sub(r"[^\w-]+", "-", image.name).strip("-")[:40] or "image"
         now = datetime.now().strftime("%Y%m%d-%H%M%S")
         return sessions_dir() / f"{now}-{name}-{os.getpid()}-{next(_NUMBERS)}{JOURNAL_SUFFIX}"
+
+
+def is_begun(session: Session) -> bool:
+    """Whether there is something in a session that is not committed."""
+    return bool(session.drafts) or REVIEW in session.settings
+
+
+def _level(image: Image, source: ImageSource) -> int | None:
+    """The level of a pyramid that is encoded; None: level 0."""
+    if not source.reduced or not image.multiscale:
+        return None
+    return next((level for level, data in enumerate(image.data) if data is source.data), None)
 
 
 def _names(image: Image, target: Labels | None, colours: Colours | None) -> dict[str, Any]:
