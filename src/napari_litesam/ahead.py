@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -106,6 +107,9 @@ class Ahead:
         self._overview: Overview | None = None
         #: What was embedded, or is, or could not be.
         self._begun: tuple[Any, ...] | None = None
+        #: Where the user looked when what the memory holds was embedded, and no more; None: that
+        #: is not so.
+        self._filled: Any = None
         self._looks = 0
         self._closed = False
         self._timer = QTimer()
@@ -153,7 +157,7 @@ class Ahead:
         """Remove all embeddings that are kept."""
         self.lane.cancel()
         self._sizes.submit(
-            partial(segmenters.clear_cache, self._pool), self._on_size, self.failed.emit
+            partial(segmenters.clear_cache, self._pool), self._on_cleared, self.failed.emit
         )
 
     def _on_settings(self, changed: frozenset[str]) -> None:
@@ -173,21 +177,31 @@ class Ahead:
         return field if field.y0 < field.y1 and field.x0 < field.x1 else None
 
     def _begin(self, plane: PlaneRequest) -> None:
-        """Embed all planes of an image, from the one shown on, unless that was begun already."""
-        key = plane.source.key
-        if key == self._begun:
+        """Embed all planes of an image, from the one shown on, unless that was begun already.
+
+        Of what is kept in memory there is not room for all: then what is missing near the place
+        that the user looks at is embedded, and again near the next one when the user goes on.
+        """
+        key, at = plane.source.key, self.focus.at
+        if key == self._begun and self._filled in (None, at):
             return
         if self.lane.busy:
             self.lane.cancel()
-        self._begun = key
+        self._begun, self._filled = key, None
         most = None if self._state.settings.disk else MOST_TILES_IN_MEMORY
         job = partial(
             embedding.embed, self._pool, plane, True, self.focus, most_tiles=most, quiet=True
         )
-        self.lane.submit(job, self._on_done, self._on_error)
+        self.lane.submit(job, partial(self._on_done, at, prod(plane.source.planes)), self._on_error)
 
-    def _on_done(self, _planes: int) -> None:
+    def _on_done(self, at: Any, total: int, complete: int) -> None:
+        if complete < total:
+            self._filled = at
         self.measure()
+
+    def _on_cleared(self, size: CacheSize) -> None:
+        self._begun = None
+        self._on_size(size)
 
     def _on_error(self, error: LiteSamError) -> None:
         self.failed.emit(error)
@@ -202,9 +216,7 @@ class Ahead:
         overview = Overview(settings.model, device, cache=self._cache, memory_bytes=memory)
         if plane is not None:
             source = plane.source
-            total = 1
-            for length in source.planes:
-                total *= length
+            total = prod(source.planes)
             complete, done, tiles = self._pool.record.of(source, plane.index)
             overview = Overview(
                 settings.model,

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.components import ViewerModel
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from litesam.objects import Commit
     from litesam.session import Action, Drawn
     from litesam.types import MaskRecord
     from napari_litesam.current_object import Shown
     from napari_litesam.history import History
-    from napari_litesam.requests import PlaneRequest
+    from napari_litesam.requests import ImageSource, PlaneRequest
     from napari_litesam.session_keeper import SessionKeeper
     from napari_litesam.state import PluginState
     from napari_litesam.viewer_layers import ViewerLayers
@@ -238,18 +238,19 @@ class Committer:
         self.writer.write(target, change)
         self._keep(Written(target, change, actions, objects, what))
 
-    def stroke(self, layer: Labels, atoms: Sequence[Any], plane: PlaneRequest | None) -> None:
+    def stroke(
+        self, layer: Labels, atoms: Sequence[Any], image: Image | None, source: ImageSource | None
+    ) -> None:
         """Take note of what the user painted by hand; it is a step as well.
 
-        ``plane``: the one shown, if it is one of the image that the layer belongs to.
+        ``image``, ``source``: those that the layer belongs to, where that is known.
         """
         change = stroke_of(layer, atoms)
         if change.empty:
             return
         self.writer.note(layer, change)
-        image = self._state.settings.image
-        if plane is not None and image is not None and layer is self._state.settings.target:
-            self._keeper.begin(image, layer, plane.source, change)
+        if image is not None and source is not None:
+            self._keeper.begin(image, layer, source, change)
         self._keep(Written(layer, change, (record_change(change),)))
 
     # ---------------------------------------------------------------------------------------- steps
@@ -261,8 +262,8 @@ class Committer:
             return Outcome(False, "There is nothing to undo.")
         text, written = "Undone.", step.written
         if written is not None and written.layer in self._viewer.layers:
-            self.writer.withdraw(written.layer, written.change)
-            self._keeper.undid(written.layer, written.actions)
+            change = self.writer.withdraw(written.layer, written.change)
+            self._keeper.undid(written.layer, written.actions, change)
             text = f"Undone: {_words(written)} in {written.layer.name!r}."
         self.restore_now()
         return Outcome(True, text)
@@ -274,8 +275,12 @@ class Committer:
             return Outcome(False, "There is nothing to redo.")
         text, written = "Done again.", step.written
         if written is not None and written.layer in self._viewer.layers:
-            self.writer.write_again(written.layer, written.change)
-            self._keeper.did(written.layer, written.actions, _changes(written))
+            change = self.writer.write_again(written.layer, written.change)
+            if change.pixels == written.change.pixels:
+                self._keeper.did(written.layer, written.actions, _changes(written))
+            else:
+                # Others wrote there meanwhile: doing it again would give other pixels.
+                self._keeper.painted(written.layer, change)
             text = f"Done again: {_words(written)} in {written.layer.name!r}."
         self.restore_now()
         return Outcome(True, text)
@@ -332,6 +337,7 @@ class Committer:
         target = settings.target
         if target is None or target not in self._viewer.layers:
             target = self._layers.add_objects(settings.image)
+            self._keeper.note_empty(target)
             self._state.update(target=target)
         self._keeper.begin(settings.image, target, plane.source)
         return target

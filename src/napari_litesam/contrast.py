@@ -55,3 +55,10 @@ def normalize_for(image: Image, contrast: Contrast, look: Look | None = None) ->
     if not look.limits[0] < look.limits[1]:
         return NormalizeConfig()
     return NormalizeConfig(limits=look.limits, gamma=look.gamma)
+
+
+def contrast_of(normalize: NormalizeConfig) -> Contrast | None:
+    """Return the choice that gives this; None: there is none."""
+    if normalize.limits is not None:
+        return Contrast.LAYER
+    return {NormalizeConfig(): Contrast.AUTO, STRONG: Contrast.STRONG}.get(normalize)

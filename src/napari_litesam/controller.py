@@ -8,6 +8,7 @@ never looked up by name.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,16 @@ from napari_litesam.drawn_shapes import MODES
 from napari_litesam.history import Reopened
 from napari_litesam.image_axes import pixels
 from napari_litesam.intents import Intents
-from napari_litesam.prompt_layers import PromptSnapshot
 from napari_litesam.reasons import Situation, disabled_reasons
 from napari_litesam.requests import (
     NotReady,
     channel_shown,
+    plane_index,
     resolve,
     resolve_plane,
+    source_of,
 )
+from napari_litesam.session_images import NUMBER, REVIEW
 from napari_litesam.state import Level, PluginState, Tool
 from napari_litesam.stored_prompts import drafts_of, snapshot_of
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
     from litesam.types import ModelSpec, Progress
     from napari_litesam.plane_jobs import Found, Proposed
+    from napari_litesam.requests import ImageSource
     from napari_litesam.session_desk import Opened
 
 _DIMS = ("current_step", "ndisplay", "order", "range")
@@ -66,7 +70,7 @@ class Controller(Intents):
         specs: Sequence[ModelSpec] | None = None,
     ) -> None:
         super().__init__(viewer, state, specs)
-        self._drafted = PromptSnapshot()
+        self._drafted = self._said
         for signal, slot in self._connections():
             signal.connect(slot)
         active = self.viewer.layers.selection.active
@@ -169,6 +173,7 @@ class Controller(Intents):
         self._schedule()
 
     def _on_renamed(self, _event: Any = None) -> None:
+        self.desk.show()
         self.layers_changed.emit()
 
     def _on_removed(self, event: Any) -> None:
@@ -249,22 +254,51 @@ class Controller(Intents):
         if prompts is None or settings.image is None or isinstance(plane, NotReady):
             return
         now = self._history.now
-        if now.prompts == self._drafted:
+        if self._said == self._drafted:
             return
-        self._drafted = now.prompts
+        self._drafted = self._said
         reopened = self._history.refined(settings.target)
         refined = None if reopened is None else (reopened.id, reopened.index or ())
         drafts = drafts_of(prompts, settings.image, settings.channel, refined)
-        self.keeper.draft(settings.image, settings.target, plane.source, drafts)
+        more = {NUMBER: now.number, REVIEW: self.review.written()}
+        self.keeper.draft(settings.image, settings.target, plane.source, drafts, more)
+
+    @property
+    def _said(self) -> tuple[Any, ...]:
+        """What the user said and did not commit."""
+        now = self._history.now
+        return (now.prompts, now.number, now.review)
 
     def _on_painted(self, layer: Labels, atoms: Any) -> None:
         """Pixels of objects changed: by the panel, or by hand, which is a step as well."""
         if not self._committer.writer.writing:
-            plane = resolve_plane(self.state.settings, self._scene())
-            self._committer.stroke(layer, atoms, None if isinstance(plane, NotReady) else plane)
+            image = self._image_of(layer)
+            source = None if image is None else self._source_of(image)
+            self._committer.stroke(layer, atoms, image, source)
         if layer is self.state.settings.target:
             self.table.measure(layer)
         self._schedule()
+
+    def _image_of(self, layer: Labels) -> Image | None:
+        """The image whose objects a layer receives: also one that is not chosen now."""
+        if layer is not self.state.settings.target:
+            for image, target in self._targets.items():
+                if target is layer:
+                    return image
+        return self.state.settings.image if layer in self.targets() else None
+
+    def _source_of(self, image: Image) -> ImageSource | None:
+        """An image as the model sees it."""
+        settings = self.state.settings
+        if image is not settings.image:
+            settings = replace(
+                settings, image=image, channel=None, colours=None, level=0, look=None
+            )
+        at = plane_index(image, self.viewer.dims)
+        if isinstance(at, NotReady):  # the sliders are elsewhere, or the viewer shows 3-D
+            at = dict.fromkeys(range(image.ndim - 2), 0)
+        source = source_of(settings, at)
+        return None if isinstance(source, NotReady) else source
 
     def _on_picked(self, layer: Labels, number: int) -> None:
         """Choose in the table what is picked in the layer."""
@@ -305,8 +339,16 @@ class Controller(Intents):
                 self._history.push()
                 self._history.set_prompts(said)
             self._committer.restore_now()
+        kept = opened.session.settings
+        if isinstance(kept.get(NUMBER), int):
+            self._history.now = replace(self._history.now, number=kept[NUMBER])
+        model = opened.session.newest_model
         objects = len(opened.session.objects())
-        self._note = f"{objects} object(s) are back, in {opened.target.name!r}."
+        self._note = (
+            f"{objects} object(s) are back, in {opened.target.name!r}."
+            + self.models.bring_back(model.name, model.weights)
+            + self.review.run_again(kept.get(REVIEW))
+        )
         self._schedule()
 
     def _on_not_kept(self, error: Exception) -> None:
@@ -376,7 +418,7 @@ class Controller(Intents):
             # Each image has its own steps and prompts; they wait until the user comes back to it.
             self._history.turn_to(settings.image, past)
             self._committer.restore_now()
-            self._drafted = self._history.now.prompts
+            self._drafted = self._said
         if tended == "new":
             self._activate(Tool.POINT)
         if settings.image is not None and self.prompts is not None:

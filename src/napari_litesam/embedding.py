@@ -48,6 +48,11 @@ class Focus:
         """Whether a plane is the one that is shown."""
         return self._at[0] == plane
 
+    @property
+    def at(self) -> tuple[Index, BoxPrompt | None]:
+        """The plane and the field that are shown now."""
+        return self._at
+
     def next_plane(self, planes: list[Index]) -> Index:
         """Return the plane that is nearest to the one shown."""
         index = self._at[0]
@@ -172,7 +177,8 @@ def embed(
     context
         Progress and cancel.
     most_tiles
-        Embed no more than this; None: all.
+        Embed no more than this, and than there is room for at a time; None: all. Those that are
+        there already count: what is near is not thrown out of the memory for what is far.
     quiet
         Tell no progress.
 
@@ -197,7 +203,14 @@ def embed(
         planes = list(itertools.product(*map(range, source.planes)))
     left = {plane: list(segmenter.tiles) for plane in planes}
     total, embedded = len(planes), 0
-    while left and (most_tiles is None or embedded < most_tiles):
+
+    def room() -> int:
+        """How many more may be embedded."""
+        if most_tiles is None:
+            return _MOST_CLOSER
+        return min(most_tiles, pool.room() or most_tiles) - embedded
+
+    while left and room() > 0:
         pool.precedence.give_way(context.cancelled)
         done = total - len(left)
         if context.cancelled():
@@ -219,7 +232,8 @@ def embed(
         if not left[plane]:
             del left[plane]
             if focus.is_on(plane):
-                _embed_closer(pool, segmenter, source, plane, focus, context)
+                most = min(room(), _MOST_CLOSER)
+                embedded += _embed_closer(pool, segmenter, source, plane, focus, context, most)
     context.on_progress(Progress(total, total, "Embedded"))
     return total - len(left)
 
@@ -231,16 +245,17 @@ def _embed_closer(
     plane: Index,
     focus: Focus,
     context: JobContext,
-) -> None:
+    most: int,
+) -> int:
     """Embed the windows in which clicks on small objects of a plane are answered: a few, those in
-    sight first. The others are embedded when a click needs them.
+    sight first; return how many. The others are embedded when a click needs them.
     """
     index = level_index(source, plane or None)
     left = segmenter.closer_windows(index)
-    total = min(len(left), _MOST_CLOSER)
+    total = min(len(left), most)
     for at in range(total):
         if not focus.is_on(plane):
-            return
+            return at
         pool.precedence.give_way(context.cancelled)
         if context.cancelled():
             raise Cancelled("Cancelled; the plane is embedded, its small objects are not yet.")
@@ -248,6 +263,7 @@ def _embed_closer(
         window = focus.next_tile(left, scaling_of(source))
         _with_tiles(segmenter, window).embed(index, cancelled=context.cancelled)
         left.remove(window)
+    return total
 
 
 def _with_tiles(segmenter: Segmenter, *tiles: Tile) -> Segmenter:

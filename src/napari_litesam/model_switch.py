@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litesam.errors import WeightsError
@@ -119,6 +120,23 @@ class ModelSwitch:
                 partial(self._on_prepared, spec, choice),
                 partial(self._on_failed_load, spec, choice),
             )
+
+    def bring_back(self, name: str, weights: str | None) -> str:
+        """Use the model of a session that is opened, if it is on this computer; return why it is
+        not, or "".
+        """
+        spec = next((one for one in self.specs if one.name == name), None)
+        title = name if spec is None else spec.title
+        if weights is not None and not Path(weights).exists():
+            return f" Its weights of {title}, {weights}, are not there: {self.spec.title} answers."
+        stock = self._state.library.get(name)
+        here = weights is not None or stock is None or stock.present
+        if spec is None or not here:
+            return f" It was made with {title}, which is not on this computer."
+        settings = self._state.settings
+        if (name, weights) != (settings.model, settings.weights):
+            self.choose(model=name, weights=weights)
+        return ""
 
     def choose_hq(self, on: bool) -> None:
         """Use the HQ decoder of the encoder in use, or the plain decoder."""

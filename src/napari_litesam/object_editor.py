@@ -69,11 +69,7 @@ class ObjectEditor:
         target = self.target
         if target is None:
             return 0
-        at = np.round(target.world_to_data(self._viewer.cursor.position)).astype(int)
-        shape = array_of(target).shape
-        if not all(0 <= place < size for place, size in zip(at, shape, strict=True)):
-            return 0
-        return int(np.asarray(array_of(target)[tuple(at)]))
+        return _id_at(array_of(target), target.world_to_data(self._viewer.cursor.position)) or 0
 
     def select(self, number: int) -> Outcome:
         """Choose an object, or no longer."""
@@ -170,7 +166,11 @@ class ObjectEditor:
         index = plane.index or ()
         first, second = ((point.y, point.x) for point in points)
         pixels = np.asarray(array_of(target)[index] if index else array_of(target))
-        number = int(pixels[round(first[0]), round(first[1])])
+        number = _id_at(pixels, first)
+        if number is None or _id_at(pixels, second) is None:
+            return Outcome(
+                False, "A point lies outside the image; move it onto the object, or undo it."
+            )
         if not number:
             return Outcome(False, "The first point is not on an object; move it onto one.")
         new = self._committer.writer.next_id(target)
@@ -257,6 +257,14 @@ class ObjectEditor:
         pixels = np.asarray(array_of(target)[index] if index else array_of(target))
         found = records_from_labels((pixels == number).astype(np.uint8))
         return Draft(index, prompts_from_mask(found[0])) if found else None
+
+
+def _id_at(labels: Any, position: Sequence[float]) -> int | None:
+    """Id at a position in pixels; None outside of the labels."""
+    at = tuple(int(place) for place in np.round(position))
+    if not all(0 <= place < size for place, size in zip(at, labels.shape, strict=True)):
+        return None
+    return int(np.asarray(labels[at]))
 
 
 _MEND: dict[str, Callable[[npt.NDArray[Any], int], Change]] = {

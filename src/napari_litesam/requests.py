@@ -222,6 +222,20 @@ def resolve_plane(settings: Settings, scene: Scene) -> PlaneRequest | NotReady:
     at = plane_index(image, scene.dims)
     if isinstance(at, NotReady):
         return at
+    source = source_of(settings, at)
+    if isinstance(source, NotReady):
+        return source
+    return PlaneRequest(source, tuple(at[axis] for axis in plane_axes(image)) or None)
+
+
+def source_of(settings: Settings, at: Mapping[int, int]) -> ImageSource | NotReady:
+    """Return the chosen image as the model sees it.
+
+    ``at``: the index at the sliders for each data axis, which chooses a channel where the user did
+    not.
+    """
+    image = settings.image
+    assert image is not None
     looked_at = look_at(settings)
     if isinstance(looked_at, NotReady):
         return looked_at
@@ -233,7 +247,7 @@ def resolve_plane(settings: Settings, scene: Scene) -> PlaneRequest | NotReady:
     elif channel is None or channel >= full.shape[along]:
         channel = at.get(along)
     axes = plane_axes(image)
-    source = ImageSource(
+    return ImageSource(
         data=looked_at.data,
         axes=looked_at.axes,
         channel=channel,
@@ -246,7 +260,6 @@ def resolve_plane(settings: Settings, scene: Scene) -> PlaneRequest | NotReady:
         layer=looked_at.layer,
         colours=settings.colours,
     )
-    return PlaneRequest(source, tuple(at[axis] for axis in axes) or None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

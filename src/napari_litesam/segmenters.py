@@ -150,6 +150,14 @@ class SegmenterPool:
         with self._lock:
             return self._shared_store()
 
+    def room(self) -> int | None:
+        """Return how many embeddings as large as those that are kept there is room for; None if
+        there is no limit, or nothing to tell their size.
+        """
+        store = self.store()
+        entries, size, most = len(store), store.nbytes, store.max_bytes
+        return None if most is None or not entries or not size else entries * most // size
+
     def clear(self) -> None:
         """Remove all embeddings that are kept."""
         with self._lock:

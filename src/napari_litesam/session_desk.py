@@ -16,21 +16,30 @@ from litesam.session import (
     Recovered,
     Session,
     find_journals,
+    named_from,
     read_session,
+    remove_copy,
     replay,
     sessions_dir,
+    take_copies_along,
     write_session,
 )
+from napari_litesam.contrast import contrast_of
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.jobs import JobContext, Lane
 from napari_litesam.label_layer import OBJECTS_NAME, fits, objects_layer
 from napari_litesam.session_images import (
+    LABELS,
+    LEVEL,
+    REVIEW,
     Annotated,
+    LayerNames,
     find_layers,
     missing_files,
     no_fit,
     why_not_open,
 )
+from napari_litesam.session_keeper import copy_path, is_begun
 from napari_litesam.state import Unsaved
 
 if TYPE_CHECKING:
@@ -84,6 +93,7 @@ class SessionDesk:
         self._keeper = keeper
         self.lane = Lane("session")
         self._found: list[Recovered] = []
+        self._names = LayerNames()
 
     # ------------------------------------------------------------------------------- unsaved work
 
@@ -93,14 +103,18 @@ class SessionDesk:
 
     def show(self) -> None:
         """Tell the panel about the newest unsaved work; what fits an open image comes first."""
+        for old, new in self._names.look(self._viewer.layers):
+            self._keeper.rename(old, new)
         images = self._layers.images()
-        self._found.sort(key=lambda one: find_layers(one.session, images) is None)
+        self._found.sort(key=lambda one: find_layers(one.session, images, self._names) is None)
         if not self._found:
             self._state.offer_unsaved(None)
             return
         first = self._found[0]
         self._state.offer_unsaved(
-            Unsaved(_text(first), len(self._found) - 1, why_not_open(first.session, images))
+            Unsaved(
+                _text(first), len(self._found) - 1, why_not_open(first.session, images, self._names)
+            )
         )
 
     def bring_back(self) -> None:
@@ -108,13 +122,14 @@ class SessionDesk:
         if not self._found:
             return
         first = self._found[0]
+        kept = first.without_missing()
         found = self._layers_of(first.session, Path())
         if found is None:
-            self.failed.emit(SessionError(no_fit(first.session, self._layers.images())))
+            self.failed.emit(self._no_fit(first.session))
             return
         self.lane.submit(
-            partial(_labels_of, first, found.data),
-            partial(self._on_recovered, found, first),
+            partial(_labels_of, kept, found.data),
+            partial(self._on_recovered, found, kept),
             self.failed.emit,
         )
 
@@ -144,6 +159,7 @@ class SessionDesk:
         if session is None:
             raise SessionError("There is nothing to save yet; commit an object first.")
         target = Path(path)
+        session = take_copies_along(session, sessions_dir(), target)
         return write_session(target, session, overwrite=True)
 
     def open(self, path: str | Path) -> None:
@@ -158,7 +174,8 @@ class SessionDesk:
         session = read_session(source)
         found = self._layers_of(session, source.parent)
         if found is None:
-            raise SessionError(no_fit(session, self._layers.images()))
+            raise self._no_fit(session)
+        session = named_from(session, source.parent)
         self.lane.submit(
             partial(_replayed, session, found.data, source.parent),
             partial(self._on_replayed, found),
@@ -173,41 +190,46 @@ class SessionDesk:
 
     def _on_recovered(self, found: Annotated, recovered: Recovered, labels: LabelArray) -> None:
         target = self._add(found, recovered.session, labels)
-        self._keeper.adopt(target, recovered)
-        self._found = [one for one in self._found if one is not recovered]
+        self._keeper.adopt(target, found, recovered)
+        self._found = [one for one in self._found if one.path != recovered.path]
         self.show()
         self.opened.emit(Opened(found.image, target, recovered.session))
 
     def _on_replayed(self, found: Annotated, reply: tuple[Session, LabelArray]) -> None:
         session, labels = reply
         target = self._add(found, session, labels)
-        self._keeper.take(target, found.image, session)
+        self._keeper.take(target, found, session)
         self.opened.emit(Opened(found.image, target, session))
 
     def _add(self, found: Annotated, session: Session, labels: LabelArray) -> Labels:
         """Add the layer of a session and choose it."""
         image = found.image
         channel = session.image.channel
-        name = str(session.settings.get("labels", OBJECTS_NAME))
+        name = str(session.settings.get(LABELS, OBJECTS_NAME))
         target = objects_layer(labels, image, name)
         if not fits(target, image, plane_axes(image)):
             raise ImageError(f"The session's labels, {labels.shape}, do not fit {image.name!r}.")
         self._layers.insert(target)
         self._state.update(image=image, channel=channel, colours=found.colours)
-        self._state.update(target=target)
+        self._state.update(target=target, **_seen(found, session))
         return target
 
     def _layers_of(self, session: Session, folder: Path) -> Annotated | None:
         """The layers that a session belongs to; files that are not open are opened, by their path
         or from the folder of the session.
         """
-        if find_layers(session, self._layers.images()) is None:
-            for path in list(missing_files(session, self._layers.images())):
+        found = find_layers(session, self._layers.images(), self._names)
+        if found is None:
+            for path in list(missing_files(session, self._layers.images(), self._names)):
                 for place in (folder / path, folder / Path(path).name):
                     if place.exists():
                         self._viewer.open(str(place))
                         break
-        return find_layers(session, self._layers.images())
+            found = find_layers(session, self._layers.images(), self._names)
+        return found
+
+    def _no_fit(self, session: Session) -> SessionError:
+        return SessionError(no_fit(session, self._layers.images(), self._names))
 
 
 def _find(_context: JobContext) -> list[Recovered]:
@@ -219,13 +241,16 @@ def _find(_context: JobContext) -> list[Recovered]:
     for path in folder.glob(f"*{_DISCARDED}"):
         if path.stat().st_mtime < old:
             path.unlink(missing_ok=True)
-    return [one for one in find_journals(folder) if one.session.actions or one.session.drafts]
+            remove_copy(copy_path(path.with_name(path.name.removesuffix(_DISCARDED))))
+    return [one for one in find_journals(folder) if one.session.actions or is_begun(one.session)]
 
 
 def _labels_of(recovered: Recovered, data: Any, context: JobContext) -> LabelArray:
     """Labels of a journal; job of the worker."""
     labels = recovered.labels()
-    return _replayed(recovered.session, data, None, context)[1] if labels is None else labels
+    if labels is not None:
+        return labels
+    return _replayed(recovered.session, data, recovered.path.parent, context)[1]
 
 
 def _replayed(
@@ -242,14 +267,42 @@ def _replayed(
     return session, done.labels
 
 
+def _seen(found: Annotated, session: Session) -> dict[str, Any]:
+    """Return how the image of a session was looked at: contrast and level, as settings.
+
+    Where the contrast is that of the layers, these get theirs.
+    """
+    settings: dict[str, Any] = {"level": session.settings.get(LEVEL, 0)}
+    about, layers = [session.image], [found.image]
+    if found.colours is not None:
+        about = [one for one in session.image.colours if one is not None]
+        layers = [stain.layer for stain in found.colours.stains if stain is not None]
+    contrast = contrast_of(about[0].normalize)
+    if contrast is not None:
+        settings["contrast"] = contrast
+    for one, layer in zip(about, layers, strict=True):
+        if one.normalize.limits is not None and not layer.rgb:
+            layer.contrast_limits = one.normalize.limits
+            layer.gamma = one.normalize.gamma
+    return settings
+
+
 def _text(recovered: Recovered) -> str:
     """What can be brought back, for people."""
     session = recovered.session
     name = session.settings.get("image") or Path(session.image.path or "an image").name
     when = datetime.fromtimestamp(recovered.saved)
     day = "today" if when.date() == datetime.now().date() else f"{when:%d %b %Y}"
-    objects, drafts = len(session.objects()), len(session.drafts)
-    parts = [f"{objects} object(s)"] if objects or not drafts else []
-    if drafts:
+    objects, review = len(session.objects()), session.settings.get(REVIEW)
+    parts = [f"{objects} object(s)"] if objects or not is_begun(session) else []
+    if session.drafts:
         parts.append("prompts that were not committed")
-    return f"Unsaved work on {name}, {day} {when:%H:%M}: {' and '.join(parts)}."
+    if isinstance(review, dict):
+        parts.append("a review of everything mode, which can be run again")
+    text = f"Unsaved work on {name}, {day} {when:%H:%M}: {' and '.join(parts)}."
+    if not recovered.complete_labels:
+        text += (
+            " The labels that were in the layer before could not be copied in time and are not "
+            "among it; open them from their own file."
+        )
+    return text

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from napari.layers import Image
+from napari.layers import Image, Layer
 
 from litesam.preprocess import Composite, CompositePart
 from napari_litesam.image_axes import pixels
@@ -14,13 +15,39 @@ from napari_litesam.image_files import file_of
 from napari_litesam.stains import Colours, Stain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from litesam.session import ImageReference, Session
 
 _NO_FIT = "The image of the session is another one now; open the one that was annotated."
 #: Settings of a session that the panel writes: names of layers.
-IMAGE, COLOURS = "image", "colours"
+IMAGE, COLOURS, LABELS = "image", "colours", "labels"
+#: The level of a pyramid that is encoded, the id that the user chose for the next object, and a
+#: review of everything mode that was open.
+LEVEL, NUMBER, REVIEW = "level", "number", "review"
+
+
+class LayerNames:
+    """The names that layers have, and those that they had in this window before: a session knows
+    layers that are in no file by their names.
+    """
+
+    def __init__(self) -> None:
+        self._names: WeakKeyDictionary[Layer, list[str]] = WeakKeyDictionary()
+
+    def look(self, layers: Iterable[Layer]) -> list[tuple[str, str]]:
+        """Take note of the names of now; return (old, new) of layers that were renamed."""
+        renamed = []
+        for layer in layers:
+            names = self._names.setdefault(layer, [layer.name])
+            if names[-1] != layer.name:
+                renamed.append((names[-1], layer.name))
+                names.append(layer.name)
+        return renamed
+
+    def had(self, layer: Layer, name: str | None) -> bool:
+        """Whether a layer has or had a name."""
+        return name == layer.name or name in self._names.get(layer, ())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,16 +69,16 @@ class Annotated:
     data: Any
 
 
-def find_layers(session: Session, images: Sequence[Image]) -> Annotated | None:
+def find_layers(session: Session, images: Sequence[Image], names: LayerNames) -> Annotated | None:
     """Return the open layers that a session belongs to; None if one of them is not open."""
     about = session.image
     if not about.colours:
-        image = _layer_of(about, session.settings.get(IMAGE), images)
+        image = _layer_of(about, session.settings.get(IMAGE), images, names)
         return None if image is None else Annotated(image, None, pixels(image))
     stains: list[Stain | None] = []
     parts: list[CompositePart | None] = []
     for one, name in _colours(session):
-        layer = None if one is None else _layer_of(one, name, images)
+        layer = None if one is None else _layer_of(one, name, images, names)
         if one is None:
             stains.append(None)
             parts.append(None)
@@ -66,30 +93,33 @@ def find_layers(session: Session, images: Sequence[Image]) -> Annotated | None:
     return Annotated((named or list(colours.layers))[0], colours, Composite(parts))
 
 
-def missing_files(session: Session, images: Sequence[Image]) -> Iterator[str]:
+def missing_files(session: Session, images: Sequence[Image], names: LayerNames) -> Iterator[str]:
     """Yield the paths of images of a session that are not open, where it names a file."""
     for one, name in _references(session):
-        if one.path is not None and _layer_of(one, name, images) is None:
+        if one.path is not None and _layer_of(one, name, images, names) is None:
             yield one.path
 
 
-def why_not_open(session: Session, images: Sequence[Image]) -> str:
+def why_not_open(session: Session, images: Sequence[Image], names: LayerNames) -> str:
     """Why a session cannot be opened now; "" if it can, as far as one can see."""
-    if find_layers(session, images) is not None:
+    if find_layers(session, images, names) is not None:
         return ""
     for one, name in _references(session):
         path = one.path
-        if _layer_of(one, name, images) is not None or (path and Path(path).exists()):
+        if _layer_of(one, name, images, names) is not None or (path and Path(path).exists()):
             continue
         shape = " × ".join(map(str, one.shape))
         where = "" if path is None else f", which is not at {path} any more"
-        return f"Open the image first: {name or 'its image'!r}, {shape} {one.dtype}{where}."
+        text = f"Open the image first: {name or 'its image'!r}, {shape} {one.dtype}{where}."
+        if name is not None and path is None and _fitting(one, images):
+            text += f" If it is open under another name, call its layer {name!r}."
+        return text
     return ""
 
 
-def no_fit(session: Session, images: Sequence[Image]) -> str:
+def no_fit(session: Session, images: Sequence[Image], names: LayerNames) -> str:
     """Why a session cannot be opened although its files are there."""
-    return why_not_open(session, images) or _NO_FIT
+    return why_not_open(session, images, names) or _NO_FIT
 
 
 def _references(session: Session) -> Iterator[tuple[ImageReference, str | None]]:
@@ -109,19 +139,42 @@ def _colours(session: Session) -> Iterator[tuple[ImageReference | None, str | No
         yield from zip(session.image.colours, known, strict=True)
 
 
-def _layer_of(about: ImageReference, name: Any, images: Sequence[Image]) -> Image | None:
-    """Return the layer of an image, by its file or its name."""
-    fitting = [
+def renamed(session: Session, old: str, new: str) -> dict[str, Any]:
+    """Return the settings of a session, a layer of which has another name now."""
+
+    def now(value: Any) -> Any:
+        return new if value == old else value
+
+    settings = {**session.settings}
+    for name in (IMAGE, LABELS):
+        if name in settings:
+            settings[name] = now(settings[name])
+    if isinstance(settings.get(COLOURS), list):
+        settings[COLOURS] = [now(one) for one in settings[COLOURS]]
+    return settings
+
+
+def _fitting(about: ImageReference, images: Sequence[Image]) -> list[Image]:
+    """Layers of the size and the type of an image."""
+    return [
         layer
         for layer in images
         if tuple(pixels(layer).shape) == about.shape and str(pixels(layer).dtype) == about.dtype
     ]
+
+
+def _layer_of(
+    about: ImageReference, name: Any, images: Sequence[Image], names: LayerNames
+) -> Image | None:
+    """Return the layer of an image, by its file or its name."""
+    fitting = _fitting(about, images)
     of_file = [
         layer for layer in fitting if about.path is not None and file_of(layer) == about.path
     ]
     # Of one file there may be several layers, the channels of it.
     for layers in (of_file, fitting):
         named = [layer for layer in layers if layer.name == name]
+        named += [layer for layer in layers if names.had(layer, name)]
         if named:
             return named[0]
     return of_file[0] if of_file else None

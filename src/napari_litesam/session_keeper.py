@@ -9,50 +9,83 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtWidgets import QApplication
 
-from litesam.errors import LiteSamError
+from litesam.errors import Cancelled, LiteSamError
 from litesam.objects import Change, revert_change
 from litesam.session import (
+    COPY_SUFFIX,
     JOURNAL_SUFFIX,
     LABEL_TYPES,
     Draft,
     ImageReference,
+    LabelCopy,
+    LabelsLoaded,
     ModelReference,
     Session,
     SessionJournal,
     colour_references,
     record_change,
+    remove_copy,
     sessions_dir,
 )
 from napari_litesam import __version__
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.image_files import file_of
 from napari_litesam.label_layer import array_of
-from napari_litesam.session_images import COLOURS, IMAGE
+from napari_litesam.session_images import COLOURS, IMAGE, LABELS, LEVEL, REVIEW, renamed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     from napari.layers import Image, Labels, Layer
 
     from litesam.session import Action, Recovered
     from napari_litesam.requests import ImageSource
     from napari_litesam.segmenters import SegmenterPool
+    from napari_litesam.session_images import Annotated
+    from napari_litesam.stains import Colours
 
-#: Labels that were there before the session are kept in it up to this size.
-_LARGEST_START_BYTES = 256_000_000
+#: Labels that were there before the session are written down in it up to this size; more of them
+#: are copied into a folder beside it, which takes the window no time.
+_LARGEST_START_BYTES = 20_000_000
+#: How often the end of a stroke is waited for, and for how long it is.
+_STROKE_MS, _LONGEST_STROKE_S = 100, 30
 
 #: Windows of one process never choose the same name, also in the same second.
 _NUMBERS = itertools.count(1)
+
+
+class _Copying:
+    """Labels that are being copied, and what changed them meanwhile.
+
+    Attributes
+    ----------
+    changes
+        In their order.
+    counted
+        Whether ``changes`` has all that was seen by who read the labels.
+    unwanted
+        Whether the session is gone.
+    """
+
+    def __init__(self, copy: LabelCopy) -> None:
+        self.copy = copy
+        self.changes: list[Change] = []
+        self.counted = threading.Event()
+        self.unwanted = threading.Event()
 
 
 @dataclass(slots=True, eq=False)
@@ -60,13 +93,20 @@ class _Kept:
     """A session that is open: as it is now, and its journal, which the writer makes first."""
 
     session: Session
+    path: Path
     journal: Future[SessionJournal]
     saved: tuple[Any, ...] = ()
+    copying: _Copying | None = None
 
     @property
     def needed(self) -> bool:
         """Whether there is work that is in no file of the user's."""
-        return bool(self.session.drafts) or self.session.actions != self.saved
+        return is_begun(self.session) or self.session.actions != self.saved
+
+    def note(self, *changes: Change | None) -> None:
+        """Take note of what changes labels that are being copied."""
+        if self.copying is not None and not self.copying.counted.is_set():
+            self.copying.changes += [change for change in changes if change is not None]
 
 
 class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
@@ -82,14 +122,18 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
     """
 
     failed = Signal(object)
+    _copied = Signal(object)
 
     def __init__(self, pool: SegmenterPool) -> None:
         super().__init__()
         self._pool = pool
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="litesam-autosave")
+        self._copier = ThreadPoolExecutor(max_workers=1, thread_name_prefix="litesam-labels")
         self._kept: dict[Layer, _Kept] = {}
+        self._empty: WeakSet[Layer] = WeakSet()
         self._failing = False
         self._closed = False
+        self._copied.connect(self._on_copied)
 
     # -------------------------------------------------------------------------------------- reading
 
@@ -142,22 +186,18 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
             del self._kept[image]
             self._kept[target] = kept = waiting
             self._change(kept, labels_dtype=_dtype(target))
+            self._set(kept, {LABELS: target.name})
             self._add_start(kept, target, change)
         if kept is None:
-            settings: dict[str, Any] = {IMAGE: image.name}
-            if source.colours is not None:
-                settings[COLOURS] = [one and one.layer.name for one in source.colours.stains]
-            if target is not None:
-                settings["labels"] = target.name
             session = Session(
                 image=_about(image, source),
                 model=self.model(source),
                 labels_dtype="int32" if target is None else _dtype(target),
-                settings=settings,
+                settings=_names(image, target, source.colours),
                 program=f"napari-litesam {__version__}",
                 created=datetime.now().astimezone().isoformat(timespec="seconds"),
             )
-            kept = self._kept[owner] = _Kept(session, self._open(self._new_path(image), session))
+            kept = self._kept[owner] = self._new(self._new_path(image), session)
             self._add_start(kept, target, change)
         elif kept.session.model.weights_hash is None or not kept.session.actions:
             about = _about(image, source)
@@ -168,6 +208,7 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
                 model.name == kept.session.model.name or not kept.session.actions
             ):
                 self._change(kept, model=model)
+        self._set(kept, {LEVEL: _level(image, source)})
         return kept.session
 
     def did(
@@ -177,16 +218,34 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         kept = self._kept.get(target)
         if kept is None or not actions:
             return
+        kept.note(*changes)
         kept.session = replace(kept.session, actions=(*kept.session.actions, *actions))
         self._write(kept, lambda journal: journal.append(*actions, changes=changes))
 
-    def undid(self, target: Labels, actions: Sequence[Action]) -> None:
-        """Write down that the last actions of a layer were taken back."""
+    def undid(self, target: Labels, actions: Sequence[Action], change: Change) -> None:
+        """Write down that actions of a layer were taken back.
+
+        ``change``: what that did to its pixels. Steps are undone image by image: if the layer got
+        something of another image since, these are not its last actions, and only their pixels go.
+        """
         kept = self._kept.get(target)
         if kept is None or not actions:
             return
-        kept.session = kept.session.without_last(len(actions))
-        self._write(kept, lambda journal: journal.drop(len(actions)))
+        count = len(actions)
+        last = kept.session.actions[-count:]
+        if len(last) < count or any(a is not b for a, b in zip(last, actions, strict=True)):
+            self.painted(target, change)
+            return
+        kept.note(change)
+        kept.session = kept.session.without_last(count)
+        self._write(kept, lambda journal: journal.drop(count))
+
+    def painted(self, target: Labels, change: Change) -> None:
+        """Write down pixels of a layer alone."""
+        kept = self._kept.get(target)
+        if kept is not None and not change.empty:
+            kept.note(change)
+            self.did(target, (record_change(change),), ())
 
     def draft(
         self,
@@ -194,30 +253,54 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         target: Labels | None,
         source: ImageSource,
         drafts: tuple[Draft, ...],
+        more: Mapping[str, Any],
     ) -> None:
-        """Write down the prompts that are not committed."""
+        """Write down the prompts that are not committed, and ``more`` settings; None: not set."""
         owner: Layer = image if target is None else target
-        if owner not in self._kept and not drafts:
+        if owner not in self._kept and not drafts and more.get(REVIEW) is None:
             return
         self.begin(image, target, source)
         kept = self._kept[owner]
         if drafts or kept.session.drafts:
             self._change(kept, drafts=drafts)
+        self._set(kept, more)
 
-    def adopt(self, target: Labels, recovered: Recovered) -> None:
+    def adopt(self, target: Labels, found: Annotated, recovered: Recovered) -> None:
         """Go on with a session that was brought back; its journal is written on."""
-        journal = self._open(recovered.path, recovered.session, recovered.pixels)
-        self._kept[target] = _Kept(recovered.session, journal)
+        self._go_on(target, found, recovered.path, recovered.session, recovered.pixels)
 
-    def take(self, target: Labels, image: Image, session: Session) -> None:
+    def take(self, target: Labels, found: Annotated, session: Session) -> None:
         """Go on with a session that was opened from a file."""
-        self._kept[target] = _Kept(session, self._open(self._new_path(image), session))
+        self._go_on(target, found, self._new_path(found.image), session)
+
+    def _go_on(
+        self,
+        target: Labels,
+        found: Annotated,
+        path: Path,
+        session: Session,
+        pixels: Sequence[Any] = (),
+    ) -> None:
+        # Layers may have other names than when the session was written.
+        names = _names(found.image, target, found.colours)
+        session = replace(session, settings={**session.settings, **names})
+        self._kept[target] = self._new(path, session, pixels)
+
+    def note_empty(self, target: Labels) -> None:
+        """A layer was made now: nothing is in it."""
+        self._empty.add(target)
+
+    def rename(self, old: str, new: str) -> None:
+        """A layer that was called ``old`` has another name now."""
+        for kept in self._kept.values():
+            self._set(kept, renamed(kept.session, old, new))
 
     def let_go(self, target: Layer) -> None:
         """The layer is gone, or got other pixels from elsewhere: its session stays on the disk."""
+        self._empty.discard(target)
         kept = self._kept.pop(target, None)
         if kept is not None:
-            self._write(kept, partial(SessionJournal.close, delete=not kept.needed))
+            self._end(kept)
 
     def saved(self, target: Labels) -> None:
         """All that was done to a layer is in a file of the user's now."""
@@ -231,28 +314,49 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
             return
         self._closed = True
         for kept in list(self._kept.values()):
-            self._write(kept, partial(SessionJournal.close, delete=not kept.needed))
+            self._end(kept)
         self._kept.clear()
         self._writer.shutdown(wait=False)
+        self._copier.shutdown(wait=False)
 
     def flush(self) -> None:
         """Wait until all is written."""
-        self._writer.submit(lambda: None).result()
+        for kept in self._kept.values():
+            if kept.copying is not None:
+                kept.copying.counted.set()
+        for thread in (self._copier, self._writer):
+            thread.submit(lambda: None).result()
 
     # ------------------------------------------------------------------------------------- in parts
 
-    def _open(
-        self, path: Path, session: Session, pixels: Sequence[Any] = ()
-    ) -> Future[SessionJournal]:
+    def _new(self, path: Path, session: Session, pixels: Sequence[Any] = ()) -> _Kept:
         def make() -> SessionJournal:
             path.parent.mkdir(parents=True, exist_ok=True)
             return SessionJournal(path, session, pixels=pixels)
 
-        return self._writer.submit(make)
+        return _Kept(session, path, self._writer.submit(make))
+
+    def _end(self, kept: _Kept) -> None:
+        """Close a journal; what is needed no more is deleted."""
+        needed, copying = kept.needed, kept.copying
+        self._write(kept, partial(SessionJournal.close, delete=not needed))
+        if copying is not None:
+            copying.counted.set()  # nothing more is told of it
+        if not needed:
+            if copying is not None:
+                copying.unwanted.set()
+            self._copier.submit(remove_copy, copy_path(kept.path))
 
     def _change(self, kept: _Kept, **changes: Any) -> None:
         kept.session = replace(kept.session, **changes)
         self._write(kept, lambda journal: journal.update(**changes))
+
+    def _set(self, kept: _Kept, settings: Mapping[str, Any]) -> None:
+        """Change some settings; None: not set any more."""
+        whole = {**kept.session.settings, **settings}
+        whole = {name: value for name, value in whole.items() if value is not None}
+        if whole != kept.session.settings:
+            self._change(kept, settings=whole)
 
     def _write(self, kept: _Kept, event: Callable[[SessionJournal], None]) -> None:
         """Let the writer do something with a journal."""
@@ -273,22 +377,87 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
 
     def _add_start(self, kept: _Kept, target: Labels | None, made: Change | None) -> None:
         """Keep what the layer holds already."""
-        if target is None or array_of(target).nbytes > _LARGEST_START_BYTES:
+        if target is None or target in self._empty:
             return
-        data = np.array(array_of(target))
+        array = array_of(target)
+        if array.nbytes > _LARGEST_START_BYTES:
+            self._copy_start(kept, array, made)
+            return
+        data = np.array(array)
         if made is not None:
             revert_change(data, made)
         if not data.any():
             return
         whole = tuple((0, size) for size in data.shape)
-        start = record_change(Change(whole, np.zeros_like(data), data))
+        self._start(kept, record_change(Change(whole, np.zeros_like(data), data)))
+
+    def _start(self, kept: _Kept, start: Action) -> None:
+        """Let the session begin with labels that were there."""
         kept.session = replace(kept.session, actions=(start,))
         self._write(kept, lambda journal: journal.append(start))
+
+    def _copy_start(self, kept: _Kept, array: Any, made: Change | None) -> None:
+        """Copy what is too large to be written down into a folder, while the user goes on."""
+        path = copy_path(kept.path)
+        kept.copying = copying = _Copying(LabelCopy(path, array))
+        if made is not None:
+            copying.changes.append(made)
+        self._start(kept, LabelsLoaded(path.name))
+        self._copier.submit(self._copy, copying)
+
+    def _copy(self, copying: _Copying) -> None:
+        """Body of the copier's thread."""
+        try:
+            copying.copy.read(copying.unwanted.is_set)
+            with suppress(RuntimeError):  # at the end of a program Qt may be gone
+                self._copied.emit(copying)
+            copying.counted.wait(_LONGEST_STROKE_S)
+            copying.copy.complete(copying.changes)
+            copying.changes.clear()
+        except Cancelled:
+            return
+        except (LiteSamError, OSError) as error:
+            if not self._closed:
+                self.failed.emit(error)
+
+    def _on_copied(self, copying: _Copying) -> None:
+        """All pixels were read; what changed them is known as soon as no stroke is being made."""
+        if QApplication.mouseButtons() == Qt.MouseButton.NoButton:
+            copying.counted.set()
+        else:
+            QTimer.singleShot(_STROKE_MS, partial(self._on_copied, copying))
 
     def _new_path(self, image: Image) -> Path:
         name = re.sub(r"[^\w-]+", "-", image.name).strip("-")[:40] or "image"
         now = datetime.now().strftime("%Y%m%d-%H%M%S")
         return sessions_dir() / f"{now}-{name}-{os.getpid()}-{next(_NUMBERS)}{JOURNAL_SUFFIX}"
+
+
+def is_begun(session: Session) -> bool:
+    """Whether there is something in a session that is not committed."""
+    return bool(session.drafts) or REVIEW in session.settings
+
+
+def _level(image: Image, source: ImageSource) -> int | None:
+    """The level of a pyramid that is encoded; None: level 0."""
+    if not source.reduced or not image.multiscale:
+        return None
+    return next((level for level, data in enumerate(image.data) if data is source.data), None)
+
+
+def _names(image: Image, target: Labels | None, colours: Colours | None) -> dict[str, Any]:
+    """Names of the layers of a session."""
+    names: dict[str, Any] = {IMAGE: image.name}
+    if colours is not None:
+        names[COLOURS] = [one and one.layer.name for one in colours.stains]
+    if target is not None:
+        names[LABELS] = target.name
+    return names
+
+
+def copy_path(journal: Path) -> Path:
+    """Where the copy of the labels lies that were there before a session."""
+    return journal.with_name(f"{journal.name.removesuffix(JOURNAL_SUFFIX)}{COPY_SUFFIX}")
 
 
 def _dtype(target: Labels) -> str:

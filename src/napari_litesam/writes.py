@@ -198,13 +198,15 @@ class LabelWriter:
         self._set(layer, change, change.after)
         self.note(layer, change)
 
-    def withdraw(self, layer: Labels, change: Change) -> int:
-        """Take a change back where its pixels still are as it left them; return their number."""
+    def withdraw(self, layer: Labels, change: Change) -> Change:
+        """Take a change back where its pixels still are as it left them; return what that
+        changed.
+        """
         return self._set(layer, change, change.before, only=change.after)
 
-    def write_again(self, layer: Labels, change: Change) -> int:
+    def write_again(self, layer: Labels, change: Change) -> Change:
         """Do a change again that was withdrawn, where pixels are as they were before it; return
-        their number.
+        what that changed.
         """
         return self._set(layer, change, change.after, only=change.before)
 
@@ -214,16 +216,15 @@ class LabelWriter:
         change: Change,
         values: npt.NDArray[Any],
         only: npt.NDArray[Any] | None = None,
-    ) -> int:
+    ) -> Change:
         """Set the pixels that a change changes; ``only`` where they have these values now."""
-        if change.empty:
-            return 0
         wanted = change.changed
-        if only is not None:
-            wanted &= np.asarray(array_of(layer)[change.slices]) == only
+        now = None if only is None else np.array(array_of(layer)[change.slices])
+        if now is not None:
+            wanted &= now == only
         inside = np.nonzero(wanted)
         if not inside[0].size:
-            return 0
+            return objects.change_of(change.before, change.before, _corner(change))
         where = tuple(axis + start for axis, (start, _) in zip(inside, change.region, strict=True))
         with self._own():
             if layer.multiscale and not isinstance(layer, PyramidLabels):
@@ -236,7 +237,9 @@ class LabelWriter:
                     # from the start and has none yet.
                     layer.set_view_slice()
                 layer.data_setitem(where, values[inside])
-        return int(inside[0].size)
+        if now is None:
+            return change
+        return objects.change_of(now, np.where(wanted, values, now), _corner(change))
 
     @contextmanager
     def _own(self) -> Iterator[None]:
@@ -245,6 +248,11 @@ class LabelWriter:
             yield
         finally:
             self.writing = before
+
+
+def _corner(change: Change) -> tuple[int, ...]:
+    """Where the region of a change begins."""
+    return tuple(start for start, _ in change.region)
 
 
 def stroke_of(layer: Labels, atoms: Sequence[Any]) -> Change:

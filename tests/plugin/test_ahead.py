@@ -143,6 +143,56 @@ def test_ahead_embeds_what_is_shown_without_a_button(predictor, open_panel, stac
     assert not hands.widget.state.settings.ahead
 
 
+def test_ahead_goes_on_from_where_the_user_goes(
+    predictor, open_panel, stack, order, monkeypatch
+) -> None:
+    monkeypatch.setattr("napari_litesam.ahead.MOST_TILES_IN_MEMORY", 9)
+    hands = open_stack(open_panel, stack)
+    ahead = hands.widget.controller.ahead
+    hands.viewer.dims.set_current_step(0, 20)
+    hands.settle()
+    hands.tick("embedding.ahead")
+    hands.until(lambda: len(order) == 9 and ahead.lane.idle)
+    assert set(order) == set(range(16, 25))
+    hands.qtbot.wait(600)  # two looks
+    assert len(order) == 9, "nobody went on"
+    hands.viewer.dims.set_current_step(0, 22)
+    hands.until(lambda: len(order) == 11 and ahead.lane.idle)
+    assert set(order[9:]) == {25, 26}, "what was there is not embedded again"
+    hands.viewer.dims.set_current_step(0, 36)
+    hands.until(lambda: len(order) == 20 and ahead.lane.idle)
+    assert order[11] == 36
+    assert set(order[11:]) == set(range(31, 40))
+    hands.press("embedding.clear_cache")
+    hands.until(lambda: len(order) == 29 and ahead.lane.idle)
+    assert order[20] == 36
+
+
+def test_ahead_does_not_throw_out_what_it_has_just_embedded(
+    predictor, open_panel, stack, order
+) -> None:
+    hands = open_stack(open_panel, stack)
+    ahead = hands.widget.controller.ahead
+    hands.widget.controller._pool.store().max_bytes = 10 * 66_000  # ten tiles, float32
+    hands.viewer.dims.set_current_step(0, 20)
+    hands.settle()
+    hands.tick("embedding.ahead")
+    hands.until(lambda: bool(order) and ahead.lane.idle)
+    hands.qtbot.wait(600)
+    assert order[0] == 20
+    assert 9 <= len(order) <= 10
+    for z in (21, 20, 19, 20):
+        hands.viewer.dims.set_current_step(0, z)
+        hands.until(lambda z=z: ahead.focus.at[0] == (z,) and ahead._filled == ahead.focus.at)
+        encoded = len(order)
+        hands.click((FIRST[0], FIRST[1] + z))
+        hands.settle()
+        assert len(order) == encoded, "what is near stayed"
+    hands.qtbot.wait(600)
+    assert len(order) == encoded, "nobody embeds in circles"
+    assert encoded <= 14
+
+
 def test_ahead_ends_with_the_image(predictor, open_panel, stack, order) -> None:
     hands = open_stack(open_panel, stack)
     predictor.gate.clear()

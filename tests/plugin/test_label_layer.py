@@ -70,10 +70,10 @@ def test_withdraw_leaves_what_was_painted_over() -> None:
     writer = LabelWriter()
     commit = writer.commit(layer, np.eye(4, 5, dtype=bool), None)
     layer.data_setitem((np.array([0]), np.array([0])), 9)
-    assert writer.withdraw(layer, commit.change) == 3
+    assert writer.withdraw(layer, commit.change).pixels == 3
     assert layer.data[0, 0] == 9
     assert layer.data.sum() == 9
-    assert writer.write_again(layer, commit.change) == 3
+    assert writer.write_again(layer, commit.change).pixels == 3
     assert layer.data[0, 0] == 9
 
 

@@ -226,6 +226,25 @@ def test_delete_under_the_mouse_and_undo(three) -> None:
     assert {row.id for row in three.widget.state.objects} == {1, 2, 3}
 
 
+@pytest.mark.parametrize("outside", [(30, 140), (30, -38)], ids=["beyond", "before"])
+@pytest.mark.parametrize("order", [1, -1], ids=["second", "first"])
+def test_split_with_a_point_outside_says_so(three, outside, order) -> None:
+    """(30, -38) is no pixel, and not (30, 90) either, which is on an object."""
+    three.viewer.scene.camera.zoom /= 2
+    three.qtbot.wait(50)
+    before = three.objects.data.copy()
+    y, x = CENTRES[0]
+    three.press("positive")
+    for place in [(y, x - 4), outside][::order]:
+        three.click(place)
+        three.settle()
+    np.testing.assert_allclose(three.points.data[[0, 1][::order][1]], outside, atol=1)
+    press(three, "split_object")
+    assert "outside the image" in three.status
+    np.testing.assert_array_equal(three.objects.data, before)
+    assert len(three.points.data) == 2, "nothing is lost"
+
+
 def test_merge_and_split(three) -> None:
     before = three.objects.data.copy()
     three.hover(FIRST)

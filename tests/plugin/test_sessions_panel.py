@@ -2,70 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
-
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from skimage.measure import regionprops
 
 from engine.threshold_predictor import CENTRES
-from litesam.io import read_image
-from litesam.samples import SAMPLES, sample_path
-from litesam.session import find_journals, read_session, replay, sessions_dir
+from litesam.samples import sample_path
+from litesam.session import find_journals, read_session, recover, replay, sessions_dir
+from plugin.at_work import killed, large_stack, nuclei
+from plugin.journals import left_journals
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 FIRST, SECOND, THIRD = CENTRES
-
-#: A person at work: three objects, one of which is deleted again, a stroke and a click that is not
-#: committed. Then the process is killed.
-AT_WORK = """
-import sys, numpy as np, napari
-from qtpy.QtWidgets import QApplication
-from litesam.types import PointLabel
-viewer = napari.Viewer(show=False)
-viewer.open(sys.argv[1])
-_, panel = viewer.window.add_plugin_dock_widget("napari-litesam", "Lite-SAM")
-app = QApplication.instance()
-controller = panel.controller
-def settle():
-    for _ in range(5):
-        app.processEvents()
-    while not (controller._current.lane.idle and controller.desk.lane.idle
-               and not controller._timer.isActive()):
-        app.processEvents()
-settle()
-for y, x in eval(sys.argv[2]):
-    controller.prompts.points.add(np.array([[y, x]]))
-    settle()
-    controller.commit()
-    settle()
-controller.state.select({2})
-controller.delete_objects()
-target = controller.state.settings.target
-target.selected_label = 40
-target.paint((5, 5), 40)
-settle()
-controller.prompts.points.add(np.array([eval(sys.argv[2])[1]]))
-settle()
-np.save(sys.argv[3], target.data)
-controller.keeper.flush()
-print("ready", flush=True)
-import time
-time.sleep(60)
-"""
-
-
-def _nuclei(count: int) -> list[tuple[float, float]]:
-    """Middles of the largest nuclei of the sample."""
-    truth = sample_path("nuclei").with_name(SAMPLES["nuclei"].labels_file)
-    found = sorted(regionprops(np.asarray(read_image(truth).array)), key=lambda one: -one.area)
-    return [tuple(float(round(v)) for v in one.centroid) for one in found[1 : count + 1]]
 
 
 def settle(hands) -> None:
@@ -74,24 +22,9 @@ def settle(hands) -> None:
 
 
 def test_killed_process_loses_nothing(open_panel, tmp_path, home) -> None:
-    image = sample_path("nuclei")
-    places = _nuclei(3)
-    saved = tmp_path / "labels.npy"
-    work = subprocess.Popen(
-        [sys.executable, "-c", AT_WORK, str(image), repr(places), str(saved)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"LITESAM_HOME": str(home)},
-    )
-    try:
-        assert work.stdout is not None
-        assert work.stdout.readline().strip() == "ready"
-        work.send_signal(signal.SIGKILL)
-    finally:
-        work.kill()
-        work.wait()
-        work.stdout.close()
-    before = np.load(saved)
+    places = nuclei(3)
+    seen = killed("test_objects", tmp_path / "seen.npz", home)
+    before = seen["labels"]
     assert before.any()
     # The next morning: a new window, without the image.
     hands = open_panel()
@@ -101,7 +34,8 @@ def test_killed_process_loses_nothing(open_panel, tmp_path, home) -> None:
     hands.press("unsaved.bring_back")
     settle(hands)
     np.testing.assert_array_equal(hands.objects.data, before)
-    np.testing.assert_allclose(hands.points.data, [places[1]], atol=1e-6)
+    np.testing.assert_allclose(hands.points.data, seen["points"], atol=1e-6)
+    np.testing.assert_allclose(hands.points.data, [places[1]], atol=2)
     assert hands.preview.any(), "the click that was not committed is answered again"
     assert not hands.widget.unsaved.isVisible()
     # It goes on where it stopped, in the same session.
@@ -116,17 +50,78 @@ def test_killed_process_loses_nothing(open_panel, tmp_path, home) -> None:
     assert not done.different
 
 
+def test_large_labels_that_were_there_outlive_a_killed_process(
+    predictor, open_panel, tmp_path, home
+) -> None:
+    seen = killed("test_large_labels", tmp_path / "seen.npz", home)
+    image, labels = large_stack()
+    hands = open_panel(image)
+    hands.viewer.dims.set_current_step(0, 0)
+    settle(hands)
+    assert "not" not in hands.widget.unsaved.text.text()
+    hands.press("unsaved.bring_back")
+    settle(hands)
+    np.testing.assert_array_equal(hands.objects.data[0], seen["first"])
+    np.testing.assert_array_equal(hands.objects.data[1:], labels[1:])
+    # A session takes them along, to wherever it is saved.
+    file = tmp_path / "elsewhere" / "work.json"
+    file.parent.mkdir()
+    hands.widget.session.saved.emit(str(file))
+    assert "saved" in hands.status
+    now = hands.objects.data.copy()
+    hands.widget.controller.close()
+    assert left_journals() == []
+    # A session that is saved leaves nothing else behind.
+    hands.until(lambda: not list(sessions_dir().glob("*.zarr*")))
+    done = replay(read_session(file), image, folder=file.parent)
+    np.testing.assert_array_equal(done.labels, now)
+
+
+def test_what_was_not_copied_in_time_is_told(predictor, open_panel, tmp_path, home) -> None:
+    image, labels = large_stack()
+    image, labels = image[:8], labels[:8]
+    hands = open_panel(image)
+    hands.viewer.add_labels(labels, name="mine")
+    hands.viewer.dims.set_current_step(0, 0)
+    hands.settle()
+    hands.pick("target", "mine")
+    hands.settle()
+    hands.press("positive")
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    settle(hands)
+    first = hands.objects.data[0].copy()
+    hands.widget.controller.close()
+    assert len(left_journals()) == 1
+    (copy,) = sessions_dir().glob("*.zarr")
+    copy.rename(copy.with_name(f"{copy.name}.part"))  # as if the process had ended before
+    again = open_panel(image)
+    settle(again)
+    assert "open them from their own file" in again.widget.unsaved.text.text()
+    again.press("unsaved.bring_back")
+    settle(again)
+    np.testing.assert_array_equal(again.objects.data[0], first)
+    assert not again.objects.data[1:].any()
+
+
 def test_work_is_on_the_disk_within_a_second(predictor, open_panel, cells) -> None:
     hands = open_panel(cells[0])
     hands.click(FIRST)
     hands.settle()
     hands.key(Qt.Key.Key_C)
     hands.settle()
-    hands.qtbot.waitUntil(lambda: any(sessions_dir().glob("*.litesam-journal")), timeout=1000)
+
+    def committed() -> bool:
+        """Whether the commit is there, in a journal that is still open."""
+        found = [recover(path) for path in sessions_dir().glob("*.litesam-journal")]
+        return [set(one.session.objects()) for one in found] == [{1}]
+
+    hands.qtbot.waitUntil(committed, timeout=1000)
     assert find_journals(sessions_dir()) == [], "a journal that is open is nobody else's"
-    hands.widget.controller.close()
-    (left,) = _journals()
-    assert set(left.session.objects()) == {1}
+    (path,) = sessions_dir().glob("*.litesam-journal")
+    left = recover(path)
+    assert left.complete
     np.testing.assert_array_equal(left.labels() == 1, cells[1] == 1)
 
 
@@ -140,7 +135,7 @@ def test_undo_is_written_down_too(predictor, open_panel, cells) -> None:
     hands.key(Qt.Key.Key_Z, CONTROL)
     hands.settle()
     hands.widget.controller.close()
-    (left,) = _journals()
+    (left,) = left_journals()
     np.testing.assert_array_equal(left.labels() > 0, cells[1] == 1)
     assert len(left.session.drafts) == 1, "undo brought the click back"
 
@@ -152,7 +147,7 @@ def test_looking_leaves_nothing_behind(predictor, open_panel, cells) -> None:
     hands.key(Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
     hands.settle()
     hands.widget.controller.close()
-    assert _journals() == []
+    assert left_journals() == []
 
 
 def test_labels_that_were_there_are_part_of_it(predictor, open_panel, cells) -> None:
@@ -173,7 +168,7 @@ def test_labels_that_were_there_are_part_of_it(predictor, open_panel, cells) -> 
     hands.settle()
     now = hands.viewer.layers["mine"].data.copy()
     hands.widget.controller.close()
-    (left,) = _journals()
+    (left,) = left_journals()
     np.testing.assert_array_equal(left.labels(), now)
     assert left.labels().dtype == np.uint16
 
@@ -185,7 +180,7 @@ def test_work_for_an_image_that_is_not_open(predictor, open_panel, cells) -> Non
     hands.key(Qt.Key.Key_C)
     hands.settle()
     hands.widget.controller.close()
-    _journals()
+    left_journals()
     again = open_panel()
     again.settle()
     row = again.widget.unsaved
@@ -202,6 +197,49 @@ def test_work_for_an_image_that_is_not_open(predictor, open_panel, cells) -> Non
     assert list(sessions_dir().glob("*.discarded")), "kept for a month"
 
 
+def test_renamed_image_is_found_by_old_sessions_and_by_new_ones(
+    predictor, open_panel, cells, tmp_path
+) -> None:
+    hands = open_panel(cells[0])
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    hands.widget.session.saved.emit(str(old))
+    now = hands.objects.data.copy()
+    hands.image.name = "nuclei"
+    hands.objects.name = "mine"
+    hands.settle()
+    hands.widget.session.saved.emit(str(new))
+    hands.viewer.layers.remove(hands.objects)
+    hands.settle()
+    hands.widget.session.opened.emit(str(old))
+    hands.settle()
+    assert hands.objects is not None, hands.status
+    np.testing.assert_array_equal(hands.objects.data, now)
+    hands.widget.controller.close()
+    for left in left_journals():
+        assert left.session.settings["image"] == "nuclei", "it is written on with the name of now"
+    other = open_panel()
+    other.viewer.add_image(cells[0], name="nuclei")
+    other.settle()
+    other.widget.session.opened.emit(str(new))
+    other.settle()
+    np.testing.assert_array_equal(other.objects.data, now)
+    assert other.objects.name == "mine"
+    other.image.name = "again another"
+    other.widget.controller.close()
+    # Whoever cannot know better is told what to do.
+    last = open_panel(cells[0])
+    last.widget.session.opened.emit(str(new))
+    assert "call its layer 'nuclei'" in last.status
+    last.image.name = "nuclei"
+    last.widget.session.opened.emit(str(new))
+    last.settle()
+    np.testing.assert_array_equal(last.objects.data, now)
+
+
 @pytest.mark.parametrize("everything", [False, True], ids=["clicks", "everything"])
 def test_saved_session_replays_to_the_same_labels(open_panel, tmp_path, everything) -> None:
     hands = open_panel()
@@ -210,12 +248,12 @@ def test_saved_session_replays_to_the_same_labels(open_panel, tmp_path, everythi
     if everything:
         hands.everything()
     else:
-        for place in _nuclei(2):
+        for place in nuclei(2):
             hands.click(place)
             hands.settle()
             hands.key(Qt.Key.Key_C)
             hands.settle()
-        hands.hover(_nuclei(1)[0])
+        hands.hover(nuclei(1)[0])
         hands.key(Qt.Key.Key_E)
         hands.widget.objects.expand(animate=False)
         button = hands.widget.objects.buttons["smooth"]
@@ -232,7 +270,7 @@ def test_saved_session_replays_to_the_same_labels(open_panel, tmp_path, everythi
     assert not done.different
     # What is saved need not be brought back.
     hands.widget.controller.close()
-    assert _journals() == []
+    assert left_journals() == []
     # And in another window.
     other = open_panel()
     other.widget.session.opened.emit(str(file))
@@ -262,14 +300,3 @@ def test_disk_that_refuses_stops_nobody(predictor, open_panel, cells, home) -> N
     hands.key(Qt.Key.Key_C)
     hands.settle()
     np.testing.assert_array_equal(hands.objects.data > 0, cells[1] == 1)
-
-
-def _journals() -> list:
-    """Journals that can be brought back, as soon as the writer is done."""
-    for _ in range(100):
-        found = find_journals(sessions_dir()) if sessions_dir().is_dir() else []
-        locks = list(Path(sessions_dir()).glob("*.litesam-journal"))
-        if len(found) == len(locks):
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"the journals are still open: {locks}")

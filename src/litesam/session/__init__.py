@@ -30,6 +30,13 @@ from litesam.session.journal import (
     recover,
     sessions_dir,
 )
+from litesam.session.label_copy import (
+    COPY_SUFFIX,
+    LabelCopy,
+    named_from,
+    remove_copy,
+    take_copies_along,
+)
 from litesam.session.recording import (
     colour_references,
     image_reference,
@@ -46,6 +53,7 @@ from litesam.session.replay import Difference, Replayed, object_details, replay
 from litesam.session.values import LABEL_TYPES, Draft, Session, StoredObject
 
 __all__ = [
+    "COPY_SUFFIX",
     "FORMAT",
     "JOURNAL_SUFFIX",
     "LABEL_TYPES",
@@ -63,6 +71,7 @@ __all__ = [
     "EverythingCommit",
     "HandEdit",
     "ImageReference",
+    "LabelCopy",
     "LabelsLoaded",
     "MaskCommit",
     "ModelReference",
@@ -81,6 +90,7 @@ __all__ = [
     "labels_hash",
     "mask_hash",
     "model_reference",
+    "named_from",
     "object_details",
     "outcome_of",
     "read_session",
@@ -90,9 +100,11 @@ __all__ = [
     "record_mask",
     "record_object",
     "recover",
+    "remove_copy",
     "replay",
     "session_from_json",
     "session_to_json",
     "sessions_dir",
+    "take_copies_along",
     "write_session",
 ]

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from litesam.errors import ImageError, ReadError, WriteError
+from litesam.errors import ImageError, ReadError, SessionError, WriteError
 from litesam.io import atomic_path, check_output
 from litesam.models.weights_files import data_dir
-from litesam.session.actions import HandEdit
+from litesam.session.actions import HandEdit, LabelsLoaded
 from litesam.session.decoding import (
     Fields,
     action_from_json,
@@ -47,7 +47,7 @@ from litesam.session.encoding import (
     session_to_json,
 )
 from litesam.session.files import json_line
-from litesam.session.painting import paint
+from litesam.session.painting import load_labels, paint
 from litesam.session.recording import record_change
 from litesam.session.values import Session
 
@@ -282,6 +282,26 @@ class Recovered:
     saved: float
     pixels: tuple[HandEdit | None, ...] = ()
 
+    @property
+    def complete_labels(self) -> bool:
+        """Whether all label files that the session names are there: the copy of what was there
+        before may not have been complete when a crash came.
+        """
+        return not any(self._is_missing(action) for action in self.session.actions)
+
+    def without_missing(self) -> Recovered:
+        """Return what can be recovered although label files are not there."""
+        left = [
+            (action, pixels)
+            for action, pixels in zip(self.session.actions, self.pixels, strict=True)
+            if not self._is_missing(action)
+        ]
+        session = replace(self.session, actions=tuple(action for action, _ in left))
+        return replace(self, session=session, pixels=tuple(pixels for _, pixels in left))
+
+    def _is_missing(self, action: Action) -> bool:
+        return isinstance(action, LabelsLoaded) and not (self.path.parent / action.path).exists()
+
     def labels(self) -> LabelArray | None:
         """Return the labels, without a model; None where only `replay` gives them, because what
         some action changed is not known.
@@ -289,10 +309,10 @@ class Recovered:
         Raises
         ------
         ReadError
-            If the pixels do not fit the image.
+            If the pixels do not fit the image, or a label file cannot be read.
         """
         known = [
-            action if isinstance(action, HandEdit) else pixels
+            action if isinstance(action, HandEdit | LabelsLoaded) else pixels
             for action, pixels in zip(self.session.actions, self.pixels, strict=True)
         ]
         if any(one is None for one in known):
@@ -300,10 +320,12 @@ class Recovered:
         image = self.session.image
         labels: LabelArray = np.zeros(image.label_shape, np.dtype(self.session.labels_dtype))
         try:
-            for edit in known:
-                if edit is not None:
-                    paint(labels, edit)
-        except ImageError as error:
+            for one in known:
+                if isinstance(one, LabelsLoaded):
+                    load_labels(labels, one, self.path.parent)
+                elif one is not None:
+                    paint(labels, one)
+        except (ImageError, SessionError) as error:
             raise ReadError(f"{self.path}: {error}") from error
         return labels
 

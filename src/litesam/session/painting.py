@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from litesam.errors import ImageError
+from litesam.errors import ImageError, SessionError
+from litesam.io import read_labels
 from litesam.objects import check_id, checked_index
+from litesam.session.files import find_file
+from litesam.session.hashes import labels_hash
 
 if TYPE_CHECKING:
-    from litesam.session.actions import HandEdit
+    import os
+
+    from litesam.session.actions import HandEdit, LabelsLoaded
     from litesam.types import AnyArray, LabelArray
 
 
@@ -29,6 +34,34 @@ def paint(labels: LabelArray, edit: HandEdit) -> None:
             raise ImageError(f"the patch at {patch.index}, {box} lies outside the labels.")
         check_values(labels, np.asarray(patch.values))
         plane[box.slices][patch.where] = patch.values
+
+
+def load_labels(
+    labels: LabelArray, action: LabelsLoaded, folder: str | os.PathLike[str] | None
+) -> None:
+    """Replace labels by those of a file, which is named from a folder.
+
+    Raises
+    ------
+    ImageError
+        If they do not fit.
+    ReadError
+        If the file is not there or cannot be read.
+    SessionError
+        If it does not hold the labels that the session began with.
+    """
+    array: AnyArray = np.asarray(read_labels(find_file(action.path, folder, "The labels")).array)
+    if array.shape != labels.shape:
+        raise ImageError(
+            f"{action.path} has the shape {array.shape}, the session's labels have {labels.shape}."
+        )
+    if action.sha256 is not None and labels_hash(array) != action.sha256:
+        raise SessionError(
+            f"{action.path} does not hold the labels that the session began with; put the original "
+            "file back."
+        )
+    check_values(labels, array)
+    labels[...] = array
 
 
 def check_values(labels: LabelArray, values: AnyArray) -> None:

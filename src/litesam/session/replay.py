@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from litesam.errors import Cancelled, ImageError, LiteSamError, SessionError, UnknownModelError
-from litesam.io import ImageData, read_image, read_labels
+from litesam.io import ImageData, read_image
 from litesam.models.registry import get_spec
 from litesam.objects import (
     Commit,
@@ -35,9 +35,9 @@ from litesam.session.actions import (
     ObjectEdit,
 )
 from litesam.session.files import find_file
-from litesam.session.hashes import labels_hash, mask_hash
-from litesam.session.painting import check_values, paint
-from litesam.types import AnyArray, LabelArray, MaskRecord, Progress
+from litesam.session.hashes import mask_hash
+from litesam.session.painting import load_labels, paint
+from litesam.types import LabelArray, MaskRecord, Progress
 
 if TYPE_CHECKING:
     import os
@@ -327,7 +327,7 @@ class _Replayer:
                 case HandEdit():
                     paint(self.labels, action)
                 case LabelsLoaded():
-                    self._load(action)
+                    load_labels(self.labels, action, self._folder)
         except SessionError:
             raise
         except (ValueError, KeyError) as error:
@@ -413,22 +413,6 @@ class _Replayer:
             case _:
                 change = smooth_object(labels, first, index, radius_px=size or 0)
         apply_change(labels, change)
-
-    def _load(self, action: LabelsLoaded) -> None:
-        found = read_labels(find_file(action.path, self._folder, "The labels"))
-        array: AnyArray = np.asarray(found.array)
-        if array.shape != self.labels.shape:
-            raise ImageError(
-                f"{action.path} has the shape {array.shape}, the session's labels have "
-                f"{self.labels.shape}."
-            )
-        if action.sha256 is not None and labels_hash(array) != action.sha256:
-            raise SessionError(
-                f"{action.path} does not hold the labels that the session began with; put the "
-                "original file back."
-            )
-        check_values(self.labels, array)
-        self.labels[...] = array
 
 
 def _known(action: MaskCommit) -> MaskRecord:

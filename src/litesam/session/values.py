@@ -143,6 +143,16 @@ class Session:
                 f"{', '.join(LABEL_TYPES)}."
             )
 
+    @property
+    def newest_model(self) -> ModelReference:
+        """The model of the newest commit of which a model is known."""
+        for action in reversed(self.actions):
+            if isinstance(action, MaskCommit) and action.model is None:
+                continue
+            if isinstance(action, Commit):
+                return action.model or self.model
+        return self.model
+
     def with_action(self, action: Action) -> Session:
         """Return the session with one more action."""
         return replace(self, actions=(*self.actions, action))
