@@ -54,6 +54,8 @@ class ObjectRow:
         (start, stop) along each axis, pixels, half-open.
     details
         What a model said.
+    times
+        Number of times in which it lies, and which are summed up here; 1 without the axis T.
     """
 
     id: int
@@ -64,6 +66,7 @@ class ObjectRow:
     centroid: tuple[float, ...]
     box: tuple[tuple[int, int], ...]
     details: ObjectDetails = ObjectDetails()
+    times: int = 1
 
 
 def measure_objects(
@@ -72,6 +75,7 @@ def measure_objects(
     scale: Sequence[float] | None = None,
     *,
     details: Mapping[int, ObjectDetails] | None = None,
+    each_time: bool = False,
 ) -> list[ObjectRow]:
     """Measure all objects of a label array.
 
@@ -85,11 +89,13 @@ def measure_objects(
         Spacing of the pixels along each axis.
     details
         By id.
+    each_time
+        Measure an object anew at each time of the axis T, if there is one.
 
     Returns
     -------
     list of ObjectRow
-        In the order of the ids.
+        In the order of the ids, and then of the times.
 
     Raises
     ------
@@ -101,16 +107,18 @@ def measure_objects(
         raise ImageError(
             f"The scale {tuple(scale)} does not fit the axes {letters}; one number each is needed."
         )
-    found: dict[int, _Sums] = {}
+    time = letters.find("T")
+    found: dict[tuple[int, int], _Sums] = {}
     for index in np.ndindex(*labels.shape[:-2]):
+        at = index[time] if each_time and time >= 0 else 0
         for row in range(0, labels.shape[-2], _ROWS_AT_ONCE):
             block = np.asarray(labels[(*index, slice(row, row + _ROWS_AT_ONCE))])
-            _add_block(found, block, index, row)
+            _add_block(found, block, index, row, at)
     steps = None if scale is None else dict(zip(letters, scale, strict=True))
     known = details or {}
     return [
-        found[number].row(number, steps, known.get(number, ObjectDetails()))
-        for number in sorted(found)
+        found[number, at].row(number, steps, known.get(number, ObjectDetails()), time)
+        for number, at in sorted(found)
     ]
 
 
@@ -124,8 +132,9 @@ def write_table(
 ) -> Path:
     """Write objects as a CSV file with a header.
 
-    Columns: ``id``; ``planes`` (their indices, such as ``12 13``, or ``0:12 0:13`` for two leading
-    axes; only for stacks); ``area_px``, ``area``, ``volume``, ``unit`` (empty without scale); for
+    Columns: ``id``; ``t`` (only for time series: the index of the time, with a row for each);
+    ``planes`` (their indices, such as ``12 13``, or ``0:12 0:13`` for two leading axes; only for
+    stacks); ``area_px``, ``area``, ``volume``, ``unit`` (empty without scale); for
     each axis, such as ``y``: ``centroid_y``, ``min_y``, ``max_y`` (pixels; the maximum is the last
     pixel's); ``predicted_iou``, ``stability``, ``model``, ``hq``.
 
@@ -136,7 +145,7 @@ def write_table(
     rows
         Of `measure_objects`.
     axes
-        Axes of the labels.
+        Axes of the labels. With T, rows are those of each time.
     unit
         Unit of the scale.
     overwrite
@@ -148,8 +157,11 @@ def write_table(
         If the file exists or the system refuses.
     """
     target = Path(path)
-    names = [letter.lower() for letter in axes]
-    header = ["id", *(["planes"] if len(axes) > 2 else []), "area_px", "area", "volume", "unit"]
+    time = axes.upper().find("T")
+    names = [letter.lower() for letter in axes if letter not in "Tt"]
+    stack = len(names) > 2
+    header = ["id", *(["t"] if time >= 0 else []), *(["planes"] if stack else [])]
+    header += ["area_px", "area", "volume", "unit"]
     header += [f"{what}_{name}" for what in ("centroid", "min", "max") for name in names]
     header += ["predicted_iou", "stability", "model", "hq"]
     with (
@@ -158,7 +170,7 @@ def write_table(
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(_cells(row, len(axes) > 2, unit) for row in rows)
+        writer.writerows(_cells(row, stack, time, unit) for row in rows)
     return target
 
 
@@ -192,8 +204,9 @@ class _Sums:
         self.high = np.array([-1, -1])
 
     def row(
-        self, number: int, steps: Mapping[str, float] | None, details: ObjectDetails
+        self, number: int, steps: Mapping[str, float] | None, details: ObjectDetails, time: int
     ) -> ObjectRow:
+        """Sum up; ``time``: the axis T, or -1."""
         pixels = sum(self.planes.values())
         indices = np.array(list(self.planes), dtype=np.float64).reshape(len(self.planes), -1)
         weights = np.array(list(self.planes.values()), dtype=np.float64)
@@ -210,11 +223,14 @@ class _Sums:
             (*leading, *(float(total) / pixels for total in self.sums)),
             (*plane_box, *((int(a), int(b) + 1) for a, b in zip(self.low, self.high, strict=True))),
             details,
+            len({plane[time] for plane in self.planes}) if time >= 0 else 1,
         )
 
 
-def _add_block(found: dict[int, _Sums], block: Any, index: tuple[int, ...], row: int) -> None:
-    """Add the pixels of some rows of one plane."""
+def _add_block(
+    found: dict[tuple[int, int], _Sums], block: Any, index: tuple[int, ...], row: int, time: int
+) -> None:
+    """Add the pixels of some rows of one plane, to what is known of a time."""
     if block.size and int(block.min()) < 0:
         raise ImageError(f"Labels are 0 (background) or more; the least is {int(block.min())}.")
     places = np.nonzero(block)
@@ -233,32 +249,39 @@ def _add_block(found: dict[int, _Sums], block: Any, index: tuple[int, ...], row:
         lows.append(low)
         highs.append(high)
     for i, number in enumerate(numbers):
-        one = found.setdefault(int(number), _Sums())
+        one = found.setdefault((int(number), time), _Sums())
         one.planes[index] = one.planes.get(index, 0) + int(counts[i])
         one.sums += [total[i] for total in sums]
         one.low = np.minimum(one.low, [low[i] for low in lows])
         one.high = np.maximum(one.high, [high[i] for high in highs])
 
 
-def _cells(row: ObjectRow, stack: bool, unit: str | None) -> list[Any]:
-    planes = " ".join(":".join(map(str, index)) for index in row.planes)
+def _cells(row: ObjectRow, stack: bool, time: int, unit: str | None) -> list[Any]:
+    """Return cells of an object; ``time``: the axis T, or -1."""
+    planes = " ".join(":".join(map(str, _but(index, time))) for index in row.planes)
     about = row.details
     words: dict[HqMode | None, str] = {None: "", True: "yes", False: "no", "only": "only"}
     return [
         row.id,
+        *([row.planes[0][time]] if time >= 0 else []),
         *([planes] if stack else []),
         row.area_px,
         _number(row.area),
         _number(row.volume),
         unit or "" if row.area is not None else "",
-        *(_number(value) for value in row.centroid),
-        *(start for start, _ in row.box),
-        *(stop - 1 for _, stop in row.box),
+        *(_number(value) for value in _but(row.centroid, time)),
+        *(start for start, _ in _but(row.box, time)),
+        *(stop - 1 for _, stop in _but(row.box, time)),
         _number(about.predicted_iou),
         _number(about.stability),
         about.model or "",
         words[about.hq],
     ]
+
+
+def _but(values: Sequence[Any], axis: int) -> list[Any]:
+    """Return all values but that of an axis; -1: all."""
+    return [value for at, value in enumerate(values) if at != axis]
 
 
 def _number(value: float | None) -> str:
