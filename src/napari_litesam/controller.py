@@ -18,6 +18,7 @@ from napari_litesam.drawn_shapes import MODES
 from napari_litesam.history import Reopened
 from napari_litesam.image_axes import pixels
 from napari_litesam.intents import Intents
+from napari_litesam.label_layer import adopt
 from napari_litesam.prompt_layers import PromptSnapshot
 from napari_litesam.reasons import Situation, disabled_reasons
 from napari_litesam.requests import (
@@ -230,6 +231,7 @@ class Controller(Intents):
             self.state.select(())
             if image is not None and target is not None:
                 self._targets[image] = target
+                adopt(target, image)
                 self._layers.watch_objects(target)
             self.table.measure(target)
         self._schedule()
@@ -322,8 +324,11 @@ class Controller(Intents):
     def _on_axes(self) -> None:
         """Axes got other names: planes and channels are others, and so is what fits them."""
         self._on_pixels()
-        if self.state.settings.target not in self.targets():
+        image, target = self.state.settings.image, self.state.settings.target
+        if target not in self.targets():
             self.state.update(target=None)
+        elif image is not None and target is not None:
+            adopt(target, image)
         self.state.update(channel=None)
 
     # ----------------------------------------------------------------------------- the one reaction

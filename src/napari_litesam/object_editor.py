@@ -13,7 +13,7 @@ from litesam.merge import records_from_labels
 from litesam.session import Draft, ObjectEdit
 from napari_litesam.committer import Outcome
 from napari_litesam.history import Reopened
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of, to_pixels
 from napari_litesam.requests import current_index
 from napari_litesam.stored_prompts import prompts_from_mask, snapshot_of
 
@@ -69,7 +69,7 @@ class ObjectEditor:
         target = self.target
         if target is None:
             return 0
-        at = np.round(target.world_to_data(self._viewer.cursor.position)).astype(int)
+        at = np.round(to_pixels(target, self._viewer.cursor.position)).astype(int)
         shape = array_of(target).shape
         if not all(0 <= place < size for place, size in zip(at, shape, strict=True)):
             return 0

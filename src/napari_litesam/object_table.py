@@ -19,13 +19,14 @@ from litesam.objects import (
     write_table,
 )
 from litesam.session import object_details
+from napari_litesam.image_axes import axes_letters
 from napari_litesam.jobs import JobContext, Lane
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of, label_axes, without
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from litesam.objects import ObjectDetails
     from napari_litesam.session_keeper import SessionKeeper
@@ -79,7 +80,10 @@ class ObjectTable:
         ``.csv``: a table. ``.json``: COCO. Else a label image: ``.tif``, ``.ome.tif``, ``.png``,
         ``.ome.zarr``.
         """
-        about = _About(target)
+        image = self._state.settings.image
+        if image is None:
+            return
+        about = _About(target, image)
         self.exports.submit(
             partial(_export, array_of(target), about, path, self._details(target)),
             self.exported.emit,
@@ -97,13 +101,13 @@ class ObjectTable:
         return {} if session is None else object_details(session)
 
     def _measure(self) -> None:
-        target = self._target
-        if target is None:
+        target, image = self._target, self._state.settings.image
+        if target is None or image is None:
             self.lane.cancel()
             self._state.list_objects(())
             return
         self.lane.submit(
-            partial(_measure, array_of(target), _About(target), self._details(target)),
+            partial(_measure, array_of(target), _About(target, image), self._details(target)),
             self._on_measured,
             self.failed.emit,
         )
@@ -115,11 +119,12 @@ class ObjectTable:
 
 
 class _About:
-    """Axes and scale of a Labels layer, for a worker."""
+    """Axes and scale of a Labels layer, and the name of its image, for a worker."""
 
-    def __init__(self, target: Labels) -> None:
-        self.axes = {2: "YX", 3: "ZYX", 4: "TZYX"}.get(target.ndim)
-        scale = tuple(float(step) for step in target.scale)
+    def __init__(self, target: Labels, image: Image) -> None:
+        letters = axes_letters(image)
+        self.axes = "".join(letters[axis] for axis in label_axes(image))
+        scale = tuple(float(step) for step in without(target, target.scale))
         unit = str(target.units[-1])
         self.unit = None if unit == "pixel" else unit
         self.scale = None if self.unit is None and set(scale) == {1.0} else scale
@@ -133,20 +138,27 @@ def _measure(
     return tuple(measure_objects(labels, about.axes, about.scale, details=details))
 
 
+def _file_axes(axes: str) -> str:
+    """Letters for a file of labels, whose formats know times and slices only."""
+    spare = [letter for letter in "ZT" if letter not in axes]
+    return "".join(spare.pop(0) if letter not in "TZYX" and spare else letter for letter in axes)
+
+
 def _export(
     labels: Any,
     about: _About,
     path: str,
     details: Mapping[int, ObjectDetails],
-    context: JobContext,
+    _context: JobContext,
 ) -> str:
     """Write a file; job of the worker."""
     target = Path(path)
     name = target.name.lower()
     if name.endswith(_TABLE):
-        rows = _measure(labels, about, details, context)
-        written = write_table(target, rows, about.axes or "YX", unit=about.unit, overwrite=True)
-        return f"The table of {len(rows)} objects was written: {written}."
+        rows = measure_objects(labels, about.axes, about.scale, details=details, each_time=True)
+        written = write_table(target, rows, about.axes, unit=about.unit, overwrite=True)
+        count = len({row.id for row in rows})
+        return f"The table of {count} objects was written: {written}."
     if name.endswith(_COCO):
         document = coco_document(labels, about.axes, file_name=about.name, details=details)
         return f"The objects were written as COCO: {write_coco(target, document, overwrite=True)}."
@@ -155,5 +167,6 @@ def _export(
             f"{target.name!r} has no ending that says what to write; use .csv (table), .json "
             "(COCO), .tif, .ome.tif, .png or .ome.zarr (labels)."
         )
-    written = write_labels(target, labels, about.axes, about.scale, unit=about.unit, overwrite=True)
+    axes = _file_axes(about.axes)
+    written = write_labels(target, labels, axes, about.scale, unit=about.unit, overwrite=True)
     return f"The labels were written: {written}."

@@ -34,7 +34,7 @@ from litesam.session import (
 )
 from napari_litesam import __version__
 from napari_litesam.image_axes import plane_axes
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of
 from napari_litesam.session_images import COLOURS, IMAGE
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from psygnal import Signal
 
 from napari_litesam import label_layer
 from napari_litesam.drawn_shapes import MODES
-from napari_litesam.image_axes import plane_axes
 from napari_litesam.prompt_layers import PromptLayers, placement
 from napari_litesam.state import Tool
 
@@ -112,12 +111,12 @@ class ViewerLayers:
 
     def candidacies(self, image: Image) -> list[Candidacy]:
         """All Labels layers of the user's, bottom to top, and whether they can take objects."""
-        axes, own = plane_axes(image), (self.preview, self.candidates)
+        own = (self.preview, self.candidates)
         return [
-            Candidacy(layer, reason, "" if reason else label_layer.caution(layer))
+            Candidacy(layer, reason, "" if reason else label_layer.caution(layer, image))
             for layer in self._viewer.layers
             if isinstance(layer, Labels) and layer not in own
-            for reason in [label_layer.misfit(layer, image, axes)]
+            for reason in [label_layer.misfit(layer, image)]
         ]
 
     def on_disk(self) -> list[Labels]:
@@ -398,7 +397,7 @@ class ViewerLayers:
 
     def add_objects(self, image: Image) -> Labels:
         """Add a Labels layer for the objects of an image."""
-        layer = label_layer.new_objects_layer(image, plane_axes(image))
+        layer = label_layer.new_objects_layer(image)
         self.insert(layer)
         return layer
 

@@ -14,6 +14,7 @@ from qtpy.QtGui import QOpenGLContext
 
 from engine.threshold_predictor import CENTRES, discs
 from napari_litesam.image_axes import axes_letters
+from napari_litesam.label_axes import array_of
 
 FIRST, SECOND, THIRD = CENTRES
 
@@ -110,8 +111,9 @@ def test_objects_have_the_axes_of_the_image_without_channels(
     np.testing.assert_array_equal(hands.preview, labels == 3)
     hands.key(Qt.Key.Key_C)
     hands.settle()
-    data = np.asarray(hands.objects.data)
+    data = np.asarray(array_of(hands.objects))
     assert data.shape == (*objects, *image.shape)
+    np.testing.assert_array_equal(hands.objects._slice.image.raw > 0, labels == 3)
     plane = data[tuple(n - 1 for n in objects)]
     np.testing.assert_array_equal(plane > 0, labels == 3)
     assert np.count_nonzero(data) == np.count_nonzero(plane)
