@@ -128,7 +128,9 @@ class _About:
         unit = str(target.units[-1])
         self.unit = None if unit == "pixel" else unit
         self.scale = None if self.unit is None and set(scale) == {1.0} else scale
-        self.name = target.name
+        path = getattr(image.source, "path", None)
+        # What reads COCO looks for the image by this name.
+        self.image_name = image.name if path is None else Path(str(path)).name
 
 
 def _measure(
@@ -160,7 +162,7 @@ def _export(
         count = len({row.id for row in rows})
         return f"The table of {count} objects was written: {written}."
     if name.endswith(_COCO):
-        document = coco_document(labels, about.axes, file_name=about.name, details=details)
+        document = coco_document(labels, about.axes, file_name=about.image_name, details=details)
         return f"The objects were written as COCO: {write_coco(target, document, overwrite=True)}."
     if not name.endswith((".tif", ".tiff", ".png", ".zarr")):
         raise WriteError(

@@ -401,6 +401,25 @@ def test_five_axes_are_measured(predictor, open_panel, cells, tmp_path) -> None:
     assert not (tmp_path / "o.ome.tif").exists()
 
 
+def test_coco_names_the_file_of_the_image(predictor, open_panel, cells, tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "field 1.tif", cells[0])
+    hands = open_panel()
+    hands.viewer.open(str(tmp_path / "field 1.tif"), plugin="napari")
+    hands.viewer.add_image(cells[0], name="in memory")
+    for layer, name in (("field 1", "field 1.tif"), ("in memory", "in memory")):
+        hands.pick("image", layer)
+        hands.settle()
+        hands.press("positive")
+        hands.click(FIRST)
+        hands.settle()
+        hands.key(Qt.Key.Key_C)
+        hands.settle()
+        hands.widget.objects.exported.emit(str(tmp_path / "o.json"))
+        hands.settle()
+        document = json.loads((tmp_path / "o.json").read_text())
+        assert [one["file_name"] for one in document["images"]] == [name]
+
+
 def test_escape_of_keys_to_napari_is_given_back(three) -> None:
     """A closed panel leaves napari's own undo on the layer."""
     layer = three.objects
