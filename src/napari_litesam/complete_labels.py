@@ -29,6 +29,7 @@ from napari_litesam.label_layer import (
     new_tracks_layer,
 )
 from napari_litesam.levels import LevelPlace
+from napari_litesam.prompt_layers import placement
 from napari_litesam.volume_open import OpenedLabels, open_labels, place_in
 from napari_litesam.volume_review import VolumeReview
 
@@ -244,6 +245,7 @@ class CompleteLabels:
         else:
             lay_as(layer, made)
             layer.editable, layer.visible = False, True
+        self._layers.followers.add_labels(image, layer, place)
         complete = Complete(image, layer, place, opened.path)
         self.begin(complete, opened.objects, opened.tracks)
         count = len(opened.objects.worst_first)
@@ -260,6 +262,7 @@ class CompleteLabels:
             complete.image, tracks, complete.place, complete.path
         )
         self._layers.insert(layer)
+        self._layers.followers.add(complete.image, layer, partial(placement, ndim=layer.ndim))
 
 
 def _never() -> None:

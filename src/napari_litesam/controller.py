@@ -155,7 +155,7 @@ class Controller(Intents):
         yield self.keeper.failed, self._on_not_kept
         yield self.ahead.failed, self._reporter.tell
         yield self._layers.axes_changed, self._on_axes
-        yield self._layers.transform_changed, self._schedule
+        yield self._layers.transform_changed, self._on_moved
         yield self.state.selection_changed, self._schedule
         yield self.state.settings_changed, self._on_settings
 
@@ -232,7 +232,7 @@ class Controller(Intents):
             if image is not None and target is not None:
                 self._targets[image] = target
                 adopt(target, image)
-                self._layers.watch_objects(target)
+                self._layers.watch_objects(target, image)
             self.table.measure(target)
         self._schedule()
 
@@ -321,15 +321,25 @@ class Controller(Intents):
         self.layers_changed.emit()
         self._schedule()
 
+    def _on_moved(self) -> None:
+        """The image lies elsewhere: objects may have another size, and axes be taken for others."""
+        self._tend_target()
+        self.table.measure(self.state.settings.target)
+        self._schedule()
+
     def _on_axes(self) -> None:
         """Axes got other names: planes and channels are others, and so is what fits them."""
         self._on_pixels()
+        self._tend_target()
+        self.state.update(channel=None)
+
+    def _tend_target(self) -> None:
+        """Let go of a layer that does not fit the axes of the image any more."""
         image, target = self.state.settings.image, self.state.settings.target
         if target not in self.targets():
             self.state.update(target=None)
         elif image is not None and target is not None:
             adopt(target, image)
-        self.state.update(channel=None)
 
     # ----------------------------------------------------------------------------- the one reaction
 

@@ -15,6 +15,7 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from litesam.preprocess.large import LARGE_FROM_PX
 from napari_litesam.candidates import COLOURS, REJECTED
+from napari_litesam.followers import lies, place_of, put
 from napari_litesam.image_axes import pixels
 from napari_litesam.label_axes import (
     CHANNEL_AXIS,
@@ -193,8 +194,8 @@ def lay_as(layer: Labels, made: Labels) -> None:
     layer.metadata.pop(CHANNEL_AXIS, None)
     if CHANNEL_AXIS in made.metadata:
         layer.metadata[CHANNEL_AXIS] = made.metadata[CHANNEL_AXIS]
-    layer.affine, layer.rotate, layer.shear = made.affine, made.rotate, made.shear
-    layer.scale, layer.translate = made.scale, made.translate
+    if not lies(layer, place_of(made)):
+        put(layer, place_of(made))
 
 
 def lay(labels: AnyArray, array: AnyArray, place: LevelPlace) -> None:
@@ -339,8 +340,9 @@ def adopt(layer: Labels, image: Image) -> None:
         ]
         layer.data = levels if layer.multiscale else levels[0]
     layer.metadata[CHANNEL_AXIS] = axis
-    for name, value in label_placement(image).items():
-        setattr(layer, name, value)
+    place = label_placement(image)
+    put(layer, place)
+    layer.axis_labels = place["axis_labels"]
 
 
 def caution(layer: Labels, image: Image) -> str:

@@ -296,6 +296,7 @@ class VolumeJobs:
                 layer.visible = False
             layer = self._layer = self._made(levels)
             self._layers.insert(layer)
+        self._layers.followers.add_labels(image, layer, request.place)
         if live:
             layer.metadata[LIVE] = True
         else:

@@ -295,6 +295,10 @@ def test_a_volume_lies_on_its_image(predictor, open_panel, cells, tmp_path) -> N
     for channel in range(2):
         look(hands, 4, channel)
         np.testing.assert_array_equal(shown(layer) > 0, labels > 0)
+    hands.image.scale = (7.0, 1.0, 2.0, 2.0)
+    hands.settle()
+    assert layer.scale.tolist() == [7.0, 2.0, 2.0, 2.0], "one pixel for two channels"
+    assert layer.translate.tolist() == [7.0, 0.5, 0.0, 0.0], "it begins at slice 1"
 
 
 def test_objects_are_carried_through_the_slices(zcyx, cells) -> None:
