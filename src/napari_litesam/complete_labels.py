@@ -6,6 +6,7 @@ command, opened with a button or in the viewer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,19 +17,19 @@ import numpy as np
 from napari.layers import Image, Labels
 from psygnal import Signal
 
-from napari_litesam.image_axes import plane_axes
 from napari_litesam.jobs import Lane
+from napari_litesam.label_axes import array_of, label_shape
 from napari_litesam.label_layer import (
     LIVE,
     ON_DISK,
-    array_of,
-    image_shape,
     lay,
+    lay_as,
     new_disk_layer,
     new_objects_layer,
     new_tracks_layer,
 )
 from napari_litesam.levels import LevelPlace
+from napari_litesam.prompt_layers import placement
 from napari_litesam.volume_open import OpenedLabels, open_labels, place_in
 from napari_litesam.volume_review import VolumeReview
 
@@ -126,7 +127,7 @@ class CompleteLabels:
         if now is None or reason is not None:
             self._reporter.refuse(reason or _NO_LABELS)
             return
-        target = new_objects_layer(now.image, plane_axes(now.image))
+        target = new_objects_layer(now.image)
         target.name = f"{Path(now.path).name} (copy)"
         labels = np.asarray(array_of(now.layer))
         lay(labels, array_of(target), now.place)
@@ -189,10 +190,7 @@ class CompleteLabels:
         """Why there can be no copy."""
         if self._now is None:
             return _NOT_YET if running else _NO_LABELS
-        image = self._now.image
-        shape = image_shape(image)
-        planes = np.prod([shape[axis] for axis in plane_axes(image)])
-        if 4 * planes * shape[image.ndim - 1] * shape[image.ndim - 2] > _LARGEST_COPY_BYTES:
+        if 4 * math.prod(label_shape(self._now.image)) > _LARGEST_COPY_BYTES:
             return "The volume is too large for the memory."
         return None
 
@@ -239,15 +237,15 @@ class CompleteLabels:
                 "that they are of."
             )
             return
-        made = new_disk_layer(image, plane_axes(image), opened.levels, place, opened.path)
+        made = new_disk_layer(image, opened.levels, place, opened.path)
         if layer is None or layer not in self._layers.on_disk():
             layer = made
             self._seen[layer] = None
             self._layers.insert(layer)
         else:
-            layer.affine, layer.rotate, layer.shear = made.affine, made.rotate, made.shear
-            layer.scale, layer.translate = made.scale, made.translate
+            lay_as(layer, made)
             layer.editable, layer.visible = False, True
+        self._layers.followers.add_labels(image, layer, place)
         complete = Complete(image, layer, place, opened.path)
         self.begin(complete, opened.objects, opened.tracks)
         count = len(opened.objects.worst_first)
@@ -264,6 +262,7 @@ class CompleteLabels:
             complete.image, tracks, complete.place, complete.path
         )
         self._layers.insert(layer)
+        self._layers.followers.add(complete.image, layer, partial(placement, ndim=layer.ndim))
 
 
 def _never() -> None:

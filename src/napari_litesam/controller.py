@@ -19,6 +19,7 @@ from napari_litesam.drawn_shapes import MODES
 from napari_litesam.history import Reopened
 from napari_litesam.image_axes import pixels
 from napari_litesam.intents import Intents
+from napari_litesam.label_layer import adopt
 from napari_litesam.reasons import Situation, disabled_reasons
 from napari_litesam.requests import (
     NotReady,
@@ -161,7 +162,7 @@ class Controller(Intents):
         yield self.keeper.failed, self._on_not_kept
         yield self.ahead.failed, self._reporter.tell
         yield self._layers.axes_changed, self._on_axes
-        yield self._layers.transform_changed, self._schedule
+        yield self._layers.transform_changed, self._on_moved
         yield self.state.selection_changed, self._schedule
         yield self.state.settings_changed, self._on_settings
 
@@ -238,7 +239,8 @@ class Controller(Intents):
             self.state.select(())
             if image is not None and target is not None:
                 self._targets[image] = target
-                self._layers.watch_objects(target)
+                adopt(target, image)
+                self._layers.watch_objects(target, image)
             self.table.measure(target)
         self._schedule()
 
@@ -367,12 +369,25 @@ class Controller(Intents):
         self.layers_changed.emit()
         self._schedule()
 
+    def _on_moved(self) -> None:
+        """The image lies elsewhere: objects may have another size, and axes be taken for others."""
+        self._tend_target()
+        self.table.measure(self.state.settings.target)
+        self._schedule()
+
     def _on_axes(self) -> None:
         """Axes got other names: planes and channels are others, and so is what fits them."""
         self._on_pixels()
-        if self.state.settings.target not in self.targets():
-            self.state.update(target=None)
+        self._tend_target()
         self.state.update(channel=None)
+
+    def _tend_target(self) -> None:
+        """Let go of a layer that does not fit the axes of the image any more."""
+        image, target = self.state.settings.image, self.state.settings.target
+        if target not in self.targets():
+            self.state.update(target=None)
+        elif image is not None and target is not None:
+            adopt(target, image)
 
     # ----------------------------------------------------------------------------- the one reaction
 

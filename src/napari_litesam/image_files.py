@@ -1,13 +1,19 @@
-"""Files of images: which one a layer shows, and how a layer is made of what a file says. No Qt."""
+"""Layers and files: which file an image layer shows, how a layer is made of what a file says, and
+what a file of labels has to say. No Qt.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 
+from napari_litesam.image_axes import axes_letters
+from napari_litesam.label_axes import label_axes, without
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from napari.layers import Labels
 
     from litesam.io import ImageData
 
@@ -44,3 +50,32 @@ def _is_rgb(read: ImageData) -> bool:
     if read.axes is not None:
         return read.axes.endswith("YXC")
     return len(shape) > 2 and shape[-1] in (3, 4) and str(read.array.dtype) == "uint8"
+
+
+class AboutLabels:
+    """Axes and scale of a Labels layer, and its image, for a worker.
+
+    Attributes
+    ----------
+    axes, file_axes
+        One letter for each axis of the labels; the same in letters that files of labels know.
+    scale, unit
+        Spacing along each axis, and its unit; None: it is not known.
+    image_name
+        File name of the image; of an image in no file the name of its layer.
+    """
+
+    def __init__(self, target: Labels, image: Image) -> None:
+        letters = axes_letters(image)
+        self.axes = "".join(letters[axis] for axis in label_axes(image))
+        spare = [letter for letter in "ZT" if letter not in self.axes]
+        self.file_axes = "".join(
+            spare.pop(0) if letter not in "TZYX" and spare else letter for letter in self.axes
+        )
+        scale = tuple(float(step) for step in without(target, target.scale))
+        unit = str(target.units[-1])
+        self.unit = None if unit == "pixel" else unit
+        self.scale = None if self.unit is None and set(scale) == {1.0} else scale
+        path = file_of(image)
+        # What reads COCO looks for the image by this name.
+        self.image_name = image.name if path is None else Path(path).name

@@ -192,7 +192,8 @@ class Intents(ObjectIntents, StackIntents):
 
     def choose_target(self, layer: Labels | None) -> None:
         """Write objects into a Labels layer; None: into a new one."""
-        self._note = "" if layer is None else caution(layer)
+        image = self.state.settings.image
+        self._note = "" if layer is None or image is None else caution(layer, image)
         self.state.update(target=layer)
         self._schedule()
 

@@ -15,6 +15,19 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from litesam.preprocess.large import LARGE_FROM_PX
 from napari_litesam.candidates import COLOURS, REJECTED
+from napari_litesam.followers import lies, place_of, put
+from napari_litesam.image_axes import pixels
+from napari_litesam.label_axes import (
+    CHANNEL_AXIS,
+    array_of,
+    channels_of,
+    label_axes,
+    label_placement,
+    label_shape,
+    raw_array_of,
+    stand_in,
+    with_channels,
+)
 from napari_litesam.prompt_layers import placement
 from napari_litesam.pyramid_labels import PyramidLabels
 
@@ -127,37 +140,33 @@ def show_preview(layer: Labels, mask: BoolArray | None, box: Box | None = None) 
     layer.refresh(thumbnail=False, highlight=False, extent=False)
 
 
-def new_objects_layer(image: Image, plane_axes: tuple[int, ...]) -> Labels:
-    """Return an empty Labels layer for the objects of an image.
-
-    It has the image's axes, without a channel axis.
-    """
-    shape = image_shape(image)
-    axes = (*plane_axes, image.ndim - 2, image.ndim - 1)
-    return objects_layer(np.zeros([shape[axis] for axis in axes], np.int32), image)
+def new_objects_layer(image: Image) -> Labels:
+    """Return an empty Labels layer for the objects of an image."""
+    return objects_layer(np.zeros(label_shape(image), np.int32), image)
 
 
 def objects_layer(labels: npt.NDArray[Any], image: Image, name: str = OBJECTS_NAME) -> Labels:
-    """Return a Labels layer over an image that shows, and is, an array (plane axes, Y, X)."""
-    look = {"name": name, "opacity": 0.6, **placement(image, labels.ndim)}
+    """Return a Labels layer over an image that shows, and is, an array of `label_shape`."""
+    axis = stand_in(image)
+    look = {
+        "name": name,
+        "opacity": 0.6,
+        "metadata": {} if axis is None else {CHANNEL_AXIS: axis},
+        **label_placement(image),
+    }
+    array = with_channels(labels, axis)
     if _is_large(labels.shape):
-        return PyramidLabels(_levels(labels), multiscale=True, **look)
-    return Labels(labels, **look)
+        return PyramidLabels(_levels(array), multiscale=True, **look)
+    return Labels(array, **look)
 
 
-def new_disk_layer(
-    image: Image,
-    plane_axes: tuple[int, ...],
-    levels: Sequence[Any],
-    place: LevelPlace,
-    path: str,
-) -> Labels:
+def new_disk_layer(image: Image, levels: Sequence[Any], place: LevelPlace, path: str) -> Labels:
     """Return a layer that shows labels on the disk, and is not written to.
 
     Parameters
     ----------
-    image, plane_axes
-        The image, and its axes that choose a plane.
+    image
+        The image.
     levels
         Arrays (plane axes, Y, X), the finest first.
     place
@@ -165,21 +174,28 @@ def new_disk_layer(
     path
         Where they are.
     """
-    ndim = len(plane_axes) + 2
+    axis = stand_in(image)
+    shown = [with_channels(level, axis) for level in levels]
     labels = Labels(
-        list(levels) if len(levels) > 1 else levels[0],
-        multiscale=len(levels) > 1,
+        shown if len(shown) > 1 else shown[0],
+        multiscale=len(shown) > 1,
         name=Path(path).name,
         opacity=0.6,
-        metadata={ON_DISK: path},
-        **placement(image, ndim),
+        metadata={ON_DISK: path} | ({} if axis is None else {CHANNEL_AXIS: axis}),
+        **label_placement(image, place),
     )
-    first = place.in_image((0.0,) * ndim)
-    shift = np.subtract(labels.data_to_world(first), labels.data_to_world((0,) * ndim))
-    labels.translate = np.asarray(labels.translate) + shift
-    labels.scale = np.asarray(labels.scale) * place.factors
     labels.editable = False
     return labels
+
+
+def lay_as(layer: Labels, made: Labels) -> None:
+    """Let a layer show the labels of another one, where that one lies."""
+    layer.data = list(made.data) if made.multiscale else made.data
+    layer.metadata.pop(CHANNEL_AXIS, None)
+    if CHANNEL_AXIS in made.metadata:
+        layer.metadata[CHANNEL_AXIS] = made.metadata[CHANNEL_AXIS]
+    if not lies(layer, place_of(made)):
+        put(layer, place_of(made))
 
 
 def lay(labels: AnyArray, array: AnyArray, place: LevelPlace) -> None:
@@ -213,20 +229,18 @@ def new_tracks_layer(image: Image, tracks: Tracks, place: LevelPlace, path: str)
     path
         Labels that they are of.
     """
-    data = tracks.data.copy()
+    data, axis = tracks.data.copy(), stand_in(image)
     data[:, 1:] = (data[:, 1:] + 0.5) * place.factors - 0.5
+    if axis is not None:
+        # napari shows tracks of other channels, too.
+        data = np.insert(data, 1 + axis, 0.0, axis=1)
     return TracksLayer(
         data,
         features={"area": tracks.areas},
         name=f"{Path(path).name} (tracks)",
         metadata={"litesam_tracks": path},
-        **placement(image, tracks.data.shape[1] - 1),
+        **placement(image, data.shape[1] - 1),
     )
-
-
-def array_of(layer: Labels) -> Any:
-    """Return the array with all pixels of a Labels layer; level 0 if it is a pyramid."""
-    return layer.data[0] if layer.multiscale else layer.data
 
 
 def _empty(shape: Sequence[int], dtype: npt.DTypeLike) -> dict[str, Any]:
@@ -253,31 +267,37 @@ def _is_large(shape: Sequence[int]) -> bool:
 
 def image_shape(image: Image) -> tuple[int, ...]:
     """Shape of the layer's array without the colours of an RGB image."""
-    data = image.data[0] if image.multiscale else image.data
-    return tuple(int(n) for n in data.shape[: image.ndim])
+    return tuple(int(n) for n in pixels(image).shape[: image.ndim])
 
 
-def fits(layer: Labels, image: Image, plane_axes: tuple[int, ...]) -> bool:
+def fits(layer: Labels, image: Image) -> bool:
     """Whether a Labels layer can take the objects of an image."""
-    return misfit(layer, image, plane_axes) is None
+    return misfit(layer, image) is None
 
 
-def misfit(layer: Labels, image: Image, plane_axes: tuple[int, ...]) -> str | None:
+def misfit(layer: Labels, image: Image) -> str | None:
     """Return why a Labels layer cannot take the objects of an image; None if it can.
 
     It needs the same size along each axis, an array that can be written to, and no pyramid other
-    than of views of one array, as `new_objects_layer` makes them.
+    than of views of one array, as `new_objects_layer` makes them. Without an axis in the place of
+    channels it fits as well; `adopt` gives it one.
     """
     if ON_DISK in layer.metadata:
         return "It shows labels on the disk, which are not written to. A copy can be corrected."
-    shape, array = image_shape(image), array_of(layer)
-    wanted = tuple(shape[axis] for axis in (*plane_axes, image.ndim - 2, image.ndim - 1))
-    if tuple(array.shape) != wanted:
+    wanted, array, axis = label_shape(image), raw_array_of(layer), stand_in(image)
+    if not _sizes_fit(layer, image):
+        advice = "Choose *New layer* here"
+        if len(wanted) == image.ndim:  # napari's button gives labels channels, too
+            advice += (
+                ", or choose the image in the layer list before you press napari's button for a "
+                "new Labels layer"
+            )
         return (
             f"Its size is {_sized(array.shape)}, but objects of {image.name!r} need "
-            f"{_sized(wanted)}. Choose *New layer* here, or choose the image in the layer list "
-            "before you press napari's button for a new Labels layer."
+            f"{_sized(wanted)}. {advice}."
         )
+    if axis is not None and not isinstance(array, np.ndarray):
+        return "Its array is not in memory. Choose *New layer*."
     if layer.multiscale and not (
         isinstance(array, np.ndarray)
         and all(np.may_share_memory(array, level) for level in layer.data)
@@ -293,9 +313,46 @@ def misfit(layer: Labels, image: Image, plane_axes: tuple[int, ...]) -> str | No
     return None
 
 
-def caution(layer: Labels) -> str:
+def _sizes_fit(layer: Labels, image: Image) -> bool:
+    """Whether a layer has the sizes of labels of an image, with or without an axis for channels."""
+    wanted, shape, axis = label_shape(image), tuple(raw_array_of(layer).shape), stand_in(image)
+    own = layer.metadata.get(CHANNEL_AXIS)
+    if axis is None:
+        return shape == wanted and channels_of(layer) is None
+    return (shape == wanted and own is None) or (
+        shape == (*wanted[:axis], 1, *wanted[axis:]) and own in (None, axis)
+    )
+
+
+def needs_axis(layer: Labels, image: Image) -> bool:
+    """Whether napari does not show a layer that fits at the slices and channels of the image."""
+    return stand_in(image) != channels_of(layer)
+
+
+def adopt(layer: Labels, image: Image) -> None:
+    """Lay a layer that fits over the image, with an axis in the place of the channels."""
+    axis = stand_in(image)
+    if axis is None or not needs_axis(layer, image):
+        return
+    if layer.ndim == len(label_axes(image)):
+        levels = [
+            with_channels(one, axis) for one in (layer.data if layer.multiscale else [layer.data])
+        ]
+        layer.data = levels if layer.multiscale else levels[0]
+    layer.metadata[CHANNEL_AXIS] = axis
+    place = label_placement(image)
+    put(layer, place)
+    layer.axis_labels = place["axis_labels"]
+
+
+def caution(layer: Labels, image: Image) -> str:
     """Return what is to be known of a layer that can take objects; "" if there is nothing."""
     array, said = array_of(layer), []
+    if needs_axis(layer, image):
+        said.append(
+            "napari shows its slices where the channels of the image are. When you choose it, it "
+            "gets an axis in their place, of length 1, and lies on the image."
+        )
     if not layer.multiscale and _is_large(array.shape):
         said.append(
             f"napari draws all of its {_sized(array.shape[-2:])} pixels anew after each change, "

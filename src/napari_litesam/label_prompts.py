@@ -16,7 +16,7 @@ from litesam.objects import connected_region
 from litesam.prompting import outline
 from litesam.session import Draft, DrawnShape
 from napari_litesam.image_axes import plane_axes
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of, to_pixels, to_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,7 +56,7 @@ def label_under(
         pixels = array_of(layer)
         if layer.ndim > len(position) or layer.ndim < _PLANE:
             continue
-        at = tuple(round(float(v)) for v in np.asarray(layer.world_to_data(position)))
+        at = tuple(round(float(v)) for v in to_pixels(layer, position))
         if all(0 <= place < size for place, size in zip(at, pixels.shape, strict=True)):
             label = int(np.asarray(pixels[at]))
             if label:
@@ -85,7 +85,7 @@ def outline_of(there: LabelThere, image: Image, index: Sequence[int]) -> Draft:
     shared = min(there.layer.ndim, image.ndim)
     vertices = []
     for vertex in outline(mask, box).path:
-        theirs = np.asarray(there.layer.data_to_world((*leading, *vertex)), dtype=float)
+        theirs = to_world(there.layer, (*leading, *vertex))
         world[-shared:] = theirs[-shared:]
         y_image, x_image = image.world_to_data(world)[-_PLANE:]
         vertices.append((float(y_image), float(x_image)))

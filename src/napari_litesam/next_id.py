@@ -8,7 +8,7 @@ from psygnal import Signal
 
 from litesam.objects import check_id
 from napari_litesam.committer import Outcome, taken
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of
 
 if TYPE_CHECKING:
     from napari_litesam.history import History

@@ -13,7 +13,7 @@ from litesam.merge import records_from_labels
 from litesam.session import Draft, ObjectEdit
 from napari_litesam.committer import Outcome
 from napari_litesam.history import Reopened
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of, to_pixels
 from napari_litesam.requests import current_index
 from napari_litesam.stored_prompts import prompts_from_mask, snapshot_of
 
@@ -69,7 +69,7 @@ class ObjectEditor:
         target = self.target
         if target is None:
             return 0
-        return _id_at(array_of(target), target.world_to_data(self._viewer.cursor.position)) or 0
+        return _id_at(array_of(target), to_pixels(target, self._viewer.cursor.position)) or 0
 
     def select(self, number: int) -> Outcome:
         """Choose an object, or no longer."""
@@ -259,9 +259,9 @@ class ObjectEditor:
         return Draft(index, prompts_from_mask(found[0])) if found else None
 
 
-def _id_at(labels: Any, position: Sequence[float]) -> int | None:
+def _id_at(labels: Any, position: npt.ArrayLike) -> int | None:
     """Id at a position in pixels; None outside of the labels."""
-    at = tuple(int(place) for place in np.round(position))
+    at = tuple(int(place) for place in np.round(np.asarray(position)))
     if not all(0 <= place < size for place, size in zip(at, labels.shape, strict=True)):
         return None
     return int(np.asarray(labels[at]))

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_litesam.committer import Outcome
+from napari_litesam.label_axes import show_place
 from napari_litesam.label_prompts import label_under, outline_of
 from napari_litesam.object_editor import NO_OBJECT
 from napari_litesam.requests import NotReady, Scene, resolve_plane
@@ -143,12 +144,7 @@ class ObjectIntents:
             # The centroid of an object of several planes may lie in none of them.
             middle = row.planes[len(row.planes) // 2]
             centre[: len(middle)] = middle
-        world = target.data_to_world(centre)
-        for axis, value in enumerate(world[:-2]):
-            self.viewer.dims.set_point(axis + self.viewer.dims.ndim - len(world), float(value))
-        # napari 0.9 moved the camera to the scene.
-        scene = getattr(self.viewer, "scene", self.viewer)
-        scene.camera.center = tuple(float(value) for value in world[-2:])
+        show_place(self.viewer, target, centre)
 
     def _edit(self, intent: Callable[[PlaneRequest], Outcome]) -> None:
         """Follow an intent on objects of the plane shown."""

@@ -13,14 +13,16 @@ from litesam.errors import WriteError
 from litesam.io import write_labels
 from litesam.objects import (
     ObjectRow,
+    PlaneSums,
     coco_document,
     measure_objects,
     write_coco,
     write_table,
 )
 from litesam.session import object_details
+from napari_litesam.image_files import AboutLabels
 from napari_litesam.jobs import JobContext, Lane
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +60,7 @@ class ObjectTable:
         self.lane = Lane("measure")
         self.exports = Lane("export")
         self._target: Labels | None = None
+        self._known_planes = PlaneSums()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DELAY_MS)
@@ -79,7 +82,10 @@ class ObjectTable:
         ``.csv``: a table. ``.json``: COCO. Else a label image: ``.tif``, ``.ome.tif``, ``.png``,
         ``.ome.zarr``.
         """
-        about = _About(target)
+        image = self._state.settings.image
+        if image is None:
+            return
+        about = AboutLabels(target, image)
         self.exports.submit(
             partial(_export, array_of(target), about, path, self._details(target)),
             self.exported.emit,
@@ -97,13 +103,19 @@ class ObjectTable:
         return {} if session is None else object_details(session)
 
     def _measure(self) -> None:
-        target = self._target
-        if target is None:
+        target, image = self._target, self._state.settings.image
+        if target is None or image is None:
             self.lane.cancel()
             self._state.list_objects(())
             return
         self.lane.submit(
-            partial(_measure, array_of(target), _About(target), self._details(target)),
+            partial(
+                _measure,
+                array_of(target),
+                AboutLabels(target, image),
+                self._details(target),
+                self._known_planes,
+            ),
             self._on_measured,
             self.failed.emit,
         )
@@ -114,46 +126,43 @@ class ObjectTable:
         self._state.select(self._state.selected & present)
 
 
-class _About:
-    """Axes and scale of a Labels layer, for a worker."""
-
-    def __init__(self, target: Labels) -> None:
-        self.axes = {2: "YX", 3: "ZYX", 4: "TZYX"}.get(target.ndim)
-        scale = tuple(float(step) for step in target.scale)
-        unit = str(target.units[-1])
-        self.unit = None if unit == "pixel" else unit
-        self.scale = None if self.unit is None and set(scale) == {1.0} else scale
-        self.name = target.name
-
-
 def _measure(
-    labels: Any, about: _About, details: Mapping[int, ObjectDetails], _context: JobContext
+    labels: Any,
+    about: AboutLabels,
+    details: Mapping[int, ObjectDetails],
+    known: PlaneSums,
+    _context: JobContext,
 ) -> tuple[ObjectRow, ...]:
     """Measure objects; job of the worker."""
-    return tuple(measure_objects(labels, about.axes, about.scale, details=details))
+    return tuple(
+        measure_objects(labels, about.axes, about.scale, details=details, known_planes=known)
+    )
 
 
 def _export(
     labels: Any,
-    about: _About,
+    about: AboutLabels,
     path: str,
     details: Mapping[int, ObjectDetails],
-    context: JobContext,
+    _context: JobContext,
 ) -> str:
     """Write a file; job of the worker."""
     target = Path(path)
     name = target.name.lower()
     if name.endswith(_TABLE):
-        rows = _measure(labels, about, details, context)
-        written = write_table(target, rows, about.axes or "YX", unit=about.unit, overwrite=True)
-        return f"The table of {len(rows)} objects was written: {written}."
+        rows = measure_objects(labels, about.axes, about.scale, details=details, each_time=True)
+        written = write_table(target, rows, about.axes, unit=about.unit, overwrite=True)
+        count = len({row.id for row in rows})
+        return f"The table of {count} objects was written: {written}."
     if name.endswith(_COCO):
-        document = coco_document(labels, about.axes, file_name=about.name, details=details)
+        document = coco_document(labels, about.axes, file_name=about.image_name, details=details)
         return f"The objects were written as COCO: {write_coco(target, document, overwrite=True)}."
     if not name.endswith((".tif", ".tiff", ".png", ".zarr")):
         raise WriteError(
             f"{target.name!r} has no ending that says what to write; use .csv (table), .json "
             "(COCO), .tif, .ome.tif, .png or .ome.zarr (labels)."
         )
-    written = write_labels(target, labels, about.axes, about.scale, unit=about.unit, overwrite=True)
+    written = write_labels(
+        target, labels, about.file_axes, about.scale, unit=about.unit, overwrite=True
+    )
     return f"The labels were written: {written}."

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _HEADS = ("id", "area", "IoU", "stab.", "model", "HQ")
 _TIPS = (
     "Value in the Labels layer.",
-    "Pixels, or square units where the layer has a scale.",
+    "Pixels, or square units where the layer has a scale; of times the mean.",
     "What the model thought of the mask: predicted IoU.",
     "Stability: how little the mask changes with the threshold, at most 1.",
     "The model that made it; none for what was painted or was there before.",
@@ -306,6 +306,8 @@ def _values(row: ObjectRow) -> tuple[Any, ...]:
     """Cells of an object, to sort by."""
     details = row.details
     area: float = row.area_px if row.area is None else row.area
+    if row.times > 1:
+        area /= row.times
     hq = "✓" if details.hq else ""
     return (row.id, area, details.predicted_iou, details.stability, details.model or "", hq)
 
@@ -314,10 +316,14 @@ def _about(row: ObjectRow) -> str:
     """All that is known of an object, for a tooltip."""
     details = row.details
     parts = [f"Object {row.id}: {row.area_px:,} px"]
+    mean = ""
+    if row.times > 1:
+        parts.append(f"in {row.times} times")
+        mean = "mean "
     if row.area is not None and row.area != row.area_px:
-        parts.append(f"area {row.area:,.2f}")
+        parts.append(f"{mean}area {row.area / row.times:,.2f}")
     if row.volume is not None:
-        parts.append(f"volume {row.volume:,.2f}")
+        parts.append(f"{mean}volume {row.volume / row.times:,.2f}")
     if row.planes and row.planes[0]:
         first, last = (":".join(map(str, plane)) for plane in (row.planes[0], row.planes[-1]))
         parts.append(f"plane {first}" if first == last else f"planes {first} to {last}")

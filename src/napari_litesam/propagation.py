@@ -18,7 +18,7 @@ from psygnal import Signal
 from litesam.objects import Change, change_of
 from litesam.types import AnyArray, Box
 from napari_litesam.jobs import Lane
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of
 from napari_litesam.propagation_jobs import carry, carry_file, carry_on
 from napari_litesam.requests import ImageSource, NotReady, PlaneRequest
 from napari_litesam.state import Level

@@ -19,12 +19,11 @@ from litesam.errors import ImageError, ReadError, WriteError
 from litesam.io import ImageData, image_files, read_image, read_labels, stem, write_labels
 from litesam.session import Session, write_session
 from napari_litesam import embedding
-from napari_litesam.image_axes import axes_letters, plane_axes
-from napari_litesam.image_files import image_layer
+from napari_litesam.image_files import AboutLabels, image_layer
 from napari_litesam.jobs import JobContext, Lane
+from napari_litesam.label_axes import array_of
 from napari_litesam.label_layer import (
     OBJECTS_NAME,
-    array_of,
     misfit,
     new_objects_layer,
     objects_layer,
@@ -95,9 +94,7 @@ class _Labels:
     """Labels to be written: a worker needs no layer for it."""
 
     array: Any
-    axes: str
-    scale: tuple[float, ...] | None
-    unit: str | None
+    about: AboutLabels
     path: Path
     session: Session
 
@@ -238,18 +235,8 @@ class Series:
             return None
         if session.actions == self._written or target not in self._viewer.layers:
             return None
-        letters = axes_letters(image)
-        axes = "".join(letters[axis] for axis in plane_axes(image)) + "YX"
-        unit = str(target.units[-1])
-        scale = tuple(float(step) for step in target.scale[-len(axes) :])
-        plain = unit == "pixel" and set(scale) == {1.0}
         return _Labels(
-            array_of(target),
-            axes,
-            None if plain else scale,
-            None if unit == "pixel" else unit,
-            self._label_file(place.at),
-            session,
+            array_of(target), AboutLabels(target, image), self._label_file(place.at), session
         )
 
     def _labels_layer(self) -> Labels | None:
@@ -304,7 +291,7 @@ class Series:
     def _show(self, number: int, image: Image, labels: Any) -> None:
         """Put an image and its labels in the place of those that were open."""
         target = None if labels is None else objects_layer(np.asarray(labels), image, OBJECTS_NAME)
-        reason = None if target is None else misfit(target, image, plane_axes(image))
+        reason = None if target is None else misfit(target, image)
         if reason is not None:
             self.failed.emit(
                 ImageError(
@@ -318,7 +305,7 @@ class Series:
         self._image = self._put(self._image, image)
         self._state.update(image=self._image, channel=None, level=0, colours=None)
         if target is None and objects in self._viewer.layers:
-            target = new_objects_layer(self._image, plane_axes(self._image))
+            target = new_objects_layer(self._image)
         self._target = None if target is None else self._put(objects, target)
         self._state.update(target=self._target)
         self._next, self._written = None, ()
@@ -415,10 +402,10 @@ def _write(wanted: _Labels, _context: JobContext) -> Path:
             f"The folder {wanted.path.parent} cannot be made: {error.strerror or error}. The "
             "labels are not written; what is open stays open."
         ) from error
-    session = wanted.path.with_suffix(".session.json")
-    write_session(session, wanted.session, overwrite=True)
+    write_session(wanted.path.with_suffix(".session.json"), wanted.session, overwrite=True)
+    about = wanted.about
     return write_labels(
-        wanted.path, wanted.array, wanted.axes, wanted.scale, unit=wanted.unit, overwrite=True
+        wanted.path, wanted.array, about.file_axes, about.scale, unit=about.unit, overwrite=True
     )
 
 

@@ -25,9 +25,9 @@ from litesam.session import (
     write_session,
 )
 from napari_litesam.contrast import contrast_of
-from napari_litesam.image_axes import plane_axes
 from napari_litesam.jobs import JobContext, Lane
-from napari_litesam.label_layer import OBJECTS_NAME, fits, objects_layer
+from napari_litesam.label_axes import label_shape
+from napari_litesam.label_layer import OBJECTS_NAME, objects_layer
 from napari_litesam.session_images import (
     LABELS,
     LEVEL,
@@ -206,9 +206,9 @@ class SessionDesk:
         image = found.image
         channel = session.image.channel
         name = str(session.settings.get(LABELS, OBJECTS_NAME))
-        target = objects_layer(labels, image, name)
-        if not fits(target, image, plane_axes(image)):
+        if labels.shape != label_shape(image):
             raise ImageError(f"The session's labels, {labels.shape}, do not fit {image.name!r}.")
+        target = objects_layer(labels, image, name)
         self._layers.insert(target)
         self._state.update(image=image, channel=channel, colours=found.colours)
         self._state.update(target=target, **_seen(found, session))

@@ -44,7 +44,7 @@ from litesam.session import (
 from napari_litesam import __version__
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.image_files import file_of
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of
 from napari_litesam.session_images import COLOURS, IMAGE, LABELS, LEVEL, REVIEW, renamed
 
 if TYPE_CHECKING:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_litesam.image_axes import plane_axes
+from napari_litesam.label_axes import show_place
 from napari_litesam.label_layer import ON_DISK
 from napari_litesam.requests import NotReady, Scene, resolve_plane
 from napari_litesam.state import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from napari.components import ViewerModel
-    from napari.layers import Labels
 
     from napari_litesam.committer import Committer, Outcome
     from napari_litesam.current_object import CurrentObject, Shown
@@ -74,7 +74,7 @@ class StackIntents:
         if doubt is None:
             self._reporter.refuse(reason or "There are no further objects that way.")
             return
-        self._show_place(doubt.layer, doubt.position)
+        show_place(self.viewer, doubt.layer, doubt.position)
         if doubt.corrects:
             self.state.select({doubt.number})
         doubt.layer.selected_label = doubt.number
@@ -89,15 +89,6 @@ class StackIntents:
         self._note = text
         self.state.report(Level.READY, self._note)
         self._schedule()
-
-    def _show_place(self, layer: Labels, position: Sequence[float]) -> None:
-        """Show a place of a layer in the middle of the canvas."""
-        world = layer.data_to_world(position)
-        for axis, value in enumerate(world[:-2]):
-            self.viewer.dims.set_point(axis + self.viewer.dims.ndim - len(world), float(value))
-        # napari 0.9 moved the camera to the scene.
-        scene = getattr(self.viewer, "scene", self.viewer)
-        scene.camera.center = tuple(float(value) for value in world[-2:])
 
     def propagate(self) -> None:
         """Carry the object of the prompts, or else the chosen ones, through the stack."""

@@ -15,7 +15,8 @@ from psygnal import Signal
 
 from napari_litesam import label_layer
 from napari_litesam.drawn_shapes import MODES
-from napari_litesam.image_axes import plane_axes
+from napari_litesam.followers import TRANSFORMS, Followers, lies, put
+from napari_litesam.label_axes import label_placement
 from napari_litesam.prompt_layers import PromptLayers, placement
 from napari_litesam.state import Tool
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from litesam.types import BoolArray, Box, PointLabel
-
-_TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine")
 
 #: What `ViewerLayers.tend` found: the prompt layers are as before, there anew, or not there.
 Tended = Literal["kept", "new", "none"]
@@ -77,6 +76,8 @@ class ViewerLayers:
         An id was chosen in a layer with objects, with napari's own tools.
     own_changes
         Whether layers are being changed by the panel and not by the user.
+    followers
+        Layers that go with an image when it gets another place in the world.
     removed_by_user
         The user took the prompt layers out; they come back when a tool is chosen.
     """
@@ -98,6 +99,7 @@ class ViewerLayers:
         self.candidates: Labels | None = None
         self.own_changes = False
         self.removed_by_user = False
+        self.followers = Followers()
         self._orphans: list[Layer] = []
         self._watched: Image | None = None
         self._beside: tuple[Image, ...] = ()
@@ -112,12 +114,12 @@ class ViewerLayers:
 
     def candidacies(self, image: Image) -> list[Candidacy]:
         """All Labels layers of the user's, bottom to top, and whether they can take objects."""
-        axes, own = plane_axes(image), (self.preview, self.candidates)
+        own = (self.preview, self.candidates)
         return [
-            Candidacy(layer, reason, "" if reason else label_layer.caution(layer))
+            Candidacy(layer, reason, "" if reason else label_layer.caution(layer, image))
             for layer in self._viewer.layers
             if isinstance(layer, Labels) and layer not in own
-            for reason in [label_layer.misfit(layer, image, axes)]
+            for reason in [label_layer.misfit(layer, image)]
         ]
 
     def on_disk(self) -> list[Labels]:
@@ -139,6 +141,7 @@ class ViewerLayers:
                 # paint after a layer's OpenGL objects were freed can end the process (napari 0.9,
                 # with or without plugins), so no layer is removed that need not be.
                 prompts.move_to(image)
+                self._follow(prompts, image)
                 self.hide_preview()
                 self.hide_candidates()
                 self._prepare(image)
@@ -181,6 +184,7 @@ class ViewerLayers:
         """Let go of all layers; ``tidy`` takes the prompts and the preview out of the viewer."""
         self._closed = True
         self.watch(None)
+        self.followers.close()
         for layer in self._objects:
             self._unwatch_objects(layer)
         self._objects = []
@@ -205,19 +209,19 @@ class ViewerLayers:
         if self._watched is not None:
             self._watched.events.data.disconnect(self._on_pixels)
             self._watched.events.axis_labels.disconnect(self._on_axes)
-            for name in _TRANSFORMS:
+            for name in TRANSFORMS:
                 getattr(self._watched.events, name).disconnect(self._on_transform)
         self._watched = image
         if image is not None:
             image.events.data.connect(self._on_pixels)
             image.events.axis_labels.connect(self._on_axes)
-            for name in _TRANSFORMS:
+            for name in TRANSFORMS:
                 getattr(image.events, name).connect(self._on_transform)
 
     @staticmethod
     def _about_pixels(layer: Image) -> Iterator[Any]:
         """Yield the events that tell of other pixels, or of pixels elsewhere."""
-        for name in ("data", "axis_labels", *_TRANSFORMS):
+        for name in ("data", "axis_labels", *TRANSFORMS):
             yield getattr(layer.events, name)
 
     def _on_pixels(self, _event: Any = None) -> None:
@@ -227,16 +231,19 @@ class ViewerLayers:
         self.axes_changed.emit()
 
     def _on_transform(self, _event: Any = None) -> None:
-        """Keep the preview on the image; prompts stay where they are in the world."""
+        """Keep the preview on the image."""
         for layer in (self.preview, self.candidates):
             if self._watched is not None and layer is not None:
-                for name, value in placement(self._watched, 2).items():
-                    if name in _TRANSFORMS:
-                        setattr(layer, name, value)
+                put(layer, placement(self._watched, 2))
         self.transform_changed.emit()
 
-    def watch_objects(self, layer: Labels) -> None:
-        """Listen to a layer with objects, and let the keys of the panel work on it."""
+    def watch_objects(self, layer: Labels, image: Image) -> None:
+        """Listen to a layer with objects of an image, and let the keys of the panel work on it.
+
+        If it lies on the image, it goes with it from now on.
+        """
+        if lies(layer, label_placement(image)):
+            self.followers.add_labels(image, layer)
         if layer in self._objects:
             return
         self._objects.append(layer)
@@ -287,10 +294,16 @@ class ViewerLayers:
         with self._own():
             self._viewer.layers.append(prompts.boxes)
             self._viewer.layers.append(prompts.points)
+        self._follow(prompts, image)
         # To add a layer takes napari 100 to 200 ms: now, with the others, and not at the first
         # click or when candidates are found.
         self._prepare(image)
         return prompts
+
+    def _follow(self, prompts: PromptLayers, image: Image) -> None:
+        """Let the prompts go with the image that they speak about."""
+        for layer in (prompts.points, prompts.boxes):
+            self.followers.add(image, layer, placement)
 
     def _on_prompts(self) -> None:
         self.prompts_changed.emit()
@@ -398,7 +411,7 @@ class ViewerLayers:
 
     def add_objects(self, image: Image) -> Labels:
         """Add a Labels layer for the objects of an image."""
-        layer = label_layer.new_objects_layer(image, plane_axes(image))
+        layer = label_layer.new_objects_layer(image)
         self.insert(layer)
         return layer
 

@@ -17,10 +17,10 @@ from psygnal import Signal
 
 from litesam.session import sessions_dir
 from napari_litesam.complete_labels import Complete, CompleteLabels
-from napari_litesam.image_axes import level_choices, plane_axes
+from napari_litesam.image_axes import level_choices
 from napari_litesam.image_files import file_of
 from napari_litesam.jobs import Lane
-from napari_litesam.label_layer import LIVE, ON_DISK, new_disk_layer
+from napari_litesam.label_layer import LIVE, ON_DISK, lay_as, new_disk_layer
 from napari_litesam.requests import ImageSource, NotReady, PlaneRequest
 from napari_litesam.state import Level
 from napari_litesam.volume_level import VolumeLevel, level_for, scale_of
@@ -291,14 +291,13 @@ class VolumeJobs:
             return
         levels = open_pyramid(path).levels
         if layer is not None and len(levels) == 1 and not layer.multiscale:
-            made = self._made(levels)
-            layer.data = levels[0]
-            layer.scale, layer.translate = made.scale, made.translate
+            lay_as(layer, self._made(levels))
         else:
             if layer is not None:
                 layer.visible = False
             layer = self._layer = self._made(levels)
             self._layers.insert(layer)
+        self._layers.followers.add_labels(image, layer, request.place)
         if live:
             layer.metadata[LIVE] = True
         else:
@@ -308,9 +307,7 @@ class VolumeJobs:
         assert self._request is not None
         assert self._image is not None
         request, image = self._request, self._image
-        return new_disk_layer(
-            image, plane_axes(image), levels, request.place, request.choice.output
-        )
+        return new_disk_layer(image, levels, request.place, request.choice.output)
 
 
 def _planes(source: ImageSource) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from napari.layers import Labels
 from psygnal import Signal
 
 from napari_litesam.image_axes import pixels
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of
 from napari_litesam.propagation import Confidence
 from napari_litesam.requests import NotReady
 

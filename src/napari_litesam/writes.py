@@ -17,7 +17,7 @@ from napari.layers import Labels
 from litesam import objects
 from litesam.objects import Change, Commit
 from litesam.session import Action
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of, channels_of, raw_array_of, within, without
 from napari_litesam.pyramid_labels import PyramidLabels
 
 if TYPE_CHECKING:
@@ -236,7 +236,8 @@ class LabelWriter:
                     # napari draws what it writes, also into the view of a layer that was hidden
                     # from the start and has none yet.
                     layer.set_view_slice()
-                layer.data_setitem(where, values[inside])
+                indices = within(layer, where, np.zeros_like(where[0]))
+                layer.data_setitem(indices, values[inside])
         if now is None:
             return change
         return objects.change_of(now, np.where(wanted, values, now), _corner(change))
@@ -268,19 +269,20 @@ def stroke_of(layer: Labels, atoms: Sequence[Any]) -> Change:
         values) or an object with ``slice_key``, ``mask`` (None: all of it), ``old_values`` and
         ``new_value``.
     """
-    regions = [_region_of(atom, array_of(layer).shape) for atom in atoms]
+    array, axis = raw_array_of(layer), channels_of(layer)
+    regions = [_region_of(atom, array.shape) for atom in atoms]
     low = np.min([[start for start, _ in region] for region in regions], axis=0)
     high = np.max([[stop for _, stop in region] for region in regions], axis=0)
-    before = np.array(
-        array_of(layer)[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))]
-    )
+    before = np.array(array[tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))])
     edits = list(zip(atoms, regions, strict=True))
     for atom, region in reversed(edits):
         _put(before, atom, region, low, old=True)
     after = before.copy()
     for atom, region in edits:
         _put(after, atom, region, low, old=False)
-    return objects.change_of(before, after, tuple(int(at) for at in low))
+    if axis is not None:
+        before, after = before.squeeze(axis), after.squeeze(axis)
+    return objects.change_of(before, after, tuple(int(at) for at in without(layer, low)))
 
 
 def _put(

@@ -21,6 +21,7 @@ from litesam.errors import ImageError, WriteError
 from litesam.io import mask_from_runs, read_labels, runs_from_text
 from litesam.objects import (
     ObjectDetails,
+    PlaneSums,
     coco_document,
     measure_objects,
     table,
@@ -268,3 +269,60 @@ def test_of_a_replayed_session(image: np.ndarray) -> None:
         document = json.load(file)
     assert {one["file_name"] for one in document["images"]} == {"stack.ome.tif"}
     assert len(document["annotations"]) == 3
+
+
+def test_times_are_rows_of_their_own(tmp_path: Path) -> None:
+    movie = np.zeros((4, 3, 4), np.uint16)
+    movie[1] = LABELS
+    movie[3, 2, 0] = 7
+    scale = (30.0, 2.0, 0.5)  # 30 s are no height
+    rows = measure_objects(movie, "TYX", scale, each_time=True)
+    assert [(row.id, row.planes, row.area, row.volume, row.times) for row in rows] == [
+        (2, ((1,),), 2.0, None, 1),
+        (7, ((1,),), 3.0, None, 1),
+        (7, ((3,),), 1.0, None, 1),
+    ]
+    write_table(tmp_path / "t.csv", rows, "TYX", unit="micrometer")
+    table = rows_of(str(tmp_path / "t.csv"))
+    assert [(row["id"], row["t"], row["area"], row["volume"]) for row in table] == [
+        ("2", "1", "2", ""),
+        ("7", "1", "3", ""),
+        ("7", "3", "1", ""),
+    ]
+    assert (table[2]["centroid_y"], table[2]["centroid_x"]) == ("2", "0")
+    assert not {"planes", "centroid_t", "min_t", "max_t"} & set(table[0])
+    whole = measure_objects(movie, "TYX", scale)
+    assert [(row.id, row.area, row.times) for row in whole] == [(2, 2.0, 1), (7, 4.0, 2)]
+
+
+def test_volumes_in_time_are_those_of_each_time(tmp_path: Path) -> None:
+    movie = np.zeros((2, 3, 3, 4), np.uint16)
+    movie[0, 1:] = LABELS
+    movie[1, 0] = LABELS
+    rows = measure_objects(movie, "TZYX", (9.0, 3.0, 2.0, 0.5), each_time=True)
+    assert [(row.id, row.volume) for row in rows] == [(2, 12.0), (2, 6.0), (7, 18.0), (7, 9.0)]
+    write_table(tmp_path / "t.csv", rows, "TZYX")
+    first, second, *_ = rows_of(str(tmp_path / "t.csv"))
+    assert (first["t"], first["planes"]) == ("0", "1 2")
+    assert (first["centroid_z"], first["max_z"]) == ("1.5", "2")
+    assert (second["t"], second["planes"]) == ("1", "0")
+
+
+def test_after_a_change_only_that_plane_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    stack = rng.integers(0, 5, (6, 30, 40)).astype(np.int32)
+    measured: list[int] = []
+    sums_of = table._sums_of
+    monkeypatch.setattr(table, "_sums_of", lambda block: measured.append(1) or sums_of(block))
+    known = PlaneSums()
+    assert measure_objects(stack, known_planes=known) == measure_objects(stack)
+    measured.clear()
+    stack[4, 3:9, 5:11] = 9
+    now = measure_objects(stack, known_planes=known)
+    assert len(measured) == 1
+    assert now == measure_objects(stack)
+    measured.clear()
+    stack[4, 3:9, 5:11] = 2  # by whomever
+    assert measure_objects(stack, known_planes=known) == measure_objects(stack)
+    assert len(measured) == 1 + 6
+    assert len(known._known) == 6, "what is gone is forgotten"

@@ -14,6 +14,7 @@ from qtpy.QtGui import QOpenGLContext
 
 from engine.threshold_predictor import CENTRES, discs
 from napari_litesam.image_axes import axes_letters
+from napari_litesam.label_axes import array_of
 
 FIRST, SECOND, THIRD = CENTRES
 
@@ -110,8 +111,9 @@ def test_objects_have_the_axes_of_the_image_without_channels(
     np.testing.assert_array_equal(hands.preview, labels == 3)
     hands.key(Qt.Key.Key_C)
     hands.settle()
-    data = np.asarray(hands.objects.data)
+    data = np.asarray(array_of(hands.objects))
     assert data.shape == (*objects, *image.shape)
+    np.testing.assert_array_equal(hands.objects._slice.image.raw > 0, labels == 3)
     plane = data[tuple(n - 1 for n in objects)]
     np.testing.assert_array_equal(plane > 0, labels == 3)
     assert np.count_nonzero(data) == np.count_nonzero(plane)
@@ -203,6 +205,87 @@ def test_scaled_shifted_and_rotated_layers(predictor, open_panel, cells) -> None
         np.testing.assert_allclose(
             hands.objects.data_to_world(FIRST), hands.image.data_to_world(FIRST), atol=1e-6
         )
+
+
+MOVES = [
+    {"scale": (2.0, 2.0)},
+    {"translate": (40.0, -20.0)},
+    {"rotate": np.array([[0.0, -1.0], [1.0, 0.0]])},
+    {"affine": np.array([[0.9, 0.3, 5.0], [-0.2, 1.1, 8.0], [0, 0, 1]])},
+    {"shear": np.array([0.2])},
+    {"units": ("um", "um"), "scale": (0.5, 0.5)},
+]
+
+
+def test_objects_and_prompts_go_with_the_image(predictor, open_panel, cells) -> None:
+    image, labels = cells
+    hands = open_panel(image)
+    mine = hands.viewer.add_labels(np.zeros_like(labels), name="mine", translate=(3, 3))
+    hands.press("positive")
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    hands.click(SECOND)
+    hands.settle()
+    for move in MOVES:
+        for name, value in move.items():
+            setattr(hands.image, name, value)
+        hands.settle()
+        hands.viewer.reset_view()
+        for layer in (hands.objects, hands.points, hands.widget.controller.preview):
+            for place in (FIRST, SECOND, (0, 0)):
+                np.testing.assert_allclose(
+                    layer.data_to_world(place),
+                    hands.image.data_to_world(place),
+                    atol=1e-6,
+                    err_msg=f"{layer} {move}",
+                )
+        assert hands.objects.units == hands.image.units
+        np.testing.assert_array_equal(hands.preview, labels == 2, err_msg=str(move))
+    np.testing.assert_array_equal(mine.translate, (3, 3))
+    # A click lands where the image is, and so does the object.
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    hands.qtbot.wait(100)
+    hands.click(THIRD)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.data > 0, labels > 0)
+    hands.hover(FIRST)
+    hands.key(Qt.Key.Key_E)
+    hands.settle()
+    assert hands.widget.state.selected == {1}
+    (row, *_) = hands.widget.state.objects
+    assert row.area == pytest.approx((labels == 1).sum() / 4), "by the new scale"
+    # What the user has put elsewhere stays there.
+    hands.objects.translate = (500.0, 500.0)
+    hands.image.scale = (3.0, 3.0)
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.translate, (500.0, 500.0))
+    np.testing.assert_array_equal(hands.objects.scale, (0.5, 0.5))
+
+
+def test_objects_of_an_image_that_is_not_chosen_go_with_it(predictor, open_panel, cells) -> None:
+    hands = open_panel(cells[0])
+    first = hands.image
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    objects = hands.objects
+    hands.click(SECOND)
+    hands.settle()
+    hands.viewer.add_image(cells[0], name="other")
+    choose(hands, "image", hands.viewer.layers["other"])
+    first.scale = (2.0, 2.0)
+    hands.settle()
+    np.testing.assert_array_equal(objects.scale, (2.0, 2.0))
+    np.testing.assert_array_equal(hands.points.scale, (1.0, 1.0))
+    choose(hands, "image", first)
+    np.testing.assert_array_equal(hands.points.scale, (2.0, 2.0))
+    np.testing.assert_array_equal(hands.preview, cells[1] == 2)
 
 
 def test_an_anisotropic_stack_that_is_rotated(predictor, open_panel, cells) -> None:

@@ -157,10 +157,10 @@ def test_preview_lies_on_the_plane_of_a_stack() -> None:
 
 def test_objects_layer_has_the_axes_of_the_image_without_channels() -> None:
     stack = Image(np.zeros((2, 3, 4, 5)), scale=(1, 7, 2, 3))
-    layer = new_objects_layer(stack, (1,))
+    layer = new_objects_layer(stack)
     assert layer.data.shape == (3, 4, 5)
     np.testing.assert_allclose(layer.scale, (7, 2, 3))
-    assert fits(layer, stack, (1,))
-    assert not fits(layer, stack, (0, 1))
+    assert fits(layer, stack)
+    assert not fits(layer, Image(np.zeros((2, 3, 4, 5)), axis_labels=("t", "z", "y", "x")))
     colour = Image(np.zeros((4, 5, 3), np.uint8), rgb=True)
-    assert new_objects_layer(colour, ()).data.shape == (4, 5)
+    assert new_objects_layer(colour).data.shape == (4, 5)

@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt
 from engine.threshold_predictor import CENTRES, discs
 from litesam.types import PointLabel
 from napari_litesam import label_layer
+from napari_litesam.label_axes import array_of
 from napari_litesam.viewer_layers import ViewerLayers
 
 if TYPE_CHECKING:
@@ -118,14 +119,14 @@ def test_pyramids_need_layers_of_their_own(monkeypatch: pytest.MonkeyPatch) -> N
         assert layers.candidates is not None
         large = image.data.size > 1000
         for layer in (layers.preview, layers.candidates):
-            assert label_layer.array_of(layer).shape == image.data.shape
+            assert array_of(layer).shape == image.data.shape
             assert layer.multiscale == large
         mask = np.zeros(image.data.shape, bool)
         mask[2:5, 3:9] = True
         layers.show_preview(image, mask)
         layers.show_candidates(image, mask.astype(np.uint8))
-        np.testing.assert_array_equal(label_layer.array_of(layers.preview) > 0, mask)
-        np.testing.assert_array_equal(label_layer.array_of(layers.candidates) > 0, mask)
+        np.testing.assert_array_equal(array_of(layers.preview) > 0, mask)
+        np.testing.assert_array_equal(array_of(layers.candidates) > 0, mask)
         seen.append(layers.candidates)
     same = [a is b for a, b in pairwise(seen)]
     assert same == [False, True, False, False]

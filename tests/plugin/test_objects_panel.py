@@ -9,6 +9,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
@@ -354,6 +355,88 @@ def test_exports(three, tmp_path) -> None:
             np.testing.assert_array_equal(
                 np.asarray(read_labels(path).array), three.objects.data, err_msg=name
             )
+
+
+def test_time_is_time_in_files(predictor, open_panel, cells, tmp_path) -> None:
+    image, labels = cells
+    movie = np.broadcast_to(image, (8, *image.shape)).copy()
+    hands = open_panel(
+        movie, scale=(30.0, 0.5, 0.5), axis_labels=("t", "y", "x"), units=("s", "um", "um")
+    )
+    for time in (2, 5):
+        hands.viewer.dims.set_current_step(0, time)
+        hands.settle()
+        hands.click(FIRST)
+        hands.settle()
+        hands.key(Qt.Key.Key_C if time == 2 else Qt.Key.Key_J)
+        hands.settle()
+        hands.hover(FIRST)
+        hands.key(Qt.Key.Key_E)
+        hands.settle()
+    assert hands.objects.data[5].max() == 1, "the same object"
+    area = (labels == 1).sum() / 4
+    table = hands.widget.objects.table.model()
+    assert float(table.index(0, 1).data().replace(",", "")) == pytest.approx(area, abs=1)
+    for name in ("o.csv", "o.ome.tif", "o.ome.zarr"):
+        hands.widget.objects.exported.emit(str(tmp_path / name))
+        hands.settle()
+    rows = list(csv.DictReader((tmp_path / "o.csv").read_text().splitlines()))
+    assert [(row["id"], row["t"]) for row in rows] == [("1", "2"), ("1", "5")]
+    for row in rows:
+        assert float(row["area"]) == pytest.approx(area)
+        assert row["volume"] == ""
+        assert float(row["centroid_y"]) == pytest.approx(np.nonzero(labels == 1)[0].mean())
+    assert "centroid_z" not in rows[0]
+    with tifffile.TiffFile(tmp_path / "o.ome.tif") as file:
+        assert file.series[0].axes == "TYX"
+        assert 'SizeT="8"' in file.ome_metadata
+        assert 'SizeZ="1"' in file.ome_metadata
+    assert read_labels(tmp_path / "o.ome.zarr").axes == "TYX"
+
+
+def test_five_axes_are_measured(predictor, open_panel, cells, tmp_path) -> None:
+    image, labels = cells
+    hands = open_panel(np.broadcast_to(image, (2, 3, 6, *image.shape)).copy())
+    assert hands.viewer.dims.ndim == 5
+    for axis, at in enumerate((1, 2, 4)):
+        hands.viewer.dims.set_current_step(axis, at)
+    hands.pick(hands.widget.axes.choosers[0], "P")
+    hands.settle()
+    hands.pick(hands.widget.axes.choosers[1], "T")
+    hands.settle()
+    hands.click(FIRST)
+    hands.settle()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    (row,) = hands.widget.state.objects
+    assert (row.planes, row.area_px) == (((1, 2, 4),), (labels == 1).sum())
+    hands.widget.objects.exported.emit(str(tmp_path / "o.csv"))
+    hands.settle()
+    (row,) = csv.DictReader((tmp_path / "o.csv").read_text().splitlines())
+    assert (row["t"], row["planes"]) == ("2", "1:4")
+    hands.widget.objects.exported.emit(str(tmp_path / "o.ome.tif"))
+    hands.settle()
+    assert "PTZYX" in hands.status
+    assert not (tmp_path / "o.ome.tif").exists()
+
+
+def test_coco_names_the_file_of_the_image(predictor, open_panel, cells, tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "field 1.tif", cells[0])
+    hands = open_panel()
+    hands.viewer.open(str(tmp_path / "field 1.tif"), plugin="napari")
+    hands.viewer.add_image(cells[0], name="in memory")
+    for layer, name in (("field 1", "field 1.tif"), ("in memory", "in memory")):
+        hands.pick("image", layer)
+        hands.settle()
+        hands.press("positive")
+        hands.click(FIRST)
+        hands.settle()
+        hands.key(Qt.Key.Key_C)
+        hands.settle()
+        hands.widget.objects.exported.emit(str(tmp_path / "o.json"))
+        hands.settle()
+        document = json.loads((tmp_path / "o.json").read_text())
+        assert [one["file_name"] for one in document["images"]] == [name]
 
 
 def test_escape_of_keys_to_napari_is_given_back(three) -> None:

@@ -10,7 +10,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from litesam.objects import connected_region
-from napari_litesam.label_layer import array_of
+from napari_litesam.label_axes import array_of
 from napari_litesam.pyramid_labels import PyramidLabels
 
 if TYPE_CHECKING:

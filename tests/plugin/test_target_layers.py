@@ -7,6 +7,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+from napari.layers import Image, Labels
 from qtpy.QtCore import Qt
 
 from engine.threshold_predictor import CENTRES
@@ -136,13 +137,13 @@ def test_a_full_layer_says_so(predictor, open_panel, cells) -> None:
 
 
 def test_caution_about_a_large_plain_layer() -> None:
-    from napari.layers import Labels
-
     large = np.zeros((4200, 4200), np.int32)
-    assert "4,200 × 4,200" in caution(Labels(large))
+    image = Image(large)
+    assert "4,200 × 4,200" in caution(Labels(large), image)
     views = PyramidLabels([large, large[::4, ::4]], multiscale=True)
-    assert caution(views) == ""
-    assert caution(Labels(np.zeros((64, 64), np.uint16))) == ""
+    assert caution(views, image) == ""
+    small = np.zeros((64, 64), np.uint16)
+    assert caution(Labels(small), Image(small)) == ""
 
 
 def test_a_layer_that_was_never_shown_receives_objects(predictor, open_panel, cells) -> None:

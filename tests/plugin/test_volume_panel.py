@@ -327,6 +327,27 @@ def test_objects_of_stacks_are_tracks_if_wanted(predictor, open_panel, tmp_path)
     assert "6 objects" in hands.status
 
 
+def test_tracks_of_a_movie_of_channels(predictor, open_panel, tmp_path) -> None:
+    image = np.stack([moving(5, 19)] * 2, axis=1)
+    hands = open_panel(image, scale=(3.0, 1.0, 0.5, 0.5), axis_labels=("t", "c", "y", "x"))
+    hands.settle()
+    sliders = hands.viewer.dims.range
+    out = tmp_path / "labels.zarr"
+    opened(hands, output=str(out), diameter=EXACT_PX, first=1, last=4, shift=20)
+    hands.press("volume.start")
+    hands.settle()
+    (layer,) = tracks_of(hands)
+    assert hands.viewer.dims.range == sliders
+    assert tuple(layer.scale) == (3.0, 1.0, 0.5, 0.5)
+    labels = layer_of(hands, out)
+    for track, *at in layer.data:
+        for channel in range(2):
+            world = layer.data_to_world(at)
+            world = (world[0], channel, *world[2:])
+            where = np.round(labels.world_to_data(world)).astype(int)
+            assert np.asarray(labels.data)[tuple(where)] == track
+
+
 def test_a_stack_without_time_has_no_tracks(predictor, open_panel, stack) -> None:
     hands = open_panel(stack[0], axis_labels=("z", "y", "x"))
     hands.settle()

@@ -166,7 +166,7 @@ def write_lists(
     from litesam.objects import coco_document, measure_objects, write_coco, write_table
 
     if outputs.table is not None:
-        rows = measure_objects(labels, axes, scale, details=details)
+        rows = measure_objects(labels, axes, scale, details=details, each_time=True)
         write_table(outputs.table, rows, axes, unit=unit, overwrite=overwrite)
     if outputs.coco is not None:
         document = coco_document(labels, axes, file_name=file_name, details=details)

@@ -30,7 +30,13 @@ from litesam.objects.operations import (
     split_object,
 )
 from litesam.objects.regions import connected_region
-from litesam.objects.table import ObjectDetails, ObjectRow, measure_objects, write_table
+from litesam.objects.table import (
+    ObjectDetails,
+    ObjectRow,
+    PlaneSums,
+    measure_objects,
+    write_table,
+)
 
 __all__ = [
     "COMMIT_POLICIES",
@@ -38,6 +44,7 @@ __all__ = [
     "Commit",
     "ObjectDetails",
     "ObjectRow",
+    "PlaneSums",
     "apply_change",
     "change_of",
     "check_id",

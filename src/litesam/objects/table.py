@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import math
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from litesam.errors import ImageError
 from litesam.io import atomic_path
@@ -54,6 +56,8 @@ class ObjectRow:
         (start, stop) along each axis, pixels, half-open.
     details
         What a model said.
+    times
+        Number of times in which it lies, and which are summed up here; 1 without the axis T.
     """
 
     id: int
@@ -64,6 +68,7 @@ class ObjectRow:
     centroid: tuple[float, ...]
     box: tuple[tuple[int, int], ...]
     details: ObjectDetails = ObjectDetails()
+    times: int = 1
 
 
 def measure_objects(
@@ -72,6 +77,8 @@ def measure_objects(
     scale: Sequence[float] | None = None,
     *,
     details: Mapping[int, ObjectDetails] | None = None,
+    each_time: bool = False,
+    known_planes: PlaneSums | None = None,
 ) -> list[ObjectRow]:
     """Measure all objects of a label array.
 
@@ -85,11 +92,15 @@ def measure_objects(
         Spacing of the pixels along each axis.
     details
         By id.
+    each_time
+        Measure an object anew at each time of the axis T, if there is one.
+    known_planes
+        Planes of the labels before a change, which need not be measured again; updated.
 
     Returns
     -------
     list of ObjectRow
-        In the order of the ids.
+        In the order of the ids, and then of the times.
 
     Raises
     ------
@@ -101,16 +112,21 @@ def measure_objects(
         raise ImageError(
             f"The scale {tuple(scale)} does not fit the axes {letters}; one number each is needed."
         )
-    found: dict[int, _Sums] = {}
+    time = letters.find("T")
+    found: dict[tuple[int, int], _Sums] = {}
     for index in np.ndindex(*labels.shape[:-2]):
+        at = index[time] if each_time and time >= 0 else 0
         for row in range(0, labels.shape[-2], _ROWS_AT_ONCE):
             block = np.asarray(labels[(*index, slice(row, row + _ROWS_AT_ONCE))])
-            _add_block(found, block, index, row)
+            sums = _sums_of(block) if known_planes is None else known_planes.of(block)
+            _add_block(found, sums, index, row, at)
+    if known_planes is not None:
+        known_planes.finish()
     steps = None if scale is None else dict(zip(letters, scale, strict=True))
     known = details or {}
     return [
-        found[number].row(number, steps, known.get(number, ObjectDetails()))
-        for number in sorted(found)
+        found[number, at].row(number, steps, known.get(number, ObjectDetails()), time)
+        for number, at in sorted(found)
     ]
 
 
@@ -124,8 +140,9 @@ def write_table(
 ) -> Path:
     """Write objects as a CSV file with a header.
 
-    Columns: ``id``; ``planes`` (their indices, such as ``12 13``, or ``0:12 0:13`` for two leading
-    axes; only for stacks); ``area_px``, ``area``, ``volume``, ``unit`` (empty without scale); for
+    Columns: ``id``; ``t`` (only for time series: the index of the time, with a row for each);
+    ``planes`` (their indices, such as ``12 13``, or ``0:12 0:13`` for two leading axes; only for
+    stacks); ``area_px``, ``area``, ``volume``, ``unit`` (empty without scale); for
     each axis, such as ``y``: ``centroid_y``, ``min_y``, ``max_y`` (pixels; the maximum is the last
     pixel's); ``predicted_iou``, ``stability``, ``model``, ``hq``.
 
@@ -136,7 +153,7 @@ def write_table(
     rows
         Of `measure_objects`.
     axes
-        Axes of the labels.
+        Axes of the labels. With T, rows are those of each time.
     unit
         Unit of the scale.
     overwrite
@@ -148,8 +165,11 @@ def write_table(
         If the file exists or the system refuses.
     """
     target = Path(path)
-    names = [letter.lower() for letter in axes]
-    header = ["id", *(["planes"] if len(axes) > 2 else []), "area_px", "area", "volume", "unit"]
+    time = axes.upper().find("T")
+    names = [letter.lower() for letter in axes if letter not in "Tt"]
+    stack = len(names) > 2
+    header = ["id", *(["t"] if time >= 0 else []), *(["planes"] if stack else [])]
+    header += ["area_px", "area", "volume", "unit"]
     header += [f"{what}_{name}" for what in ("centroid", "min", "max") for name in names]
     header += ["predicted_iou", "stability", "model", "hq"]
     with (
@@ -158,7 +178,7 @@ def write_table(
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(_cells(row, len(axes) > 2, unit) for row in rows)
+        writer.writerows(_cells(row, stack, time, unit) for row in rows)
     return target
 
 
@@ -192,8 +212,9 @@ class _Sums:
         self.high = np.array([-1, -1])
 
     def row(
-        self, number: int, steps: Mapping[str, float] | None, details: ObjectDetails
+        self, number: int, steps: Mapping[str, float] | None, details: ObjectDetails, time: int
     ) -> ObjectRow:
+        """Sum up; ``time``: the axis T, or -1."""
         pixels = sum(self.planes.values())
         indices = np.array(list(self.planes), dtype=np.float64).reshape(len(self.planes), -1)
         weights = np.array(list(self.planes.values()), dtype=np.float64)
@@ -210,55 +231,105 @@ class _Sums:
             (*leading, *(float(total) / pixels for total in self.sums)),
             (*plane_box, *((int(a), int(b) + 1) for a, b in zip(self.low, self.high, strict=True))),
             details,
+            len({plane[time] for plane in self.planes}) if time >= 0 else 1,
         )
 
 
-def _add_block(found: dict[int, _Sums], block: Any, index: tuple[int, ...], row: int) -> None:
-    """Add the pixels of some rows of one plane."""
+class PlaneSums:
+    """What was summed up about planes, found again by their pixels: after a change only the planes
+    that changed are measured anew.
+
+    A plane is recognised by its hash (SHA-256), in a seventh of the time of measuring it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], _BlockSums] = {}
+        self._used: dict[tuple[Any, ...], _BlockSums] = {}
+
+    def of(self, block: npt.NDArray[Any]) -> _BlockSums:
+        """Return the sums of a block, measured now if it was in no labels before."""
+        pixels = np.ascontiguousarray(block)
+        key = (pixels.shape, pixels.dtype.str, sha256(pixels.data).digest())
+        sums = self._known.get(key) or _sums_of(pixels)
+        self._used[key] = sums
+        return sums
+
+    def finish(self) -> None:
+        """Forget what the labels that were just measured do not have."""
+        self._known, self._used = self._used, {}
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockSums:
+    """By object of a block: id, pixels; sums, least and largest of the positions along Y and X."""
+
+    numbers: list[int]
+    counts: list[int]
+    sums: npt.NDArray[np.floating[Any]]
+    low: npt.NDArray[np.int64]
+    high: npt.NDArray[np.int64]
+
+
+def _sums_of(block: npt.NDArray[Any]) -> _BlockSums:
+    """Sum up the pixels of a block."""
     if block.size and int(block.min()) < 0:
         raise ImageError(f"Labels are 0 (background) or more; the least is {int(block.min())}.")
     places = np.nonzero(block)
-    if places[0].size == 0:
-        return
     numbers, members = np.unique(block[places], return_inverse=True)
-    counts = np.bincount(members)
-    sums, lows, highs = [], [], []
-    for axis, start in zip(places, (row, 0), strict=True):
-        positions = axis + start
-        sums.append(np.bincount(members, weights=positions))
-        low = np.full(numbers.size, np.iinfo(np.int64).max)
-        high = np.full(numbers.size, -1)
-        np.minimum.at(low, members, positions)
-        np.maximum.at(high, members, positions)
-        lows.append(low)
-        highs.append(high)
-    for i, number in enumerate(numbers):
-        one = found.setdefault(int(number), _Sums())
-        one.planes[index] = one.planes.get(index, 0) + int(counts[i])
-        one.sums += [total[i] for total in sums]
-        one.low = np.minimum(one.low, [low[i] for low in lows])
-        one.high = np.maximum(one.high, [high[i] for high in highs])
+    shape = (numbers.size, 2)
+    sums = np.zeros(shape)
+    low, high = np.full(shape, np.iinfo(np.int64).max), np.full(shape, -1)
+    for axis, positions in enumerate(places):
+        sums[:, axis] = np.bincount(members, weights=positions, minlength=numbers.size)
+        np.minimum.at(low[:, axis], members, positions)
+        np.maximum.at(high[:, axis], members, positions)
+    counts = np.bincount(members, minlength=numbers.size)
+    return _BlockSums(numbers.tolist(), counts.tolist(), sums, low, high)
 
 
-def _cells(row: ObjectRow, stack: bool, unit: str | None) -> list[Any]:
-    planes = " ".join(":".join(map(str, index)) for index in row.planes)
+def _add_block(
+    found: dict[tuple[int, int], _Sums],
+    block: _BlockSums,
+    index: tuple[int, ...],
+    row: int,
+    time: int,
+) -> None:
+    """Add the sums of some rows of one plane, from ``row`` on, to what is known of a time."""
+    first = np.array([row, 0])
+    for i, (number, count) in enumerate(zip(block.numbers, block.counts, strict=True)):
+        one = found.setdefault((number, time), _Sums())
+        one.planes[index] = one.planes.get(index, 0) + count
+        one.sums += block.sums[i] + count * first
+        one.low = np.minimum(one.low, block.low[i] + first)
+        one.high = np.maximum(one.high, block.high[i] + first)
+
+
+def _cells(row: ObjectRow, stack: bool, time: int, unit: str | None) -> list[Any]:
+    """Return cells of an object; ``time``: the axis T, or -1."""
+    planes = " ".join(":".join(map(str, _but(index, time))) for index in row.planes)
     about = row.details
     words: dict[HqMode | None, str] = {None: "", True: "yes", False: "no", "only": "only"}
     return [
         row.id,
+        *([row.planes[0][time]] if time >= 0 else []),
         *([planes] if stack else []),
         row.area_px,
         _number(row.area),
         _number(row.volume),
         unit or "" if row.area is not None else "",
-        *(_number(value) for value in row.centroid),
-        *(start for start, _ in row.box),
-        *(stop - 1 for _, stop in row.box),
+        *(_number(value) for value in _but(row.centroid, time)),
+        *(start for start, _ in _but(row.box, time)),
+        *(stop - 1 for _, stop in _but(row.box, time)),
         _number(about.predicted_iou),
         _number(about.stability),
         about.model or "",
         words[about.hq],
     ]
+
+
+def _but(values: Sequence[Any], axis: int) -> list[Any]:
+    """Return all values but that of an axis; -1: all."""
+    return [value for at, value in enumerate(values) if at != axis]
 
 
 def _number(value: float | None) -> str:
