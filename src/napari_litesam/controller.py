@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from psygnal import Signal
 
+from napari_litesam.drafts import Drafts
 from napari_litesam.drawn_shapes import MODES
 from napari_litesam.history import Reopened
 from napari_litesam.image_axes import pixels
@@ -31,7 +32,7 @@ from napari_litesam.requests import (
 )
 from napari_litesam.session_images import NUMBER, REVIEW
 from napari_litesam.state import Level, PluginState, Tool
-from napari_litesam.stored_prompts import drafts_of, snapshot_of
+from napari_litesam.stored_prompts import snapshot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -71,7 +72,7 @@ class Controller(Intents):
         specs: Sequence[ModelSpec] | None = None,
     ) -> None:
         super().__init__(viewer, state, specs)
-        self._drafted = self._said
+        self._drafts = Drafts(state, self._history, self.review, self.keeper)
         for signal, slot in self._connections():
             signal.connect(slot)
         active = self.viewer.layers.selection.active
@@ -249,28 +250,6 @@ class Controller(Intents):
             self._note = ""
         self._schedule()
 
-    def _keep_drafts(self) -> None:
-        """Write the prompts that are not committed down."""
-        settings, prompts = self.state.settings, self.prompts
-        plane = resolve_plane(settings, self._scene())
-        if prompts is None or settings.image is None or isinstance(plane, NotReady):
-            return
-        now = self._history.now
-        if self._said == self._drafted:
-            return
-        self._drafted = self._said
-        reopened = self._history.refined(settings.target)
-        refined = None if reopened is None else (reopened.id, reopened.index or ())
-        drafts = drafts_of(prompts, settings.image, settings.channel, refined)
-        more = {NUMBER: now.number, REVIEW: self.review.written()}
-        self.keeper.draft(settings.image, settings.target, plane.source, drafts, more)
-
-    @property
-    def _said(self) -> tuple[Any, ...]:
-        """What the user said and did not commit."""
-        now = self._history.now
-        return (now.prompts, now.number, now.review)
-
     def _on_painted(self, layer: Labels, atoms: Any) -> None:
         """Pixels of objects changed: by the panel, or by hand, which is a step as well."""
         if not self._committer.writer.writing:
@@ -418,7 +397,7 @@ class Controller(Intents):
             self._current.ask(
                 request, self.models.spec, choice.candidate if choice and here else None
             )
-        self._keep_drafts()
+        self._drafts.keep(self.prompts, self._scene())
         self._update_disabled()
         self._current.meet()
 
@@ -433,7 +412,7 @@ class Controller(Intents):
             # Each image has its own steps and prompts; they wait until the user comes back to it.
             self._history.turn_to(settings.image, past)
             self._committer.restore_now()
-            self._drafted = self._said
+            self._drafts.note()
         if tended == "new":
             self._activate(Tool.POINT)
         if settings.image is not None and self.prompts is not None:

@@ -44,6 +44,7 @@ from napari_litesam.requests import (
 from napari_litesam.reviewer import Reviewer
 from napari_litesam.segmenters import SegmenterPool
 from napari_litesam.series import Series
+from napari_litesam.series_intents import SeriesIntents
 from napari_litesam.session_desk import SessionDesk
 from napari_litesam.session_keeper import SessionKeeper
 from napari_litesam.soon import Soon
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from napari_litesam.stains import Stain
 
 
-class Intents(ObjectIntents, StackIntents):
+class Intents(ObjectIntents, StackIntents, SeriesIntents):
     """The parts of one panel and what they can be asked for.
 
     Attributes
@@ -352,8 +353,7 @@ class Intents(ObjectIntents, StackIntents):
 
     def commit(self, into: int | None = None) -> None:
         """Write the previewed object into the Labels layer, under a new id or one that is there."""
-        # What was clicked just before counts, even if the window has not come round to it.
-        self._timer.hurry()
+        self._catch_up()
         shown = self._current.ready
         if shown is not None:
             self._follow(partial(self._committer.commit, shown, into))
@@ -361,55 +361,6 @@ class Intents(ObjectIntents, StackIntents):
             self._current.await_commit(into)
         else:
             self._reporter.refuse(commit_reason(self._current.asked))
-
-    # --------------------------------------------------------------------------- images of a folder
-
-    def open_folder(self, folder: str) -> None:
-        """Go through the images of a folder; see `Series`."""
-        if self._may_leave():
-            try:
-                self.series.open_folder(folder)
-            except LiteSamError as error:
-                self._reporter.tell(error)
-
-    def next_image(self) -> None:
-        """Open the next image of the folder; the labels of this one are written."""
-        self._go("next_image", 1)
-
-    def previous_image(self) -> None:
-        """Open the image before of the folder; the labels of this one are written."""
-        self._go("previous_image", -1)
-
-    def go_to_image(self, number: int) -> None:
-        """Open an image of the folder, by its number from 0."""
-        if self._may_leave():
-            self.series.go_to(number)
-
-    def _go(self, name: str, by: int) -> None:
-        reason = self.series.reasons().get(name)
-        if reason is not None:
-            self._reporter.refuse(reason)
-        elif self._may_leave():
-            self.series.step(by)
-
-    def _may_leave(self) -> bool:
-        """Whether nothing is open that only the user can close."""
-        self._timer.hurry()
-        if self.series.place is None:
-            return True
-        if not self._history.now.prompts.empty:
-            self._reporter.refuse(
-                "These prompts are not committed yet: commit the object ({commit}) or clear them "
-                "({clear_prompts}), then go on."
-            )
-        elif self._history.now.review is not None:
-            self._reporter.refuse(
-                "Candidates are under review: accept ({accept_all}) or discard ({discard}) them, "
-                "then go on."
-            )
-        else:
-            return True
-        return False
 
     # ------------------------------------------------------------------------------------- sessions
 
@@ -441,6 +392,10 @@ class Intents(ObjectIntents, StackIntents):
         self.table.export(target, path)
 
     # ------------------------------------------------------------------------- for the controller
+
+    def _catch_up(self) -> None:
+        """What was clicked just before counts, even if the window has not come round to it."""
+        self._timer.hurry()
 
     def _schedule(self, _event: Any = None) -> None:
         if not self._closed:

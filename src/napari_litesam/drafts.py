@@ -1,0 +1,52 @@
+"""What the user said and did not commit, written down for the case of a crash. No Qt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_litesam.requests import NotReady, resolve_plane
+from napari_litesam.session_images import NUMBER, REVIEW
+from napari_litesam.stored_prompts import drafts_of
+
+if TYPE_CHECKING:
+    from napari_litesam.history import History
+    from napari_litesam.prompt_layers import PromptLayers
+    from napari_litesam.requests import Scene
+    from napari_litesam.reviewer import Reviewer
+    from napari_litesam.session_keeper import SessionKeeper
+    from napari_litesam.state import PluginState
+
+
+class Drafts:
+    """Hands prompts, the chosen id and the review to the autosave whenever they change."""
+
+    def __init__(
+        self, state: PluginState, history: History, review: Reviewer, keeper: SessionKeeper
+    ) -> None:
+        self._state, self._history = state, history
+        self._review, self._keeper = review, keeper
+        self.note()
+
+    def note(self) -> None:
+        """What is there now needs no writing down."""
+        self._kept = self._said
+
+    def keep(self, prompts: PromptLayers | None, scene: Scene) -> None:
+        """Write down what was not committed, if it changed."""
+        settings = self._state.settings
+        plane = resolve_plane(settings, scene)
+        if prompts is None or settings.image is None or isinstance(plane, NotReady):
+            return
+        if self._said == self._kept:
+            return
+        self.note()
+        reopened = self._history.refined(settings.target)
+        refined = None if reopened is None else (reopened.id, reopened.index or ())
+        drafts = drafts_of(prompts, settings.image, settings.channel, refined)
+        more = {NUMBER: self._history.now.number, REVIEW: self._review.written()}
+        self._keeper.draft(settings.image, settings.target, plane.source, drafts, more)
+
+    @property
+    def _said(self) -> tuple[Any, ...]:
+        now = self._history.now
+        return (now.prompts, now.number, now.review)

@@ -1,0 +1,72 @@
+"""What a user can ask about a folder of images: a part of `Intents`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from litesam.errors import LiteSamError
+
+if TYPE_CHECKING:
+    from napari_litesam.history import History
+    from napari_litesam.reports import Reporter
+    from napari_litesam.series import Series
+
+
+class SeriesIntents:
+    """Goes through the images of a folder."""
+
+    series: Series
+    _history: History
+    _reporter: Reporter
+
+    def open_folder(self, folder: str) -> None:
+        """Go through the images of a folder; see `Series`."""
+        if self._may_leave():
+            try:
+                self.series.open_folder(folder)
+            except LiteSamError as error:
+                self._reporter.tell(error)
+
+    def next_image(self) -> None:
+        """Open the next image of the folder; the labels of this one are written."""
+        self._go("next_image", 1)
+
+    def previous_image(self) -> None:
+        """Open the image before of the folder; the labels of this one are written."""
+        self._go("previous_image", -1)
+
+    def go_to_image(self, number: int) -> None:
+        """Open an image of the folder, by its number from 0."""
+        if self._may_leave():
+            self.series.go_to(number)
+
+    def _go(self, name: str, by: int) -> None:
+        reason = self.series.reasons().get(name)
+        if reason is not None:
+            self._reporter.refuse(reason)
+        elif self._may_leave():
+            self.series.step(by)
+
+    def _may_leave(self) -> bool:
+        """Whether nothing is open that only the user can close."""
+        self._catch_up()
+        if self.series.place is None:
+            return True
+        if not self._history.now.prompts.empty:
+            self._reporter.refuse(
+                "These prompts are not committed yet: commit the object ({commit}) or clear them "
+                "({clear_prompts}), then go on."
+            )
+        elif self._history.now.review is not None:
+            self._reporter.refuse(
+                "Candidates are under review: accept ({accept_all}) or discard ({discard}) them, "
+                "then go on."
+            )
+        else:
+            return True
+        return False
+
+    # ------------------------------------------------------------------------------ of the whole
+
+    def _catch_up(self) -> None:
+        raise NotImplementedError
