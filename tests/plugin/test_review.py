@@ -29,7 +29,7 @@ FIRST, SECOND, THIRD = CENTRES
 
 
 def drag_slider(hands, name: str, share: float) -> None:
-    """Take the handle of a slider with the mouse and let it go at a share of its length."""
+    """Take the handle of a slider with the mouse and let it go at a share of its range."""
     slider = hands.widget.review.sliders[name]
     option = QStyleOptionSlider()
     slider.initStyleOption(option)
@@ -37,7 +37,9 @@ def drag_slider(hands, name: str, share: float) -> None:
         QStyle.ComplexControl.CC_Slider, option, QStyle.SubControl.SC_SliderHandle, slider
     )
     start = handle.center()
-    end = QPoint(round(share * (slider.width() - 1)), start.y())
+    way = slider.width() - handle.width()
+    edge = QStyle.sliderPositionFromValue(0, 1000, round(share * 1000), way)
+    end = QPoint(edge + handle.width() // 2, start.y())
     left = Qt.MouseButton.LeftButton
     QTest.mouseMove(slider, start)
     QTest.mousePress(slider, left, pos=start)
@@ -96,10 +98,10 @@ def test_sliders_act_at_once_without_decoding(reviewed, sizes, predictor) -> Non
     hands, labels = reviewed, sizes[1]
     decoded = len(predictor.decoded)
     steps = len(hands.widget.controller._history._back)
-    drag_slider(hands, "min_area", 0.75)
+    drag_slider(hands, "min_area", 0.83)
     assert not shown(hands)[THIRD]
     assert shown(hands)[FIRST]
-    drag_slider(hands, "max_area", 0.88)
+    drag_slider(hands, "max_area", 0.95)
     np.testing.assert_array_equal(shown(hands), labels == 2)
     assert hands.widget.review.count.text() == "1 of 3 candidates kept"
     assert len(predictor.decoded) == decoded
