@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
+    from litesam.errors import LiteSamError
     from napari_litesam.history import History
     from napari_litesam.requests import Scene
     from napari_litesam.segmenters import SegmenterPool
@@ -55,6 +57,7 @@ LABELS_FOLDER = "labels"
 _PLACED = ("scale", "translate", "units", "axis_labels")
 _NO_FOLDER = "Open a folder of images first."
 
+FloatArray = npt.NDArray[np.floating[Any]]
 LayerT = TypeVar("LayerT", bound=Layer)
 
 
@@ -138,6 +141,8 @@ class Series:
         self._target: Labels | None = None
         self._written: object = ()
         self._next: tuple[int, Image, Any] | None = None
+        self._saving = False
+        self._extent: FloatArray | None = None
         self._timers = [QTimer(), QTimer()]
         for timer, delay, call in zip(
             self._timers, (_DELAY_MS, _AHEAD_MS), (self.save, self._prepare), strict=True
@@ -168,7 +173,7 @@ class Series:
             found["previous_image"] = "This is the first image of the folder."
         if place.at == len(place.names) - 1:
             found["next_image"] = "This is the last image of the folder."
-        if self.lane.busy:
+        if self._opening:
             found |= dict.fromkeys(("next_image", "previous_image"), "An image is being opened.")
         return found
 
@@ -204,7 +209,7 @@ class Series:
 
     def go_to(self, number: int) -> None:
         """Write the labels of the image that is open, and open another one."""
-        if self._place is not None and 0 <= number < len(self._files) and not self.lane.busy:
+        if self._place is not None and 0 <= number < len(self._files) and not self._opening:
             self._open(number)
 
     def step(self, by: int) -> None:
@@ -216,9 +221,15 @@ class Series:
         """Write the labels of the image that is open, if they changed."""
         wanted = self._to_write()
         if wanted is not None and not self.lane.busy:
+            self._saving = True
             self.lane.submit(
-                partial(_write, wanted), partial(self._on_written, wanted), self.failed.emit
+                partial(_write, wanted), partial(self._on_written, wanted), self._on_error
             )
+
+    @property
+    def _opening(self) -> bool:
+        """Whether an image is being opened, and not only labels written."""
+        return self.lane.busy and not self._saving
 
     # -------------------------------------------------------------------------------------- writing
 
@@ -240,11 +251,20 @@ class Series:
         )
 
     def _labels_layer(self) -> Labels | None:
-        """The layer with the objects of the image that is open."""
+        """The layer with the objects of the image that is open; the user may have chosen another
+        one, or looks at another image now.
+        """
         settings = self._state.settings
-        return settings.target if settings.image is self._image else self._target
+        if settings.image is self._image:
+            self._target = settings.target
+        return self._target
+
+    def _on_error(self, error: LiteSamError) -> None:
+        self._saving = False
+        self.failed.emit(error)
 
     def _on_written(self, wanted: _Labels, _path: Any) -> None:
+        self._saving = False
         self._note(wanted)
         if self._place is not None:
             self._tell(self._place.at)
@@ -261,6 +281,7 @@ class Series:
 
     def _open(self, number: int) -> None:
         self._timers[0].stop()
+        self._saving = False
         wanted, ready = self._to_write(), self._next
         if ready is not None and ready[0] == number and wanted is None:
             self._show(number, ready[1], ready[2])
@@ -274,7 +295,7 @@ class Series:
             self._label_file(number),
         )
         self.ahead.cancel()
-        self.lane.submit(job, partial(self._on_read, number, wanted), self.failed.emit)
+        self.lane.submit(job, partial(self._on_read, number, wanted), self._on_error)
 
     def _on_read(self, number: int, wanted: _Labels | None, read: _Read | None) -> None:
         if wanted is not None:
@@ -309,12 +330,15 @@ class Series:
         self._target = None if target is None else self._put(objects, target)
         self._state.update(target=self._target)
         self._next, self._written = None, ()
-        self._viewer.reset_view()
+        extent = np.array(self._image.extent.world)
+        if self._extent is None or not np.array_equal(extent, self._extent):
+            self._extent = extent
+            self._viewer.reset_view()
         self._tell(number)
         done = sum(self._place.labelled) if self._place is not None else 0
         self.told.emit(
             f"Image {number + 1} of {len(self._files)}: {self._files[number].name}. "
-            f"{done} have labels."
+            f"{done} labelled so far."
         )
         self._timers[1].start()
 

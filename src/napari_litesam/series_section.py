@@ -92,7 +92,7 @@ class SeriesSection(Section):
         refill(self.images, entries, place.at)
         folder, done, count = Path(place.folder).name, sum(place.labelled), len(place.names)
         self.open_folder.setText(f"Folder {shortened(folder, 18)}…")
-        self.note.setText(f"{place.at + 1} of {count}; {done} have labels. {_NOTE}")
+        self.note.setText(f"{place.at + 1} of {count}, {done} labelled. {_NOTE}")
         self.note.setToolTip(wrapped(place.folder))
         self.summarize(f"{place.at + 1} of {count}")
         lay_out_now()
