@@ -166,7 +166,8 @@ class LiteSamWidget(QWidget):  # type: ignore[misc]  # qtpy is untyped
         outer.addWidget(self.status_line)
         self.foot = Foot(self)
         outer.addWidget(self.foot)
-        self.setMinimumWidth(240)
+        # What the sections need, and the bar beside them that scrolls them.
+        self.setMinimumWidth(244 + scroll.verticalScrollBar().sizeHint().width())
 
     def _build_image(self) -> Section:
         section = Section(

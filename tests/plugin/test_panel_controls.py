@@ -85,6 +85,17 @@ def test_nothing_is_cut_off_at_300_pixels(predictor, open_panel, cells) -> None:
         assert box.width() >= box.sizeHint().width(), "its text is whole"
 
 
+def test_nothing_is_cut_off_beside_the_scroll_bar(predictor, open_panel, cells) -> None:
+    """The panel as narrow as it can be, in a window that is too low for it."""
+    hands = open_panel(cells[0])
+    panel = hands.widget
+    panel.window().resizeDocks([panel.parent()], [10], Qt.Orientation.Horizontal)
+    hands.qtbot.wait(100)
+    area = panel.findChild(QScrollArea)
+    assert area.verticalScrollBar().isVisible()
+    assert area.widget().width() <= area.viewport().width()
+
+
 def test_the_status_line_does_not_flash_with_a_quick_answer(predictor, open_panel, cells) -> None:
     """What takes a moment is announced; a click that is answered at once is not."""
     hands = open_panel(cells[0])
