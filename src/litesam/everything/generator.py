@@ -19,6 +19,7 @@ from litesam.everything.sources import find_boxes, share_boxes, shared_proposer
 from litesam.everything.tile import Sight, ask, find_in_tile, largest_first
 from litesam.merge import paint_labels, stitch_tiles
 from litesam.predictors import as_predictor
+from litesam.predictors.interrupts import interruptible
 from litesam.preprocess import extract_plane, to_rgb
 from litesam.tiling import make_tiles
 from litesam.types import NormalizeConfig, Progress, Tile, TilingConfig
@@ -130,7 +131,9 @@ def find_objects(
         _report(on_progress, done, total, message)
         sight = _sight(embedder, asked, plane, tile, mine, config, found)
         within = None if on_progress is None else _within(on_progress, done, total, message)
-        per_tile.append(find_in_tile(predictor, sight, tile, proposals, config, within, cancelled))
+        with interruptible(cancelled):
+            found_here = find_in_tile(predictor, sight, tile, proposals, config, within, cancelled)
+        per_tile.append(found_here)
     records = stitch_tiles(per_tile, tiles, plane.shape_yx)
     many = "1 object" if len(records) == 1 else f"{len(records)} objects"
     _report(on_progress, total, total, many)
@@ -162,7 +165,8 @@ def _propose(
     for done, number in enumerate(looked_at):
         check_cancelled(cancelled)
         _report(on_progress, done, len(looked_at), "how large the objects are")
-        found[number] = ask(asked.predictor, asked.embed(plane, tiles[number]), config)
+        with interruptible(cancelled):
+            found[number] = ask(asked.predictor, asked.embed(plane, tiles[number]), config)
     return found
 
 
