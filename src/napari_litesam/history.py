@@ -199,13 +199,6 @@ class History:
             self.push()
             self.now = Moment()
 
-    def forget(self) -> None:
-        """Forget all steps of the image that is shown: it shows something else now."""
-        self._back.clear()
-        self._forth.clear()
-        self.now = Moment()
-        self._kind = ""
-
     # ------------------------------------------------------------------------------- several images
 
     @property

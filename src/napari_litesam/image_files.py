@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 
+from litesam.errors import ReadError
 from napari_litesam.image_axes import axes_letters
 from napari_litesam.label_axes import label_axes, without
 
@@ -28,7 +29,13 @@ def file_of(image: Image) -> str | None:
 
 
 def image_layer(path: Path, read: ImageData) -> Image:
-    """Return a new layer that shows an image as its file says."""
+    """Return a new layer that shows an image as its file says.
+
+    Raises
+    ------
+    ReadError
+        If napari cannot show it.
+    """
     axes = read.axes
     rgb = _is_rgb(read)
     look: dict[str, Any] = {"name": path.name, "rgb": rgb, "metadata": {FILE: str(path)}}
@@ -41,14 +48,20 @@ def image_layer(path: Path, read: ImageData) -> Image:
             look["units"] = tuple(read.unit if one in "ZYX" else "pixel" for one in axes[:ndim])
     if read.translation is not None:
         look["translate"] = read.translation[:ndim]
-    return Image(read.array, **look)
+    try:
+        return Image(read.array, **look)
+    except (ValueError, TypeError) as error:
+        raise ReadError(
+            f"{path} cannot be shown: {error}. An image of two or more axes is needed, or an RGB "
+            "image of three or four colours."
+        ) from error
 
 
 def _is_rgb(read: ImageData) -> bool:
     """Whether the last axis is the colours of an RGB image."""
     shape = read.array.shape
     if read.axes is not None:
-        return read.axes.endswith("YXC")
+        return read.axes.endswith("YXC") and shape[-1] in (3, 4)
     return len(shape) > 2 and shape[-1] in (3, 4) and str(read.array.dtype) == "uint8"
 
 

@@ -129,7 +129,13 @@ class Intents(ObjectIntents, StackIntents, SeriesIntents):
         self._object_hq = ObjectHq(state, self.models, self._history, self.keeper)
         self.desk = SessionDesk(self.viewer, state, self._layers, self.keeper)
         self.series = Series(
-            self.viewer, state, self._pool, self._layers, self._history, self.keeper, self._scene
+            self.viewer,
+            state,
+            self._pool,
+            self._layers,
+            self.keeper,
+            self._scene,
+            self._may_leave,
         )
         self.volume = VolumeJobs(state, self._pool, self._layers, self._reporter)
         self.propagation = Propagation(state, self._pool, self._committer, self._reporter)

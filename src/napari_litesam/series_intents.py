@@ -8,14 +8,18 @@ from litesam.errors import LiteSamError
 
 if TYPE_CHECKING:
     from napari_litesam.history import History
+    from napari_litesam.propagation import Propagation
     from napari_litesam.reports import Reporter
     from napari_litesam.series import Series
+    from napari_litesam.volume_jobs import VolumeJobs
 
 
 class SeriesIntents:
     """Goes through the images of a folder."""
 
     series: Series
+    propagation: Propagation
+    volume: VolumeJobs
     _history: History
     _reporter: Reporter
 
@@ -52,7 +56,11 @@ class SeriesIntents:
         self._catch_up()
         if self.series.place is None:
             return True
-        if not self._history.now.prompts.empty:
+        if self.propagation.lane.busy or self.volume.lane.busy:
+            self._reporter.refuse(
+                "Objects of this image are still being carried or labelled; wait, or cancel that."
+            )
+        elif not self._history.now.prompts.empty:
             self._reporter.refuse(
                 "These prompts are not committed yet: commit the object ({commit}) or clear them "
                 "({clear_prompts}), then go on."

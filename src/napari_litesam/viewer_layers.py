@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakSet
 
 from napari.layers import Image, Labels
 from psygnal import Signal
@@ -99,6 +100,8 @@ class ViewerLayers:
         self.candidates: Labels | None = None
         self.own_changes = False
         self.removed_by_user = False
+        #: Labels layers that are not of the user's own making.
+        self.made: WeakSet[Labels] = WeakSet()
         self.followers = Followers()
         self._orphans: list[Layer] = []
         self._watched: Image | None = None
@@ -412,7 +415,14 @@ class ViewerLayers:
     def add_objects(self, image: Image) -> Labels:
         """Add a Labels layer for the objects of an image."""
         layer = label_layer.new_objects_layer(image)
+        self.made.add(layer)
         self.insert(layer)
+        return layer
+
+    def objects_of(self, labels: npt.NDArray[Any], image: Image) -> Labels:
+        """Return a layer, not added yet, of labels that are there."""
+        layer = label_layer.objects_layer(labels, image)
+        self.made.add(layer)
         return layer
 
     def insert(self, layer: Layer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from engine.threshold_predictor import CENTRES, discs
-from litesam.io import read_labels
+from litesam.io import read_labelled_folder, read_labels
 from litesam.session import read_session
+from napari_litesam import series_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,6 +191,10 @@ def test_labels_that_do_not_fit_are_left_alone(
     rest(hands)
     assert hands.image.name == "cell 10.png"
     assert other.read_bytes() == before
+    other.rename(folder / "elsewhere.tif")
+    hands.pick(hands.widget.series.images, 1)
+    rest(hands)
+    assert hands.image.name == "cell 2.png"
 
 
 def test_a_disk_that_refuses_loses_nothing(opened, folder) -> None:
@@ -207,16 +213,157 @@ def test_a_disk_that_refuses_loses_nothing(opened, folder) -> None:
     assert written(folder, 1).any()
 
 
-def test_a_damaged_image_is_told_and_passed_over(opened, folder) -> None:
-    (folder / "cell 2.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
-    opened.widget.controller.series._next = None  # it was read ahead
-    opened.key(NEXT)
-    rest(opened)
-    assert opened.image.name == "cell 1.png"
-    assert "cell 2.png" in opened.status
-    opened.pick(opened.widget.series.images, 2)
-    rest(opened)
-    assert opened.image.name == "cell 10.png"
+def test_damaged_images_are_told_and_passed_over(
+    predictor, open_panel, folder, monkeypatch
+) -> None:
+    for number in (1, 10):
+        (folder / f"cell {number}.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+    hands = open_folder(open_panel(), folder, monkeypatch)
+    assert hands.image.name == "cell 2.png"
+    assert "Passed over cell 1.png" in hands.status
+    commit(hands, at(2, FIRST))
+    for key in (NEXT, BEFORE):
+        hands.key(key)
+        rest(hands)
+        assert hands.image.name == "cell 2.png"
+        assert ".png" in hands.status
+    assert hands.objects.data.any()
+
+
+def test_a_layer_of_the_users_own_stays(opened, folder, cells) -> None:
+    hands = opened
+    own = np.zeros_like(cells[1])
+    own[5:20, 5:20] = 3
+    mine = hands.viewer.add_labels(own.copy(), name="mine")
+    hands.settle()
+    hands.pick("target", mine)
+    hands.settle()
+    hands.viewer.layers.selection.active = hands.points
+    hands.key(NEXT)
+    rest(hands)
+    assert hands.image.name == "cell 2.png"
+    np.testing.assert_array_equal(written(folder, 1), own)
+    assert mine in hands.viewer.layers
+    np.testing.assert_array_equal(mine.data, own)
+
+
+def test_what_changes_while_labels_are_written_is_written_too(opened, folder, monkeypatch) -> None:
+    """Also what another plugin puts into the layer, of which no session knows."""
+    hands = opened
+    gate, begun, write = threading.Event(), threading.Event(), series_files.write_labels
+
+    def slowly(*args: Any, **options: Any) -> Any:
+        begun.set()
+        gate.wait(20)
+        return write(*args, **options)
+
+    monkeypatch.setattr(series_files, "write_labels", slowly)
+    commit(hands, at(1, FIRST))
+    hands.until(begun.is_set)
+    commit(hands, at(1, SECOND))
+    gate.set()
+    rest(hands)
+    assert set(np.unique(written(folder, 1))) == {0, 1, 2}
+    changed = hands.objects.data.copy()
+    changed[3:9, 3:9] = 7
+    hands.objects.data = changed
+    hands.key(NEXT)
+    rest(hands)
+    np.testing.assert_array_equal(written(folder, 1), changed)
+
+
+def test_labels_that_somebody_else_wrote_are_not_overwritten(opened, folder) -> None:
+    hands = opened
+    commit(hands, at(1, FIRST))
+    rest(hands)
+    file = folder / "labels" / "cell 1.tif"
+    other = np.full((128, 128), 5, np.uint8)
+    tifffile.imwrite(file, other)
+    commit(hands, at(1, SECOND))
+    hands.key(NEXT)
+    rest(hands)
+    assert hands.image.name == "cell 1.png"
+    assert "changed by another program" in hands.status
+    np.testing.assert_array_equal(written(folder, 1), other)
+    file.rename(file.with_name("other.tif"))
+    hands.key(NEXT)
+    rest(hands)
+    assert hands.image.name == "cell 2.png"
+    assert set(np.unique(written(folder, 1))) == {0, 1, 2}
+
+
+def test_labels_of_another_program_have_room_for_more(
+    predictor, open_panel, folder, monkeypatch, cells
+) -> None:
+    """They are gone on with in their own file, whose type grows when it has to."""
+    (folder / "labels").mkdir()
+    theirs = np.roll(np.where(cells[1] == 1, 255, 0).astype(np.uint8), 1, axis=1)
+    Picture.fromarray(theirs).save(folder / "labels" / "cell 1.png")
+    hands = open_folder(open_panel(), folder, monkeypatch)
+    hands.key(BEFORE)
+    rest(hands)
+    np.testing.assert_array_equal(hands.objects.data, theirs)
+    commit(hands, at(1, SECOND))
+    rest(hands)
+    assert sorted(one.suffix for one in (folder / "labels").iterdir()) == [".json", ".png"]
+    found = np.asarray(read_labels(folder / "labels" / "cell 1.png").array)
+    assert set(np.unique(found)) == {0, 255, 256}
+
+
+def test_a_session_of_another_image_does_not_come_here(opened, folder) -> None:
+    hands = opened
+    for number in (1, 2):
+        commit(hands, at(number, FIRST))
+        hands.key(NEXT)
+        rest(hands)
+    hands.key(BEFORE)
+    rest(hands)
+    before = written(folder, 2)
+    hands.widget.controller.open_session(str(folder / "labels" / "cell 1.session.json"))
+    rest(hands)
+    assert "cell 1" in hands.image.name
+    hands.widget.controller.next_image()
+    rest(hands)
+    np.testing.assert_array_equal(written(folder, 2), before)
+    assert hands.image.name == "cell 10.png"
+
+
+def test_nobody_goes_on_while_objects_are_carried(
+    predictor, open_panel, tmp_path, monkeypatch, cells
+) -> None:
+    for name in ("a", "b"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.stack([cells[0]] * 6))
+    hands = open_folder(open_panel(), tmp_path, monkeypatch)
+    hands.click(FIRST)
+    hands.settle()
+    predictor.gate.clear()
+    hands.widget.controller.propagate()
+    hands.until(predictor.waiting.is_set)
+    hands.key(NEXT)
+    assert "still being carried" in hands.status
+    predictor.gate.set()
+    rest(hands)
+    assert hands.image.name == "a.tif"
+    hands.key(NEXT)
+    rest(hands)
+    assert hands.image.name == "b.tif"
+    assert hands.objects is None or not hands.objects.data.any()
+    carried = np.asarray(read_labels(tmp_path / "labels" / "a.tif").array)
+    assert carried.reshape(len(carried), -1).any(axis=1).all()
+
+
+def test_a_folder_called_images_has_its_labels_beside_it(
+    predictor, open_panel, tmp_path, monkeypatch, cells
+) -> None:
+    """As in data sets."""
+    place = tmp_path / "images"
+    place.mkdir()
+    Picture.fromarray(cells[0]).save(place / "one.png")
+    hands = open_folder(open_panel(), place, monkeypatch)
+    commit(hands, FIRST)
+    rest(hands)
+    (found,) = read_labelled_folder(tmp_path)
+    np.testing.assert_array_equal(found.labels, cells[1] == 1)
 
 
 def test_images_of_other_kinds(predictor, open_panel, tmp_path, monkeypatch, cells) -> None:
