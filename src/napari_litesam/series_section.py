@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from napari_litesam.controller import Controller
     from napari_litesam.series import Place
 
-_NOTE = "Labels are written into its folder “labels” by themselves."
+_NOTE = "Labels are written into a folder “labels” by themselves."
 _TIPS = {
     "open_folder": "Work on all images of a folder, one after the other, from the first on that "
-    "has no labels yet. The labels of each are written into a folder “labels” in it, two seconds "
-    "after a change and when you go on; what is there already is opened again.",
+    "has no labels yet. The labels of each are written into a folder “labels” in it (beside it if "
+    "it is called “images”), two seconds after a change and when you go on; what is there already "
+    "is opened again.",
     "images": "Go to an image of the folder. ✓: it has labels.",
     "previous_image": "The image before; the labels of this one are written. ({previous_image})",
-    "next_image": "The next image; the labels of this one are written. It was read and embedded "
-    "while you worked on this one. ({next_image})",
+    "next_image": "The next image; the labels of this one are written. ({next_image})",
 }
 
 
