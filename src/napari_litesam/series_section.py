@@ -54,6 +54,7 @@ class SeriesSection(Section):
             parent,
             tip="Go through the images of a folder; labels are written by themselves.",
         )
+        self._folder: tuple[str, tuple[str, ...]] | None = None
         content = QWidget(self)
         self.open_folder = QPushButton("Open folder…", content)
         self.images = Chooser(content)
@@ -88,8 +89,14 @@ class SeriesSection(Section):
     def show_place(self, place: Place) -> None:
         """Show where the user is in a folder."""
         marked = zip(place.names, place.labelled, strict=True)
-        entries = [(f"{'✓ ' if done else ''}{name}", at) for at, (name, done) in enumerate(marked)]
-        refill(self.images, entries, place.at)
+        entries = [f"{'✓ ' if done else ''}{name}" for name, done in marked]
+        if self._folder != (place.folder, place.names):
+            self._folder = (place.folder, place.names)
+            refill(self.images, [(entry, at) for at, entry in enumerate(entries)], place.at)
+        for at, entry in enumerate(entries):  # thousands; one or two differ
+            if self.images.itemText(at) != entry:
+                self.images.setItemText(at, entry)
+        self.images.setCurrentIndex(place.at)
         folder, done, count = Path(place.folder).name, sum(place.labelled), len(place.names)
         self.open_folder.setText(f"Folder {shortened(folder, 18)}…")
         self.note.setText(f"{place.at + 1} of {count}, {done} labelled. {_NOTE}")
