@@ -266,7 +266,6 @@ class Intents(ObjectIntents, StackIntents, SeriesIntents):
         self.words.lane.cancel()
         self.desk.lane.cancel()
         self.table.exports.cancel()
-        self.series.lane.cancel()
         self.state.report(
             Level.WARNING,
             "Cancelled; what was embedded is kept. The prompts stay: change one to go on.",

@@ -4,6 +4,7 @@ image is read and embedded while the user works on this one. No Qt beside the la
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,16 +16,19 @@ from qtpy.QtCore import QTimer
 
 from litesam.errors import ImageError, LiteSamError, ReadError
 from napari_litesam import embedding
+from napari_litesam.image_axes import axes_letters
 from napari_litesam.image_files import AboutLabels, image_layer
 from napari_litesam.jobs import Lane
-from napari_litesam.label_axes import array_of
+from napari_litesam.label_axes import array_of, label_axes, label_shape
 from napari_litesam.label_layer import misfit
 from napari_litesam.requests import PlaneRequest, resolve_plane
 from napari_litesam.series_files import (
-    OnDisk,
+    LabelFile,
     Read,
     SeriesFiles,
     Wanted,
+    digest_of,
+    laid_out,
     read_one,
     write_and_read,
     write_changed,
@@ -114,9 +118,9 @@ class Series:
         self._at = 0
         self._image: Image | None = None
         self._target: Labels | None = None
-        self._known = OnDisk()
+        self._file: LabelFile | None = None
         self._next: tuple[Read, Image] | None = None
-        self._changed = self._saving = False
+        self._changed = self._opening = False
         self._extent: FloatArray | None = None
         self._timers = [QTimer(), QTimer()]
         for timer, delay, call in zip(
@@ -158,9 +162,14 @@ class Series:
         return found
 
     def close(self) -> None:
-        """Stop. What was not written yet is in the autosave."""
+        """Write what was not written yet, if that is quick, and stop."""
         for timer in self._timers:
             timer.stop()
+        wanted = self._wanted() if self._changed else None
+        if wanted is not None and wanted.array.nbytes <= _LARGEST_AT_ONCE:
+            with suppress(LiteSamError):  # there is nobody to tell; the autosave has it
+                write_changed(wanted)
+                self._note(wanted)
         for signal in self._signals:
             signal.disconnect(self._on_objects)
         self.lane.close()
@@ -176,6 +185,8 @@ class Series:
         ReadError
             If the folder holds no images.
         """
+        if self._opening:
+            return
         files = SeriesFiles(folder)
         first = files.labelled.index(False) if False in files.labelled else 0
         self._open(files, first, search=True)
@@ -195,6 +206,7 @@ class Series:
     def _on_objects(self, *_about: Any) -> None:
         """Something was done to some labels; what is to be written shows in a moment."""
         if self._files is not None:
+            self._labels_layer()
             self._changed = True
             self._timers[0].start()
 
@@ -206,52 +218,39 @@ class Series:
         if self.lane.busy:
             self._timers[0].start()
             return
-        self._changed, self._saving = False, True
+        self._changed = False
         self.lane.submit(
-            partial(write_changed, wanted), partial(self._on_written, wanted), self._on_error
+            partial(write_changed, wanted), partial(self._on_written, wanted), self.failed.emit
         )
-
-    @property
-    def _opening(self) -> bool:
-        """Whether an image is being opened, and not only labels written."""
-        return self.lane.busy and not self._saving
 
     def _wanted(self) -> Wanted | None:
         """Labels of the image that is open, as they are to be in their file."""
-        image, target, files = self._image, self._labels_layer(), self._files
-        if image is None or target is None or files is None or target not in self._viewer.layers:
+        image, target, file = self._image, self._labels_layer(), self._file
+        if image is None or target is None or file is None:
             return None
-        return Wanted(
-            array_of(target),
-            AboutLabels(target, image),
-            files.labels[self._at],
-            self._keeper.session(target),
-            self._known,
-        )
+        about = AboutLabels(target, image)
+        return Wanted(array_of(target), about, file, self._keeper.session(target))
 
     def _labels_layer(self) -> Labels | None:
-        """The layer with the objects of the image that is open; the user may have chosen another
-        one, or looks at another image now.
+        """The layer whose objects are in the file: the first that is chosen for the image. Others
+        that are chosen later are the user's to save; they stay in the window.
         """
-        settings = self._state.settings
-        if self._image is not None and settings.image is self._image:
+        settings, layers = self._state.settings, self._viewer.layers
+        if self._target is not None and self._target not in layers:
+            self._target = None
+        if self._target is None and self._image is not None and settings.image is self._image:
             self._target = settings.target
         return self._target
 
-    def _on_error(self, error: LiteSamError) -> None:
-        self._saving = False
-        self.failed.emit(error)
-
-    def _on_written(self, wanted: Wanted, known: OnDisk) -> None:
-        self._saving = False
-        self._note(wanted, known)
+    def _on_written(self, wanted: Wanted, _none: None) -> None:
+        self._note(wanted)
         self.changed.emit(self.place)
 
-    def _note(self, wanted: Wanted, known: OnDisk) -> None:
+    def _note(self, wanted: Wanted) -> None:
         """Take note that labels are in their file."""
-        self._known = known
-        if self._files is not None:
-            self._files.labelled[self._at] = known.digest is not None
+        files, file = self._files, wanted.file
+        if files is not None and file is self._file:
+            files.labelled[self._at] = file.digest is not None
         target, session = self._labels_layer(), wanted.session
         if target is not None and session is not None and not session.drafts:
             now = self._keeper.session(target)
@@ -266,41 +265,49 @@ class Series:
         wanted, ready = self._wanted(), self._next
         if ready is not None and (files is not self._files or ready[0].number != number):
             ready = None
-        self._changed = self._saving = False
+        self._changed, self._opening = False, True
         self.ahead.cancel()
-        job = partial(write_and_read, wanted, files, None if ready else number, search)
-        self.lane.submit(job, partial(self._on_read, files, wanted, ready), self._on_error)
+        read = None if ready is None else ready[0].image
+        self.lane.submit(
+            partial(write_and_read, wanted, files, number, read, search),
+            partial(self._on_read, files, wanted, self._labels_layer(), ready),
+            self._on_error,
+        )
+
+    def _on_error(self, error: LiteSamError) -> None:
+        self._opening = False
+        self.failed.emit(error)
 
     def _on_read(
         self,
         files: SeriesFiles,
         wanted: Wanted | None,
+        left: Labels | None,
         ready: tuple[Read, Image] | None,
-        reply: tuple[OnDisk | None, Read | ReadError | None],
+        read: Read | ReadError,
     ) -> None:
-        known, read = reply
-        if wanted is not None and known is not None:
-            self._note(wanted, known)
-        if ready is not None:
-            read = ready[0]
+        """Go on to an image that was read; ``left``: the layer whose labels were written."""
+        self._opening = False
+        if wanted is not None:
+            self._note(wanted)
         if isinstance(read, ReadError):
             self.failed.emit(read)
             return
-        assert read is not None
         if not self._may_leave():  # prompts were set meanwhile
             return
-        if self._changed:
+        if self._changed or self._labels_layer() is not left:
             self._open(files, read.number)
             return
         try:
             image = ready[1] if ready else image_layer(files.images[read.number], read.image)
             target = self._objects_of(files, read, image)
         except LiteSamError as error:
-            self._next = None
             self.failed.emit(error)
             return
-        self._show(image, target)
-        self._files, self._at, self._known, self._next = files, read.number, read.known, None
+        self._show(image, target, left)
+        self._files, self._at, self._next = files, read.number, None
+        digest = None if target is None else digest_of(array_of(target))
+        self._file = LabelFile(files.labels[read.number], digest, read.stamp)
         self.changed.emit(self.place)
         name, count = files.images[read.number].name, len(files.images)
         skipped = "".join(f" Passed over {one}" for one in read.skipped)
@@ -314,7 +321,10 @@ class Series:
         """A layer of the labels that were read; None if there are none."""
         if read.labels is None:
             return None
-        target = self._layers.objects_of(read.labels, image)
+        letters = axes_letters(image)
+        axes = "".join(letters[axis] for axis in label_axes(image))
+        labels = laid_out(read.labels, read.axes, axes, label_shape(image))
+        target = self._layers.objects_of(labels, image)
         reason = misfit(target, image)
         if reason is not None:
             raise ImageError(
@@ -323,12 +333,11 @@ class Series:
             )
         return target
 
-    def _show(self, image: Image, target: Labels | None) -> None:
+    def _show(self, image: Image, target: Labels | None, left: Labels | None) -> None:
         """Put an image and its labels in the place of those that were open; layers of the user's
         own stay.
         """
         old = self._image
-        left = [old, self._labels_layer()]
         if old is not None:
             for name in (*_LOOK, *(() if old.rgb or image.rgb else _COLOURS)):
                 setattr(image, name, getattr(old, name))
@@ -338,7 +347,7 @@ class Series:
             self._layers.insert(target)
             self._state.update(target=target)
         self._image, self._target = image, target
-        for layer in left:
+        for layer in (old, left):
             own = layer is old or layer in self._layers.made
             if layer is not None and own and layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
@@ -354,7 +363,9 @@ class Series:
         files = self._files
         if files is not None and self._at + 1 < len(files.images) and not self.ahead.busy:
             self.ahead.submit(
-                partial(read_one, files, self._at + 1), partial(self._on_prepared, files), _ignore
+                partial(read_one, files, self._at + 1, None),
+                partial(self._on_prepared, files),
+                _ignore,
             )
 
     def _on_prepared(self, files: SeriesFiles, read: Read) -> None:

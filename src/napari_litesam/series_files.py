@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import threading
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,8 @@ from napari_litesam.image_files import AboutLabels
 
 if TYPE_CHECKING:
     from napari_litesam.jobs import JobContext
+
+logger = logging.getLogger(__name__)
 
 #: Folder of the labels: in that of the images, or beside it if that is called so, as in data sets.
 _LABELS, _IMAGES = "labels", "images"
@@ -57,6 +61,11 @@ class SeriesFiles:
             there = {file.name for file in self.labels_folder.iterdir()}
         alike = Counter(stem(one) for one in self.images)
         names = [stem(one) if alike[stem(one)] == 1 else one.name for one in self.images]
+        doubled = Counter(names)
+        names = [
+            one.name if doubled[name] > 1 else name
+            for name, one in zip(names, self.images, strict=True)
+        ]
         self.labels = [
             self.labels_folder
             / next((name + one for one in _ENDINGS if name + one in there), name + _ENDINGS[0])
@@ -65,20 +74,25 @@ class SeriesFiles:
         self.labelled = [file.name in there for file in self.labels]
 
 
-@dataclass(frozen=True, slots=True)
-class OnDisk:
-    """What a file of labels held when it was read or written last; no file: None twice.
+class LabelFile:
+    """The file of the labels of the image that is open, and what it held when it was read or
+    written last. Workers write it one after the other.
 
     Attributes
     ----------
+    path
+        The file; it may not be there.
     digest
-        Of the ids of all pixels.
+        Of the ids of all pixels; None: there was no file.
     stamp
-        Time and size of the file.
+        Time and size of the file then.
     """
 
-    digest: bytes | None = None
-    stamp: tuple[int, int] | None = None
+    def __init__(
+        self, path: Path, digest: bytes | None = None, stamp: tuple[int, int] | None = None
+    ) -> None:
+        self.path, self.digest, self.stamp = path, digest, stamp
+        self.lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,23 +101,35 @@ class Wanted:
 
     array: Any
     about: AboutLabels
-    path: Path
+    file: LabelFile
     session: Session | None
-    known: OnDisk
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
-    """An image and its labels, from their files; ``skipped``: images before that are damaged."""
+    """An image and its labels, from their files.
+
+    Attributes
+    ----------
+    number, image
+        The image.
+    labels, axes
+        Array of its labels, and its axes as the file says; None: there are none.
+    stamp
+        Of the file of the labels.
+    skipped
+        Images before it that are damaged, and why.
+    """
 
     number: int
     image: ImageData
-    labels: Any
-    known: OnDisk
+    labels: Any = None
+    axes: str | None = None
+    stamp: tuple[int, int] | None = None
     skipped: tuple[str, ...] = ()
 
 
-def write_changed(wanted: Wanted, _context: JobContext | None = None) -> OnDisk:
+def write_changed(wanted: Wanted, _context: JobContext | None = None) -> None:
     """Write labels, and the session beside them, unless the file has them already.
 
     Raises
@@ -111,12 +137,19 @@ def write_changed(wanted: Wanted, _context: JobContext | None = None) -> OnDisk:
     WriteError
         If the disk refuses, or the file was changed by somebody else.
     """
-    digest, path = _digest(wanted.array), wanted.path
-    nothing = wanted.known.digest is None and not np.any(wanted.array)
-    if nothing or digest == wanted.known.digest:
-        return wanted.known
-    there = _stamp(path)
-    if there is not None and there != wanted.known.stamp:
+    with wanted.file.lock:
+        _write_changed(wanted)
+
+
+def _write_changed(wanted: Wanted) -> None:
+    file, path = wanted.file, wanted.file.path
+    labels = np.array(wanted.array)  # the user goes on meanwhile
+    digest, there = digest_of(labels), stamp_of(path)
+    if file.digest is None and not labels.any():
+        return
+    if digest == file.digest and there is not None:
+        return
+    if there is not None and there != file.stamp:
         raise WriteError(
             f"{path} was changed by another program or window since it was opened here. Rename it, "
             "or put it elsewhere; then these labels are written."
@@ -128,78 +161,106 @@ def write_changed(wanted: Wanted, _context: JobContext | None = None) -> OnDisk:
             f"The folder {path.parent} cannot be made: {error.strerror or error}. The labels are "
             "not written; what is open stays open."
         ) from error
-    if wanted.session is not None:
-        file = path.with_suffix(".session.json")
-        session = take_copies_along(wanted.session, sessions_dir(), file)
-        write_session(file, session, overwrite=True)
     about = wanted.about
-    write_labels(path, wanted.array, about.file_axes, about.scale, unit=about.unit, overwrite=True)
-    return OnDisk(digest, _stamp(path))
+    write_labels(path, labels, about.file_axes, about.scale, unit=about.unit, overwrite=True)
+    file.digest, file.stamp = digest, stamp_of(path)
+    if wanted.session is not None:
+        beside = path.with_suffix(".session.json")
+        try:
+            session = take_copies_along(wanted.session, sessions_dir(), beside)
+            write_session(beside, session, overwrite=True)
+        except WriteError:
+            # The labels are what counts; those that were there before may still be being copied.
+            logger.warning("The session beside %s could not be written", path, exc_info=True)
 
 
 def write_and_read(
     wanted: Wanted | None,
     files: SeriesFiles,
-    number: int | None,
+    number: int,
+    ready: ImageData | None,
     search: bool,
     _context: JobContext | None = None,
-) -> tuple[OnDisk | None, Read | ReadError | None]:
+) -> Read | ReadError:
     """Write the labels of an image, then read another one and its labels.
 
     Parameters
     ----------
     wanted
         Labels to be written; None: there are none.
-    files, number
-        The image to read; None: it was read already.
+    files, number, ready
+        The image to read; ``ready``: it was read before, its labels are read in any case.
     search
         Pass over images that are damaged.
 
     Returns
     -------
-    tuple
-        What the file of labels holds now, and what was read, or why not: labels are written all
-        the same.
+    Read or ReadError
+        What was read, or why not: labels are written all the same.
 
     Raises
     ------
     WriteError
         If the labels cannot be written; nothing is read then.
     """
-    known = None if wanted is None else write_changed(wanted)
-    if number is None:
-        return known, None
+    if wanted is not None:
+        write_changed(wanted)
     count = len(files.images)
     skipped: list[str] = []
     for at in range(number, number + (count if search else 1)):
         try:
-            return known, replace(read_one(files, at % count), skipped=tuple(skipped))
+            read = read_one(files, at % count, ready)
+            return replace(read, skipped=tuple(skipped))
         except ReadError as error:
             reason = error
             skipped.append(f"{files.images[at % count].name}: {error}")
-    return known, reason
+    return reason
 
 
-def read_one(files: SeriesFiles, number: int, _context: JobContext | None = None) -> Read:
-    """Read an image and its labels.
+def read_one(
+    files: SeriesFiles,
+    number: int,
+    ready: ImageData | None = None,
+    _context: JobContext | None = None,
+) -> Read:
+    """Read an image, unless it is ready, and its labels.
 
     Raises
     ------
     ReadError
         If a file is damaged.
     """
-    image, path = read_image(files.images[number]), files.labels[number]
-    stamp = _stamp(path)
+    image = read_image(files.images[number]) if ready is None else ready
+    path = files.labels[number]
+    stamp = stamp_of(path)
     if stamp is None:
-        return Read(number, image, None, OnDisk())
-    array = read_labels(path).array
+        return Read(number, image)
+    found = read_labels(path)
     # Files hold the smallest type; there has to be room for more ids.
-    kind = array.dtype if array.dtype.itemsize > 2 else np.int32
-    labels = np.array(array, dtype=kind)
-    return Read(number, image, labels, OnDisk(_digest(labels), stamp))
+    kind = found.array.dtype if found.array.dtype.itemsize > 2 else np.int32
+    return Read(number, image, np.array(found.array, dtype=kind), found.axes, stamp)
 
 
-def _digest(labels: Any) -> bytes:
+def laid_out(labels: Any, said: str | None, axes: str, shape: tuple[int, ...]) -> Any:
+    """Return labels as those of an image: files keep axes in an order of their own, and leave out
+    those of length 1.
+
+    Parameters
+    ----------
+    labels, said
+        The labels, and their axes as the file says; None: it does not.
+    axes, shape
+        Axes and shape of the labels of the image.
+    """
+    if said is not None and said != axes and sorted(said) == sorted(axes):
+        labels = np.ascontiguousarray(labels.transpose([said.index(one) for one in axes]))
+    without = tuple(size for size in shape if size != 1)
+    if labels.shape != shape and tuple(n for n in labels.shape if n != 1) == without:
+        labels = labels.reshape(shape)
+    return labels
+
+
+def digest_of(labels: Any) -> bytes:
     """Digest of the ids, whatever the type of the array."""
     found = hashlib.blake2b(repr(tuple(labels.shape)).encode(), digest_size=16)
     for part in labels if labels.ndim > 2 else [labels]:
@@ -207,7 +268,7 @@ def _digest(labels: Any) -> bytes:
     return found.digest()
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def stamp_of(path: Path) -> tuple[int, int] | None:
     """Time and size of a file; None if it is not there."""
     try:
         found = path.stat()

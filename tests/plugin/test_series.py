@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from engine.threshold_predictor import CENTRES, discs
 from litesam.io import read_labelled_folder, read_labels
 from litesam.session import read_session
 from napari_litesam import series_files
+from napari_litesam.requests import resolve_plane
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +91,6 @@ def test_labels_are_written_and_the_next_image_comes(opened, folder, cells, pred
     assert hands.widget.series.images.currentText() == "✓ cell 1.png"
     # What is not written yet is, when one goes on.
     commit(hands, at(1, THIRD))
-    encoded = predictor.encoded
     hands.key(NEXT)
     hands.until(lambda: hands.image.name == "cell 2.png")
     hands.settle()
@@ -100,9 +101,10 @@ def test_labels_are_written_and_the_next_image_comes(opened, folder, cells, pred
     assert [layer.name for layer in hands.viewer.layers if layer.name.startswith("cell")] == [
         "cell 2.png"
     ]
-    # It was embedded meanwhile.
+    controller = hands.widget.controller
+    plane = resolve_plane(hands.widget.state.settings, controller._scene())
+    assert controller._pool.get(plane.source, None).is_embedded(), "it was embedded meanwhile"
     commit(hands, at(2, SECOND))
-    assert predictor.encoded == encoded
     np.testing.assert_array_equal(hands.objects.data == 1, np.roll(truth, 2, axis=1) == 2)
     # Undo stays within the image.
     hands.key(Qt.Key.Key_Z, CONTROL)
@@ -247,17 +249,23 @@ def test_a_layer_of_the_users_own_stays(opened, folder, cells) -> None:
     np.testing.assert_array_equal(mine.data, own)
 
 
-def test_what_changes_while_labels_are_written_is_written_too(opened, folder, monkeypatch) -> None:
-    """Also what another plugin puts into the layer, of which no session knows."""
-    hands = opened
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Labels are written when the first event is set; the second says that they are about to be."""
     gate, begun, write = threading.Event(), threading.Event(), series_files.write_labels
 
-    def slowly(*args: Any, **options: Any) -> Any:
+    def wait(*args: Any, **options: Any) -> Any:
         begun.set()
         gate.wait(20)
         return write(*args, **options)
 
-    monkeypatch.setattr(series_files, "write_labels", slowly)
+    monkeypatch.setattr(series_files, "write_labels", wait)
+    return gate, begun
+
+
+def test_what_changes_while_labels_are_written_is_written_too(opened, folder, slowly) -> None:
+    """Also what another plugin puts into the layer, of which no session knows."""
+    hands, (gate, begun) = opened, slowly
     commit(hands, at(1, FIRST))
     hands.until(begun.is_set)
     commit(hands, at(1, SECOND))
@@ -270,6 +278,80 @@ def test_what_changes_while_labels_are_written_is_written_too(opened, folder, mo
     hands.key(NEXT)
     rest(hands)
     np.testing.assert_array_equal(written(folder, 1), changed)
+
+
+def test_one_goes_on_while_labels_are_written(opened, folder, slowly, cells) -> None:
+    hands, (gate, begun) = opened, slowly
+    commit(hands, at(1, FIRST))
+    hands.until(begun.is_set)
+    commit(hands, at(1, SECOND))
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.key(Qt.Key.Key_Z, CONTROL)  # the click on the second
+    hands.key(NEXT)
+    gate.set()
+    rest(hands)
+    assert hands.image.name == "cell 2.png"
+    np.testing.assert_array_equal(written(folder, 1), np.roll(cells[1] == 1, 1, axis=1))
+    hands.key(BEFORE)
+    rest(hands)
+    commit(hands, at(1, THIRD))
+    hands.key(NEXT)
+    rest(hands)
+    assert hands.image.name == "cell 2.png"
+    assert set(np.unique(written(folder, 1))) == {0, 1, 2}
+
+
+def test_closing_writes_what_was_just_done(opened, folder) -> None:
+    commit(opened, at(1, FIRST))
+    opened.widget.controller.close()
+    assert written(folder, 1).any()
+
+
+def test_labels_that_are_gone_are_written_again(opened, folder) -> None:
+    commit(opened, at(1, FIRST))
+    rest(opened)
+    shutil.rmtree(folder / "labels")
+    opened.key(NEXT)
+    rest(opened)
+    assert opened.image.name == "cell 2.png"
+    assert written(folder, 1).any()
+
+
+def test_labels_that_came_after_the_image_was_prepared_are_shown(opened, folder, cells) -> None:
+    (folder / "labels").mkdir()
+    tifffile.imwrite(folder / "labels" / "cell 2.tif", cells[1].astype(np.uint8))
+    opened.key(NEXT)
+    rest(opened)
+    np.testing.assert_array_equal(opened.objects.data, cells[1])
+
+
+def test_another_layer_does_not_take_the_place_of_the_first(opened, folder, cells) -> None:
+    hands = opened
+    commit(hands, at(1, FIRST))
+    rest(hands)
+    before = written(folder, 1)
+    mine = hands.viewer.add_labels(np.zeros_like(cells[1]), name="mine")
+    hands.settle()
+    hands.pick("target", mine)
+    hands.settle()
+    hands.viewer.layers.selection.active = hands.points
+    commit(hands, at(1, SECOND))
+    hands.key(NEXT)
+    rest(hands)
+    assert hands.image.name == "cell 2.png"
+    np.testing.assert_array_equal(written(folder, 1), before)
+    assert mine in hands.viewer.layers
+    assert mine.data.any()
+
+
+def test_axes_of_files_are_laid_out_as_those_of_the_image() -> None:
+    labels = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    file = labels.transpose(1, 0, 2, 3)
+    found = series_files.laid_out(file, "TZYX", "ZTYX", labels.shape)
+    np.testing.assert_array_equal(found, labels)
+    flat = series_files.laid_out(labels[0, 0], "YX", "ZYX", (1, 4, 5))
+    assert flat.shape == (1, 4, 5)
+    assert series_files.laid_out(labels[0, 0], "YX", "ZYX", (2, 4, 5)).shape == (4, 5)
 
 
 def test_labels_that_somebody_else_wrote_are_not_overwritten(opened, folder) -> None:
