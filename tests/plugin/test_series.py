@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QFileDialog
 from engine.threshold_predictor import CENTRES, discs
 from litesam.io import read_labelled_folder, read_labels
 from litesam.session import read_session
-from napari_litesam import series_files
+from napari_litesam import series, series_files
 from napari_litesam.requests import resolve_plane
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 FIRST, SECOND, THIRD = CENTRES
 NEXT, BEFORE = Qt.Key.Key_PageDown, Qt.Key.Key_PageUp
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user does not wait for, tests do."""
+    monkeypatch.setattr(series, "_DELAY_MS", 200)
+    monkeypatch.setattr(series, "_AHEAD_MS", 100)
 
 
 @pytest.fixture
