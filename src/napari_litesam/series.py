@@ -129,6 +129,7 @@ class Series:
             timer.setSingleShot(True)
             timer.setInterval(delay)
             timer.timeout.connect(call)
+        self.lane.broken.connect(self._on_broken)
         self._signals = (state.objects_changed, layers.painted, layers.replaced)
         for signal in self._signals:
             signal.connect(self._on_objects)
@@ -220,7 +221,7 @@ class Series:
             return
         self._changed = False
         self.lane.submit(
-            partial(write_changed, wanted), partial(self._on_written, wanted), self.failed.emit
+            partial(write_changed, wanted), partial(self._on_written, wanted), self._on_error
         )
 
     def _wanted(self) -> Wanted | None:
@@ -275,8 +276,12 @@ class Series:
         )
 
     def _on_error(self, error: LiteSamError) -> None:
-        self._opening = False
+        self._on_broken()
         self.failed.emit(error)
+
+    def _on_broken(self, _error: object = None) -> None:
+        """What was to be written may not be; the user can go on."""
+        self._opening, self._changed = False, True
 
     def _on_read(
         self,
