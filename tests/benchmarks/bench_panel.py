@@ -107,8 +107,10 @@ def one_click(
     seconds = time.perf_counter() - start
     scene.events.draw.disconnect(note)
     wait(0.02)
+    # Stopped in any case: a timer that still runs when Python takes it away ends the process.
+    longest = beat.stop()
     if len(beat.beats) > 1:
-        pauses.append(beat.stop())
+        pauses.append(longest)
     panel.controller.clear_prompts()
     wait(0.03)
     return seconds
