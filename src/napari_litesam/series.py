@@ -305,14 +305,14 @@ class Series:
             return
         try:
             image = ready[1] if ready else image_layer(files.images[read.number], read.image)
+            read = _laid_on(image, read)
             target = self._objects_of(files, read, image)
         except LiteSamError as error:
             self.failed.emit(error)
             return
         self._show(image, target, left)
         self._files, self._at, self._next = files, read.number, None
-        digest = None if target is None else digest_of(array_of(target))
-        self._file = LabelFile(files.labels[read.number], digest, read.stamp)
+        self._file = LabelFile(files.labels[read.number], read.digest, read.stamp)
         self.changed.emit(self.place)
         name, count = files.images[read.number].name, len(files.images)
         skipped = "".join(f" Passed over {one}" for one in read.skipped)
@@ -326,10 +326,7 @@ class Series:
         """A layer of the labels that were read; None if there are none."""
         if read.labels is None:
             return None
-        letters = axes_letters(image)
-        axes = "".join(letters[axis] for axis in label_axes(image))
-        labels = laid_out(read.labels, read.axes, axes, label_shape(image))
-        target = self._layers.objects_of(labels, image)
+        target = self._layers.objects_of(read.labels, image)
         reason = misfit(target, image)
         if reason is not None:
             raise ImageError(
@@ -390,6 +387,18 @@ class Series:
                 _ignore,
                 _ignore,
             )
+
+
+def _laid_on(image: Image, read: Read) -> Read:
+    """Return what was read with the labels in the axes of the image."""
+    if read.labels is None:
+        return read
+    letters = axes_letters(image)
+    axes = "".join(letters[axis] for axis in label_axes(image))
+    labels = laid_out(read.labels, read.axes, axes, label_shape(image))
+    if labels is read.labels:
+        return read
+    return replace(read, labels=labels, digest=digest_of(labels))
 
 
 def _ignore(_value: Any) -> None:

@@ -115,8 +115,8 @@ class Read:
         The image.
     labels, axes
         Array of its labels, and its axes as the file says; None: there are none.
-    stamp
-        Of the file of the labels.
+    digest, stamp
+        Of the labels, and of their file.
     skipped
         Images before it that are damaged, and why.
     """
@@ -125,6 +125,7 @@ class Read:
     image: ImageData
     labels: Any = None
     axes: str | None = None
+    digest: bytes | None = None
     stamp: tuple[int, int] | None = None
     skipped: tuple[str, ...] = ()
 
@@ -238,7 +239,8 @@ def read_one(
     found = read_labels(path)
     # Files hold the smallest type; there has to be room for more ids.
     kind = found.array.dtype if found.array.dtype.itemsize > 2 else np.int32
-    return Read(number, image, np.array(found.array, dtype=kind), found.axes, stamp)
+    labels = np.array(found.array, dtype=kind)
+    return Read(number, image, labels, found.axes, digest_of(labels), stamp)
 
 
 def laid_out(labels: Any, said: str | None, axes: str, shape: tuple[int, ...]) -> Any:

@@ -14,8 +14,8 @@ import numpy as np
 
 from litesam.everything.defaults import resolve_config
 from litesam.everything.tile import ask
-from litesam.tiling import closer_side, closer_window, first_tile, make_tiles
-from litesam.types import Box, PointPrompt, Prompts, TilingConfig
+from litesam.tiling import box_on_plane, closer_side, closer_window, first_tile, make_tiles
+from litesam.types import PointPrompt, Prompts, TilingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +107,7 @@ def closer_windows(
     if not spec.looks_closer or "auto_ppn" not in spec.proposals:
         return []
     config = resolve_config(spec, "auto_ppn", None)
-    height, width = plane.shape_yx
+    shape = plane.shape_yx
     counts: Counter[Tile] = Counter()
     for tile in seen:
         found = ask(embedder.predictor, embedder.embed(plane, tile), config)
@@ -116,10 +116,9 @@ def closer_windows(
             if not (core.y0 <= y < core.y1 and core.x0 <= x < core.x1):
                 continue  # another tile sees it better
             click = Prompts(points=(PointPrompt(float(y), float(x)),))
-            y0, x0, y1, x1 = (round(float(edge)) for edge in edges)
-            box = Box(max(y0, 0), max(x0, 0), min(y1, height), min(x1, width))
-            shown = first_tile(spec, tiles, click, (height, width))
-            window = closer_window(spec, box, click, shown, (height, width))
+            box = box_on_plane(edges, shape)
+            shown = first_tile(spec, tiles, click, shape)
+            window = closer_window(spec, box, click, shown, shape)
             if window is not None:
                 counts[window] += 1
     return [window for window, _ in counts.most_common()]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import astuple
 from typing import TYPE_CHECKING
 
-from litesam.tiling.closer import closer_window
+from litesam.tiling.closer import box_on_plane, closer_window
 from litesam.tiling.select import tile_for_prompts
 from litesam.tiling.widen import tile_for_object
-from litesam.types import Box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,9 +52,7 @@ def first_tile(
     tile = tile_for_object(tiles, prompts, shape_yx)
     if prompts.box is None or not spec.looks_closer:
         return tile
-    height, width = shape_yx
-    y0, x0, y1, x1 = (round(edge) for edge in astuple(prompts.box))
-    box = Box(max(y0, 0), max(x0, 0), min(y1, height), min(x1, width))
+    box = box_on_plane(astuple(prompts.box), shape_yx)
     return closer_window(spec, box, prompts, tile, shape_yx) or tile
 
 

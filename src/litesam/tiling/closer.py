@@ -10,10 +10,12 @@ import math
 from typing import TYPE_CHECKING
 
 from litesam.tiling.widen import common_area, place_window
-from litesam.types import PointLabel
+from litesam.types import Box, PointLabel
 
 if TYPE_CHECKING:
-    from litesam.types import Box, MaskRecord, ModelSpec, Prompts, Tile
+    from collections.abc import Sequence
+
+    from litesam.types import MaskRecord, ModelSpec, Prompts, Tile
 
 #: Objects whose boxes the network sees smaller than this, model pixels, are looked at closer …
 SMALL_PX = 25.0
@@ -104,6 +106,12 @@ def closer_window(
         if point.label == PointLabel.FOREGROUND and not inside:
             return None
     return window
+
+
+def box_on_plane(edges: Sequence[float], shape_yx: tuple[int, int]) -> Box:
+    """Return the part of (y0, x0, y1, x1) that lies on a plane, in whole pixels."""
+    y0, x0, y1, x1 = (round(float(edge)) for edge in edges)
+    return Box(max(y0, 0), max(x0, 0), min(y1, shape_yx[0]), min(x1, shape_yx[1]))
 
 
 def is_same(closer: MaskRecord, record: MaskRecord) -> bool:
