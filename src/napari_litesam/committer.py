@@ -20,7 +20,6 @@ from litesam.session import (
     record_mask,
     record_object,
 )
-from napari_litesam.prompt_layers import PromptSnapshot
 from napari_litesam.requests import current_index
 from napari_litesam.stored_prompts import drawn_on_plane
 from napari_litesam.writes import LabelWriter, Written, stroke_of
@@ -36,9 +35,10 @@ if TYPE_CHECKING:
     from litesam.types import MaskRecord
     from napari_litesam.current_object import Shown
     from napari_litesam.history import History
+    from napari_litesam.prompt_layers import PromptSnapshot
     from napari_litesam.requests import ImageSource, PlaneRequest
     from napari_litesam.session_keeper import SessionKeeper
-    from napari_litesam.state import PluginState
+    from napari_litesam.state import PluginState, Words
     from napari_litesam.viewer_layers import ViewerLayers
 
 
@@ -287,15 +287,16 @@ class Committer:
 
     def clear_prompts(self) -> Outcome:
         """Remove all prompts and words of the current object, in every plane."""
-        words = self._state.settings.words
-        self._state.update(words=None)
-        if self._layers.prompts is None or self._history.now.prompts.empty:
-            if words is not None:
-                return Outcome(True, "Words cleared.")
+        now = self._history.now
+        if now.prompts.empty and now.words is None:
             return Outcome(False, "There are no prompts to clear.")
-        self._history.push()
-        self.restore(PromptSnapshot())
-        return Outcome(True, "Prompts cleared.")
+        self.look_for(None)
+        return Outcome(True, "Words cleared." if now.prompts.empty else "Prompts cleared.")
+
+    def look_for(self, words: Words | None) -> None:
+        """Put words in place of the prompts of every plane; None: nothing."""
+        self._history.look_for(words)
+        self.restore_now()
 
     def restore(self, snapshot: PromptSnapshot) -> None:
         """Put the prompts to a snapshot without making that a step of undo."""
@@ -305,8 +306,9 @@ class Committer:
     # ------------------------------------------------------------------------------------- in parts
 
     def restore_now(self) -> None:
-        """Put the layers to the prompts of now."""
+        """Put the layers to the prompts of now, and the settings to its words."""
         now, prompts = self._history.now, self._layers.prompts
+        self._state.update(words=now.words)
         if prompts is not None:
             # Noted before anybody hears of it: rounded prompts are no step of the user's.
             self._history.now = replace(now, prompts=prompts.put(now.prompts))
@@ -318,13 +320,16 @@ class Committer:
             self._history.now = replace(self._history.now, number=None)
 
     def _clear_plane(self, plane: PlaneRequest) -> None:
-        self._state.update(words=None)
         settings, prompts = self._state.settings, self._layers.prompts
         reopened = self._history.now.reopened
         if reopened is not None and reopened.index == plane.index:
             self._history.now = replace(self._history.now, reopened=None)
+        self._history.forget_words()
         if prompts is not None and settings.image is not None:
-            self.restore(prompts.without_plane(settings.image, current_index(settings, plane)))
+            self._history.set_prompts(
+                prompts.without_plane(settings.image, current_index(settings, plane))
+            )
+        self.restore_now()
 
     def target(self, plane: PlaneRequest) -> Labels:
         """Return the layer that receives objects, made now if there is none."""

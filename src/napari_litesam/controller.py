@@ -17,10 +17,10 @@ from psygnal import Signal
 
 from napari_litesam.drafts import Drafts
 from napari_litesam.drawn_shapes import MODES
-from napari_litesam.history import Reopened
 from napari_litesam.image_axes import pixels
 from napari_litesam.intents import Intents
 from napari_litesam.label_layer import adopt
+from napari_litesam.opened_session import SessionRestorer
 from napari_litesam.reasons import Situation, disabled_reasons
 from napari_litesam.requests import (
     NotReady,
@@ -30,9 +30,7 @@ from napari_litesam.requests import (
     resolve_plane,
     source_of,
 )
-from napari_litesam.session_images import NUMBER, REVIEW
 from napari_litesam.state import Level, PluginState, Tool
-from napari_litesam.stored_prompts import snapshot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +71,9 @@ class Controller(Intents):
     ) -> None:
         super().__init__(viewer, state, specs)
         self._drafts = Drafts(state, self._history, self.review, self.keeper)
+        self._restorer = SessionRestorer(
+            state, self._history, self._committer, self.review, self.models, self.words
+        )
         for signal, slot in self._connections():
             signal.connect(slot)
         active = self.viewer.layers.selection.active
@@ -142,6 +143,7 @@ class Controller(Intents):
         yield self._planes.failed, self._on_error
         yield self._current.awaited, self.commit
         yield self._current.failed, self._reporter.tell
+        yield self.words.ready, self._committer.look_for
         yield self.words.failed, self._reporter.tell
         yield self._layers.prompts_changed, self._on_prompts
         yield self._layers.candidate_clicked, self.review.click
@@ -226,10 +228,14 @@ class Controller(Intents):
             self._note = f"{self.models.spec.title} answers now." if "model" in changed else ""
         if changed & {"image", "channel", "colours"}:
             self._layers.removed_by_user = False
+            self.words.lane.cancel()
             image, colours = self.state.settings.image, self.state.settings.colours
             self._layers.watch(image, () if colours is None else colours.layers)
             target = None if image is None else self._targets.get(image)
-            self.state.update(target=target if target in self.targets() else None, words=None)
+            self.state.update(target=target if target in self.targets() else None)
+            if "image" not in changed:  # each image has its own moments
+                self._history.forget_words()
+                self.state.update(words=None)
             self.layers_changed.emit()
         if "keys" in changed:
             self.keys.bind()
@@ -305,31 +311,9 @@ class Controller(Intents):
         self._schedule()
 
     def _on_opened(self, opened: Opened) -> None:
-        """Bring the prompts of an opened session back."""
+        """Bring back what an opened session says beside its objects."""
         self._refresh()
-        prompts, settings = self.prompts, self.state.settings
-        if opened.session.drafts and prompts is not None and settings.image is opened.image:
-            drafts = opened.session.drafts
-            said = snapshot_of(prompts, opened.image, settings.channel, drafts)
-            refined = next((one for one in drafts if one.id is not None), None)
-            if refined is not None and refined.id is not None:
-                self._history.reopen(
-                    said, Reopened(refined.id, refined.index or None, opened.target)
-                )
-            else:
-                self._history.push()
-                self._history.set_prompts(said)
-            self._committer.restore_now()
-        kept = opened.session.settings
-        if isinstance(kept.get(NUMBER), int):
-            self._history.now = replace(self._history.now, number=kept[NUMBER])
-        model = opened.session.newest_model
-        objects = len(opened.session.objects())
-        self._note = (
-            f"{objects} object(s) are back, in {opened.target.name!r}."
-            + self.models.bring_back(model.name, model.weights)
-            + self.review.run_again(kept.get(REVIEW))
-        )
+        self._note = self._restorer.restore(opened, self.prompts)
         self._schedule()
 
     def _on_not_kept(self, error: Exception) -> None:
@@ -408,6 +392,7 @@ class Controller(Intents):
         tended = self._layers.tend(settings.image, settings.sign)
         if tended == "none" and settings.image is not None and self._layers.removed_by_user:
             self._history.lose_prompts()
+            self._committer.restore_now()
         elif tended != "kept":
             # Each image has its own steps and prompts; they wait until the user comes back to it.
             self._history.turn_to(settings.image, past)

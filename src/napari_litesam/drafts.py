@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_litesam import stored_review
 from napari_litesam.requests import NotReady, resolve_plane
-from napari_litesam.session_images import NUMBER, REVIEW
+from napari_litesam.session_images import NUMBER, REVIEW, WORDS
 from napari_litesam.stored_prompts import drafts_of
 
 if TYPE_CHECKING:
+    from litesam.session import FoundMasks
     from napari_litesam.history import History
     from napari_litesam.prompt_layers import PromptLayers
     from napari_litesam.requests import Scene
-    from napari_litesam.reviewer import Reviewer
+    from napari_litesam.reviewer import Review, Reviewer
     from napari_litesam.session_keeper import SessionKeeper
     from napari_litesam.state import PluginState
 
 
 class Drafts:
-    """Hands prompts, the chosen id and the review to the autosave whenever they change."""
+    """Hands prompts, words, the chosen id and the review to the autosave whenever they change."""
 
     def __init__(
         self, state: PluginState, history: History, review: Reviewer, keeper: SessionKeeper
     ) -> None:
         self._state, self._history = state, history
         self._review, self._keeper = review, keeper
+        self._masks: FoundMasks | None = None
         self.note()
 
     def note(self) -> None:
@@ -43,10 +46,24 @@ class Drafts:
         reopened = self._history.refined(settings.target)
         refined = None if reopened is None else (reopened.id, reopened.index or ())
         drafts = drafts_of(prompts, settings.image, settings.channel, refined)
-        more = {NUMBER: self._history.now.number, REVIEW: self._review.written()}
-        self._keeper.draft(settings.image, settings.target, plane.source, drafts, more)
+        review, words = self._review.review, self._history.now.words
+        more = {
+            NUMBER: self._history.now.number,
+            REVIEW: None if review is None else stored_review.to_json(review, settings),
+            WORDS: None if words is None else [words.text, list(words.index or ())],
+        }
+        masks = self._masks_of(review)
+        self._keeper.draft(settings.image, settings.target, plane.source, drafts, masks, more)
+
+    def _masks_of(self, review: Review | None) -> FoundMasks | None:
+        """Return the masks under review: the same value for the same ones."""
+        if review is None:
+            return None
+        if self._masks is None or self._masks.records is not review.found.records:
+            self._masks = stored_review.masks_of(review)
+        return self._masks
 
     @property
     def _said(self) -> tuple[Any, ...]:
         now = self._history.now
-        return (now.prompts, now.number, now.review)
+        return (now.prompts, now.number, now.review, now.words)

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from napari.layers import Labels
 
 from napari_litesam.prompt_layers import PromptSnapshot
+from napari_litesam.state import Words
 from napari_litesam.writes import Written
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Moment:
         The committed object that the prompts refine, or None.
     number
         The id that the user chose for the next object; None: the next free one.
+    words
+        What the user looks for in place of prompts; None: nothing.
     """
 
     prompts: PromptSnapshot = field(default_factory=PromptSnapshot)
@@ -62,6 +65,7 @@ class Moment:
     review: object = None
     reopened: Reopened | None = None
     number: int | None = None
+    words: Words | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +129,19 @@ class History:
     def reopen(self, prompts: PromptSnapshot, reopened: Reopened) -> None:
         """Put the prompts of a committed object in place of those of now, as a step."""
         self.push()
-        self.now = replace(self.now, prompts=prompts, choice=None, reopened=reopened, number=None)
+        self.now = replace(
+            self.now, prompts=prompts, choice=None, reopened=reopened, number=None, words=None
+        )
+
+    def look_for(self, words: Words | None) -> None:
+        """Put words in place of all prompts, or take all prompts and words away, as a step."""
+        self.push()
+        self.set_prompts(PromptSnapshot())
+        self.forget_words(words)
+
+    def forget_words(self, words: Words | None = None) -> None:
+        """Change the words of now as a part of a step."""
+        self.now = replace(self.now, words=words)
 
     def refined(self, layer: Labels | None) -> Reopened | None:
         """Return the object that the prompts refine, if it is one of a layer."""
@@ -195,7 +211,8 @@ class History:
 
     def lose_prompts(self) -> None:
         """The layers of the prompts were taken away, which is a step if there was something."""
-        if not self.now.prompts.empty or self.now.review is not None:
+        now = self.now
+        if not now.prompts.empty or now.review is not None or now.words is not None:
             self.push()
             self.now = Moment()
 

@@ -280,7 +280,6 @@ class Intents(ObjectIntents, StackIntents, SeriesIntents):
         if isinstance(plane, NotReady):
             self._reporter.refuse(plane.reason)
             return
-        self._committer.clear_prompts()
         self.words.find(Words(text, plane.index), place, download=download)
 
     def choose_sign(self, sign: PointLabel) -> None:

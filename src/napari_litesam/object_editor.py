@@ -100,7 +100,6 @@ class ObjectEditor:
         settings = self._state.settings
         others = prompts.without_plane(image, current_index(settings, plane))
         own = snapshot_of(prompts, image, settings.channel, [said])
-        self._state.update(words=None)
         self._history.reopen(others.joined(own), Reopened(number, plane.index, target))
         self._committer.restore_now()
         how = "with its prompts" if stored else "with a click and a box made from its mask"

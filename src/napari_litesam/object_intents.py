@@ -89,8 +89,8 @@ class ObjectIntents:
             return Outcome(False, "Choose a tool: Positive, Negative or Box.")
         draft = outline_of(there, image, plane.index or ())
         said = snapshot_of(prompts, image, self.state.settings.channel, [draft])
-        self.state.update(words=None)
         self._history.push()
+        self._history.forget_words()
         self._committer.restore(self._history.now.prompts.joined(said))
         return Outcome(
             True, f"The outline of object {there.label} of {there.layer.name!r} is a prompt now."

@@ -13,9 +13,8 @@ from psygnal import Signal
 from napari_litesam import candidates
 from napari_litesam.candidates import Candidates, Filters, Verdicts
 from napari_litesam.committer import Outcome
-from napari_litesam.preferences import options_of, options_text
 from napari_litesam.requests import NotReady, PlaneRequest, look_at, same_pixels
-from napari_litesam.state import ReviewStatus, Where
+from napari_litesam.state import ReviewStatus
 
 if TYPE_CHECKING:
     from napari_litesam.committer import Committer
@@ -87,37 +86,9 @@ class Reviewer:
         # Without a choice the channel is that at the slider.
         return review if same and settings.channel in (None, source.channel) else None
 
-    def written(self) -> dict[str, Any] | None:
-        """Return what is needed to run everything mode again, as JSON values, while a review is
-        open.
-        """
-        review, settings = self.review, self._state.settings
-        if review is None:
-            return None
-        return {
-            "index": list(review.plane.index or ()),
-            "candidates": len(review.found.records),
-            "proposals": settings.proposals,
-            "options": options_text(settings.everything),
-            "where": settings.where.value,
-        }
-
-    def run_again(self, written: Any) -> str:
-        """Choose the options of a review that was open; return what the user can do then."""
-        if not isinstance(written, dict):
-            return ""
-        where = next((one for one in Where if one.value == written.get("where")), Where.PLANE)
-        self._state.update(
-            proposals=written.get("proposals"),
-            everything=options_of(str(written.get("options") or "")),
-            where=where,
-        )
-        index = written.get("index") or []
-        place = f" in slice {', '.join(map(str, index))}" if index else ""
-        return (
-            f" A review of {written.get('candidates')} candidates was open{place}: press "
-            "*Everything* there to find them again."
-        )
+    def bring_back(self, review: Review) -> None:
+        """Go on with a review as it was, as a step."""
+        self._set(review, "")
 
     def begin(self, plane: PlaneRequest, found: Candidates, *, answers_boxes: bool) -> Outcome:
         """Put candidates under review."""

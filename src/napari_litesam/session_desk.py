@@ -24,6 +24,7 @@ from litesam.session import (
     take_copies_along,
     write_session,
 )
+from napari_litesam.candidates import Candidates
 from napari_litesam.contrast import contrast_of
 from napari_litesam.jobs import JobContext, Lane
 from napari_litesam.label_axes import label_shape
@@ -32,15 +33,18 @@ from napari_litesam.session_images import (
     LABELS,
     LEVEL,
     REVIEW,
+    WORDS,
     Annotated,
     LayerNames,
     find_layers,
+    is_begun,
     missing_files,
     no_fit,
     why_not_open,
 )
-from napari_litesam.session_keeper import copy_path, is_begun
+from napari_litesam.session_keeper import copy_path
 from napari_litesam.state import Unsaved
+from napari_litesam.stored_review import candidates_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -50,6 +54,9 @@ if TYPE_CHECKING:
     from napari_litesam.state import PluginState
     from napari_litesam.viewer_layers import ViewerLayers
 
+    #: A session, its labels, and the candidates that were under review.
+    _Reply = tuple[Session, LabelArray, Candidates | None]
+
 #: What the user does not want back is deleted for good after so many days.
 _DISCARDED_DAYS = 30
 _DISCARDED = ".discarded"
@@ -57,11 +64,14 @@ _DISCARDED = ".discarded"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """A session that is open in the viewer now: its layers, and what it says."""
+    """A session that is open in the viewer now: its layers, what it says, and the candidates of
+    everything mode that were under review.
+    """
 
     image: Image
     target: Labels
     session: Session
+    candidates: Candidates | None
 
 
 class SessionDesk:
@@ -128,7 +138,7 @@ class SessionDesk:
             self.failed.emit(self._no_fit(first.session))
             return
         self.lane.submit(
-            partial(_labels_of, kept, found.data),
+            partial(_recovered, kept, found.data),
             partial(self._on_recovered, found, kept),
             self.failed.emit,
         )
@@ -188,18 +198,19 @@ class SessionDesk:
         self._found = found
         self.show()
 
-    def _on_recovered(self, found: Annotated, recovered: Recovered, labels: LabelArray) -> None:
-        target = self._add(found, recovered.session, labels)
+    def _on_recovered(self, found: Annotated, recovered: Recovered, reply: _Reply) -> None:
+        session, labels, candidates = reply
+        target = self._add(found, session, labels)
         self._keeper.adopt(target, found, recovered)
         self._found = [one for one in self._found if one.path != recovered.path]
         self.show()
-        self.opened.emit(Opened(found.image, target, recovered.session))
+        self.opened.emit(Opened(found.image, target, session, candidates))
 
-    def _on_replayed(self, found: Annotated, reply: tuple[Session, LabelArray]) -> None:
-        session, labels = reply
+    def _on_replayed(self, found: Annotated, reply: _Reply) -> None:
+        session, labels, candidates = reply
         target = self._add(found, session, labels)
         self._keeper.take(target, found, session)
-        self.opened.emit(Opened(found.image, target, session))
+        self.opened.emit(Opened(found.image, target, session, candidates))
 
     def _add(self, found: Annotated, session: Session, labels: LabelArray) -> Labels:
         """Add the layer of a session and choose it."""
@@ -245,18 +256,16 @@ def _find(_context: JobContext) -> list[Recovered]:
     return [one for one in find_journals(folder) if one.session.actions or is_begun(one.session)]
 
 
-def _labels_of(recovered: Recovered, data: Any, context: JobContext) -> LabelArray:
-    """Labels of a journal; job of the worker."""
-    labels = recovered.labels()
+def _recovered(recovered: Recovered, data: Any, context: JobContext) -> _Reply:
+    """What a journal holds; job of the worker."""
+    labels, session = recovered.labels(), recovered.session
     if labels is not None:
-        return labels
-    return _replayed(recovered.session, data, recovered.path.parent, context)[1]
+        return session, labels, candidates_of(session)
+    return _replayed(session, data, recovered.path.parent, context)
 
 
-def _replayed(
-    session: Session, data: Any, folder: Path | None, context: JobContext
-) -> tuple[Session, LabelArray]:
-    """A session and its labels, all actions done again; job of the worker."""
+def _replayed(session: Session, data: Any, folder: Path | None, context: JobContext) -> _Reply:
+    """What a session holds, all actions done again; job of the worker."""
     done = replay(
         session,
         data,
@@ -264,7 +273,7 @@ def _replayed(
         on_progress=context.on_progress,
         cancelled=context.cancelled,
     )
-    return session, done.labels
+    return session, done.labels, candidates_of(session)
 
 
 def _seen(found: Annotated, session: Session) -> dict[str, Any]:
@@ -298,7 +307,9 @@ def _text(recovered: Recovered) -> str:
     if session.drafts:
         parts.append("prompts that were not committed")
     if isinstance(review, dict):
-        parts.append("a review of everything mode, which can be run again")
+        parts.append(f"a review of {review.get('candidates')} candidates of everything mode")
+    if session.settings.get(WORDS):
+        parts.append("words that were looked for")
     text = f"Unsaved work on {name}, {day} {when:%H:%M}: {' and '.join(parts)}."
     if not recovered.complete_labels:
         text += (

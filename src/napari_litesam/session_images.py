@@ -22,9 +22,16 @@ if TYPE_CHECKING:
 _NO_FIT = "The image of the session is another one now; open the one that was annotated."
 #: Settings of a session that the panel writes: names of layers.
 IMAGE, COLOURS, LABELS = "image", "colours", "labels"
-#: The level of a pyramid that is encoded, the id that the user chose for the next object, and a
-#: review of everything mode that was open.
-LEVEL, NUMBER, REVIEW = "level", "number", "review"
+#: The level of a pyramid that is encoded, the id that the user chose for the next object, a review
+#: of everything mode that was open, and words that were looked for, with the index of their plane.
+LEVEL, NUMBER, REVIEW, WORDS = "level", "number", "review", "words"
+#: Those that speak of something that is not committed.
+UNCOMMITTED = (REVIEW, WORDS)
+
+
+def is_begun(session: Session) -> bool:
+    """Whether there is something in a session that is not committed."""
+    return bool(session.drafts) or any(name in session.settings for name in UNCOMMITTED)
 
 
 class LayerNames:

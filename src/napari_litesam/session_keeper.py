@@ -45,14 +45,22 @@ from napari_litesam import __version__
 from napari_litesam.image_axes import plane_axes
 from napari_litesam.image_files import file_of
 from napari_litesam.label_axes import array_of
-from napari_litesam.session_images import COLOURS, IMAGE, LABELS, LEVEL, REVIEW, renamed
+from napari_litesam.session_images import (
+    COLOURS,
+    IMAGE,
+    LABELS,
+    LEVEL,
+    UNCOMMITTED,
+    is_begun,
+    renamed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from napari.layers import Image, Labels, Layer
 
-    from litesam.session import Action, Recovered
+    from litesam.session import Action, FoundMasks, Recovered
     from napari_litesam.requests import ImageSource
     from napari_litesam.segmenters import SegmenterPool
     from napari_litesam.session_images import Annotated
@@ -253,16 +261,22 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         target: Labels | None,
         source: ImageSource,
         drafts: tuple[Draft, ...],
+        found: FoundMasks | None,
         more: Mapping[str, Any],
     ) -> None:
-        """Write down the prompts that are not committed, and ``more`` settings; None: not set."""
+        """Write down what is not committed: prompts, masks under review, and ``more`` settings;
+        None: not set.
+        """
         owner: Layer = image if target is None else target
-        if owner not in self._kept and not drafts and more.get(REVIEW) is None:
+        begun = drafts or any(more.get(name) is not None for name in UNCOMMITTED)
+        if owner not in self._kept and not begun:
             return
         self.begin(image, target, source)
         kept = self._kept[owner]
         if drafts or kept.session.drafts:
             self._change(kept, drafts=drafts)
+        if found is not kept.session.found:
+            self._change(kept, found=found)
         self._set(kept, more)
 
     def adopt(self, target: Labels, found: Annotated, recovered: Recovered) -> None:
@@ -431,11 +445,6 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         name = re.sub(r"[^\w-]+", "-", image.name).strip("-")[:40] or "image"
         now = datetime.now().strftime("%Y%m%d-%H%M%S")
         return sessions_dir() / f"{now}-{name}-{os.getpid()}-{next(_NUMBERS)}{JOURNAL_SUFFIX}"
-
-
-def is_begun(session: Session) -> bool:
-    """Whether there is something in a session that is not committed."""
-    return bool(session.drafts) or REVIEW in session.settings
 
 
 def _level(image: Image, source: ImageSource) -> int | None:

@@ -1,4 +1,4 @@
-"""Words for an object → settings, as soon as what compares words with pictures is loaded.
+"""Words for an object: passed on as soon as what compares words with pictures is loaded.
 
 Knows a worker and the state, but neither layers nor widgets.
 """
@@ -21,18 +21,21 @@ if TYPE_CHECKING:
 
 
 class WordSearch:
-    """Loads CLIP on the first use, and makes words a setting.
+    """Loads CLIP on the first use.
 
     Attributes
     ----------
     lane
         The worker that loads.
+    ready
+        `Words` that can be looked for now.
     missing
         The text that waits because CLIP is not on this computer.
     failed
         The error that loading met.
     """
 
+    ready = Signal(object)
     missing = Signal(str)
     failed = Signal(object)
 
@@ -65,7 +68,7 @@ class WordSearch:
 
     def _on_loaded(self, words: Words, there: bool) -> None:
         if there:
-            self._state.update(words=words)
+            self.ready.emit(words)
             return
         self._state.report(
             Level.WARNING, "CLIP, which compares objects with words, is not on this computer."

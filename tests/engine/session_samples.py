@@ -14,6 +14,7 @@ from litesam.session import (
     Drawn,
     DrawnShape,
     EverythingCommit,
+    FoundMasks,
     HandEdit,
     ImageReference,
     LabelsLoaded,
@@ -29,6 +30,7 @@ from litesam.types import (
     Box,
     BoxPrompt,
     EverythingConfig,
+    MaskRecord,
     NormalizeConfig,
     PointLabel,
     PointPrompt,
@@ -110,6 +112,18 @@ def one_of_each_shape() -> tuple[DrawnShape, ...]:
     )
 
 
+def found_masks() -> FoundMasks:
+    """Two masks that share a pixel."""
+    crop = np.array([[1, 0, 1], [0, 1, 1]], dtype=bool)
+    return FoundMasks(
+        (4,),
+        (
+            MaskRecord(Box(2, 3, 4, 6), crop, 0.875, 1 / 3, 0.5, (2.5, 1 / 3)),
+            MaskRecord(Box(1, 3, 3, 6), ~crop, 0.25, 0.75, 0.125),
+        ),
+    )
+
+
 def full_session() -> Session:
     return Session(
         ImageReference(
@@ -130,6 +144,7 @@ def full_session() -> Session:
             Draft((0,), click(1, 1)),
             Draft((2,), None, shapes=one_of_each_shape()),
         ),
+        found_masks(),
         "uint16",
         {"sign": "positive", "words": ["a", 1, None]},
         "test 1",

@@ -53,6 +53,13 @@ def test_everything_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(refined.prompts.low_res_mask, given.prompts.low_res_mask)
     assert refined.prompts.box == given.prompts.box
     assert back.actions[4] == session.actions[4]
+    assert back.found is not None
+    assert session.found is not None
+    for one, saved in zip(back.found.records, session.found.records, strict=True):
+        np.testing.assert_array_equal(one.crop, saved.crop)
+        assert (one.box, one.point) == (saved.box, saved.point)
+        assert one.score == saved.score
+        assert (one.predicted_iou, one.stability) == (saved.predicted_iou, saved.stability)
 
 
 def test_drawings_come_back_and_files_without_any_are_read() -> None:
@@ -143,6 +150,8 @@ def test_session_is_not_overwritten_by_accident(tmp_path: Path) -> None:
         (("drafts", 2, "shapes", 4, "vertices", 0), [1, 2, 3], r"shapes\[4\].vertices is"),
         (("drafts", 2, "shapes", 0, "label"), -1, r"shapes\[0\]: A shape is on the object"),
         (("actions", 2, "drawn"), {}, r"actions\[2\].drawn: Nothing was drawn"),
+        (("found", "masks", 1, "mask"), "1", r"found.masks\[1\].mask is '1'"),
+        (("found", "masks", 0, "score"), None, r"found.masks\[0\] has no field 'score'"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(

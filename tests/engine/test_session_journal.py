@@ -54,7 +54,12 @@ def test_journal_holds_the_newest_state(tmp_path: Path) -> None:
         saved.update(settings={"a": 1}, image=replace(full_session().image, channel=0))
         found = recover(tmp_path / NAME)
         assert found.complete
+        assert found.session.found is not None
         assert session_to_json(found.session) == session_to_json(saved.session)
+        saved.update(found=None)
+        assert recover(tmp_path / NAME).session.found is None
+        saved.update(found=full_session().found)
+        assert session_to_json(recover(tmp_path / NAME).session) == session_to_json(saved.session)
     assert ids(found.session)[-2:] == [20, 22]
     assert found.session.image.channel == 0
     with pytest.raises(WriteError, match="closed"):

@@ -22,6 +22,7 @@ from skimage.measure import regionprops
 from engine.threshold_predictor import CENTRES
 from litesam.io import read_image
 from litesam.samples import SAMPLES, sample_path
+from plugin.sweeps import circle, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,3 +149,57 @@ def test_large_labels(predictor, hands, at_hand) -> None:
     hands.settle()
     commit(hands, CENTRES[0])
     at_hand(first=hands.objects.data[0])
+
+
+def test_drawings(hands, at_hand) -> None:
+    """An object of an outline and a scribble, and an ellipse, a line and a click for another."""
+    hands.viewer.open(sample_path("nuclei"))
+    hands.viewer.reset_view()
+    hands.settle()
+    y, x = 396.0, 229.0
+    hands.press("lasso")
+    sweep(hands, circle((y, x), 16))
+    hands.press("scribble")
+    sweep(
+        hands,
+        [(y - 25, x - 25), (y - 24, x), (y - 25, x + 25)],
+        Qt.KeyboardModifier.ControlModifier,
+    )
+    assert hands.preview.any()
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    boxes = hands.widget.controller.prompts.boxes
+    for mode, start, end in (
+        ("add_ellipse", (80, 80), (110, 110)),
+        ("add_line", (70, 70), (70, 120)),
+    ):
+        hands.viewer.layers.selection.active = boxes
+        boxes.mode = mode
+        hands.settle()
+        hands.drag(start, end)
+        hands.settle()
+    hands.press("positive")
+    hands.click((95, 95))
+    hands.settle()
+    said = repr(hands.widget.controller.prompts.snapshot())
+    at_hand(labels=hands.objects.data, preview=hands.preview, said=np.array(said))
+
+
+def test_review(hands, at_hand) -> None:
+    """Everything mode, a slider that was moved, and a candidate that was clicked away."""
+    hands.viewer.open(sample_path("nuclei"))
+    hands.viewer.reset_view()
+    hands.settle()
+    commit(hands, nuclei(1)[0])
+    hands.press("everything")
+    hands.settle()
+    review = hands.widget.review
+    slider = review.sliders["min_area"]
+    for _ in range(3):
+        hands.qtbot.keyClick(slider, Qt.Key.Key_PageUp)
+        hands.settle()
+    hands.click(nuclei(2)[1])
+    hands.settle()
+    assert "1 rejected" in review.count.text()
+    picture = np.asarray(hands.widget.controller._layers.candidates.data)
+    at_hand(labels=hands.objects.data, picture=picture, told=np.array(review.count.text()))

@@ -2,114 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from napari.layers import Image
 from qtpy.QtCore import Qt
-from qtpy.QtTest import QTest
 
 from engine.threshold_predictor import CENTRES
 from litesam.cli import main
 from litesam.io import read_labels
-from litesam.samples import sample_path
 from litesam.session import ObjectCommit, read_session, replay
 from litesam.types import PointLabel
 from napari_litesam.prompt_layers import PromptLayers
 from napari_litesam.stored_prompts import drafts_of, drawn_on_plane, snapshot_of
+from plugin.at_work import killed
+from plugin.sweeps import circle, sweep
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
-NONE = Qt.KeyboardModifier.NoModifier
 FIRST, SECOND, THIRD = CENTRES
-
-#: A person at work: an object of an outline and a scribble is committed, another is being drawn.
-#: Then the process is killed.
-AT_WORK = """
-import sys, numpy as np, napari
-from qtpy.QtWidgets import QApplication
-from litesam.types import PointLabel
-viewer = napari.Viewer(show=False)
-viewer.open(sys.argv[1])
-_, panel = viewer.window.add_plugin_dock_widget("napari-litesam", "Lite-SAM")
-app = QApplication.instance()
-controller = panel.controller
-def settle():
-    for _ in range(5):
-        app.processEvents()
-    while not (controller._current.lane.idle and controller.desk.lane.idle
-               and not controller._timer.isActive()):
-        app.processEvents()
-settle()
-y, x = 396.0, 229.0
-boxes = controller.prompts.boxes
-turn = np.linspace(0, 6, 13)
-boxes.add_polygons(np.stack([y + 16 * np.sin(turn), x + 16 * np.cos(turn)], 1))
-settle()
-controller.state.update(sign=PointLabel.BACKGROUND)
-boxes.add_paths(np.array([(y - 25, x - 25), (y - 24.5, x), (y - 25, x + 25)]))
-settle()
-assert panel.controller.preview.data.any()
-controller.commit()
-settle()
-boxes.add_ellipses(np.array([(80.5, 80), (80.5, 110), (110, 110), (110, 80)]))
-settle()
-boxes.add_lines(np.array([(70.25, 70), (70.25, 120)]))
-settle()
-controller.prompts.points.add(np.array([[95.0, 95.0]]))
-settle()
-now = controller.prompts.snapshot()
-np.savez(sys.argv[2], labels=controller.state.settings.target.data, preview=controller.preview.data,
-         said=np.array(repr(now)))
-controller.keeper.flush()
-print("ready", flush=True)
-import time
-time.sleep(60)
-"""
-
-
-def sweep(hands, path, modifier=NONE) -> None:
-    """Draw along a path with the button held."""
-    native, left = hands.canvas.native, Qt.MouseButton.LeftButton
-    places = [hands.at(hands.image, yx) for yx in path]
-    hands.qtbot.mouseMove(native, places[0])
-    QTest.mousePress(native, left, modifier, places[0])
-    for a, b in pairwise(places):
-        for share in (0.5, 1.0):
-            QTest.mouseMove(native, a + (b - a) * share)
-            hands.qtbot.wait(5)
-    QTest.mouseRelease(native, left, modifier, places[-1])
-    hands.settle()
-
-
-def circle(centre, radius, count=16) -> list[tuple[float, float]]:
-    turn = np.linspace(0, 2 * np.pi, count)
-    return [(centre[0] + radius * np.sin(t), centre[1] + radius * np.cos(t)) for t in turn]
 
 
 def test_killed_process_loses_no_drawing_and_replay_is_bit_for_bit(
     open_panel, tmp_path, home, capsys
 ) -> None:
-    saved = tmp_path / "saved.npz"
-    work = subprocess.Popen(
-        [sys.executable, "-c", AT_WORK, str(sample_path("nuclei")), str(saved)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"LITESAM_HOME": str(home)},
-    )
-    try:
-        assert work.stdout is not None
-        assert work.stdout.readline().strip() == "ready"
-        work.send_signal(signal.SIGKILL)
-    finally:
-        work.kill()
-        work.wait()
-        work.stdout.close()
-    before = np.load(saved)
+    before = killed("test_drawings", tmp_path / "seen.npz", home)
     hands = open_panel()
     hands.settle()
     hands.press("unsaved.bring_back")

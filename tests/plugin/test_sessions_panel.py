@@ -50,6 +50,37 @@ def test_killed_process_loses_nothing(open_panel, tmp_path, home) -> None:
     assert not done.different
 
 
+def test_a_review_outlives_a_killed_process(open_panel, tmp_path, home) -> None:
+    seen = killed("test_review", tmp_path / "seen.npz", home)
+    hands = open_panel()
+    settle(hands)
+    assert "candidates of everything mode" in hands.widget.unsaved.text.text()
+    hands.press("unsaved.bring_back")
+    settle(hands)
+    np.testing.assert_array_equal(hands.objects.data, seen["labels"])
+    review, controller = hands.widget.review, hands.widget.controller
+    assert review.isVisible()
+    assert review.count.text() == str(seen["told"])
+    np.testing.assert_array_equal(controller._layers.candidates.data, seen["picture"])
+    # It goes on: the sliders know what they hid, and a click takes a verdict back.
+    hands.press("review.pick")
+    hands.click(nuclei(2)[1])
+    settle(hands)
+    assert "rejected" not in review.count.text()
+    slider = review.sliders["min_area"]
+    hands.qtbot.keyClick(slider, Qt.Key.Key_Home)
+    settle(hands)
+    kept = controller.state.review.kept
+    assert kept > np.unique(seen["picture"][seen["picture"] < 255]).size - 1
+    hands.press("review.accept")
+    settle(hands)
+    assert not review.isVisible()
+    session = controller.keeper.session(hands.objects)
+    assert session.found is None
+    assert len(session.objects()) > 2
+    np.testing.assert_array_equal(replay(session).labels, hands.objects.data)
+
+
 def test_large_labels_that_were_there_outlive_a_killed_process(
     predictor, open_panel, tmp_path, home
 ) -> None:

@@ -104,6 +104,86 @@ def test_a_click_takes_the_place_of_words(opened, cells, clip) -> None:
         hands.settle()
 
 
+def test_words_are_steps_of_undo(opened, cells, clip) -> None:
+    hands, labels = opened, cells[1]
+    sizes = np.bincount(labels.ravel())[1:]
+    large, small = (labels == place + 1 for place in (sizes.argmax(), sizes.argmin()))
+    hands.click(FIRST)
+    hands.settle()
+    clicked = hands.preview.copy()
+    type_words(hands, "a large cell")
+    hands.settle()
+    type_words(hands, "a small cell")
+    hands.settle()
+    np.testing.assert_array_equal(hands.preview, small)
+    hands.key(Qt.Key.Key_C)
+    hands.settle()
+    assert hands.objects.data.any()
+    for seen, text in ((small, "a small cell"), (large, "a large cell"), (clicked, "")):
+        hands.press("undo")
+        hands.settle()
+        np.testing.assert_array_equal(hands.preview, seen)
+        assert hands.widget.search.words.text() == text
+    assert len(hands.points.data) == 1, "one step takes the words and brings the click"
+    hands.press("undo")
+    hands.settle()
+    assert not hands.preview.any()
+    assert not hands.widget.undo.isEnabled()
+    for seen in (clicked, large, small):
+        hands.press("redo")
+        hands.settle()
+        np.testing.assert_array_equal(hands.preview, seen)
+    hands.press("redo")
+    hands.settle()
+    np.testing.assert_array_equal(hands.objects.data > 0, small)
+    assert not hands.preview.any()
+    # Clearing is a step, too.
+    type_words(hands, "a large cell")
+    hands.settle()
+    hands.press("clear")
+    hands.settle()
+    assert not hands.preview.any()
+    hands.press("undo")
+    hands.settle()
+    assert hands.preview.any()
+
+
+def test_words_come_back(opened, open_panel, cells, clip) -> None:
+    hands = opened
+    type_words(hands, "a large cell")
+    hands.settle()
+    seen = hands.preview.copy()
+    assert seen.any()
+    hands.widget.controller.close()
+    again = open_panel(cells[0])
+    again.settle()
+    assert "words that were looked for" in again.widget.unsaved.text.text()
+    again.press("unsaved.bring_back")
+    again.settle()
+    again.until(lambda: again.in_use == "fastsam_s")
+    again.settle()
+    assert again.widget.search.words.text() == "a large cell"
+    np.testing.assert_array_equal(again.preview, seen)
+
+
+def test_words_belong_to_their_image(opened, cells, clip) -> None:
+    hands = opened
+    type_words(hands, "a large cell")
+    hands.settle()
+    seen = hands.preview.copy()
+    first = hands.viewer.layers["cells"]
+    hands.viewer.add_image(np.flipud(cells[0]), name="other")
+    hands.settle()
+    hands.pick("image", "other")
+    hands.settle()
+    assert hands.widget.search.words.text() == ""
+    assert not hands.widget.undo.isEnabled()
+    hands.pick("image", first.name)
+    hands.settle()
+    assert hands.widget.search.words.text() == "a large cell"
+    np.testing.assert_array_equal(hands.preview, seen)
+
+
 def test_clip_is_downloaded_only_after_a_question(opened, clip) -> None:
     hands = opened
     clip["error"] = WeightsError("There is no CLIP here.")

@@ -50,7 +50,7 @@ from litesam.session.recording import (
 )
 from litesam.session.references import ImageReference, ModelReference, Outcome
 from litesam.session.replay import Difference, Replayed, object_details, replay
-from litesam.session.values import LABEL_TYPES, Draft, Session, StoredObject
+from litesam.session.values import LABEL_TYPES, Draft, FoundMasks, Session, StoredObject
 
 __all__ = [
     "COPY_SUFFIX",
@@ -69,6 +69,7 @@ __all__ = [
     "Drawn",
     "DrawnShape",
     "EverythingCommit",
+    "FoundMasks",
     "HandEdit",
     "ImageReference",
     "LabelCopy",

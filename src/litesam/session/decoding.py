@@ -30,13 +30,14 @@ from litesam.session.actions import (
 from litesam.session.drawn import Drawn, DrawnShape
 from litesam.session.encoding import FORMAT, VERSION
 from litesam.session.references import ImageReference, ModelReference, Outcome
-from litesam.session.values import Draft, Session
+from litesam.session.values import Draft, FoundMasks, Session
 from litesam.types import (
     AnyArray,
     BoolArray,
     Box,
     BoxPrompt,
     EverythingConfig,
+    MaskRecord,
     NormalizeConfig,
     PointLabel,
     PointPrompt,
@@ -82,6 +83,7 @@ def session_from_json(value: Any, source: str = "session") -> Session:
             model=model_from_json(top.part("model")),
             actions=tuple(action_from_json(part) for part in top.parts("actions")),
             drafts=tuple(draft_from_json(part) for part in top.parts("drafts", optional=True)),
+            found=found_from_json(top.part("found")) if "found" in top else None,
             labels_dtype=top.part("labels").get("dtype", _text),
             settings=dict(top.get("settings", _mapping, {})),
             program=top.get("program", _text, ""),
@@ -204,6 +206,12 @@ def draft_from_json(part: Fields) -> Draft:
     )
 
 
+def found_from_json(part: Fields) -> FoundMasks | None:
+    """Return the masks under review of JSON values; None if there are none."""
+    records = tuple(one.make(partial(_found_mask, one)) for one in part.parts("masks"))
+    return FoundMasks(part.get("index", _whole_numbers), records) if records else None
+
+
 def action_from_json(part: Fields) -> Action:
     """Return the action of JSON values."""
     kind = part.get("kind", _text)
@@ -270,6 +278,18 @@ def _mask(part: Fields) -> Action:
         policy=part.get("policy", _text),
         reopened=part.get("reopened", _flag, False),
         outcome=_outcome(part),
+    )
+
+
+def _found_mask(part: Fields) -> MaskRecord:
+    box = part.get("box", _box)
+    return MaskRecord(
+        box,
+        part.get("mask", lambda text: _runs(text, box)),
+        part.get("predicted_iou", _number),
+        part.get("stability", _number),
+        part.get("score", _number),
+        part.get("point", _two, None),
     )
 
 

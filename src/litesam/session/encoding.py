@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from litesam.session.actions import Action
     from litesam.session.drawn import Drawn, DrawnShape
     from litesam.session.references import ImageReference, ModelReference, Outcome
-    from litesam.session.values import Draft, Session
-    from litesam.types import AnyArray, BoolArray, Box, Prompts
+    from litesam.session.values import Draft, FoundMasks, Session
+    from litesam.types import AnyArray, BoolArray, Box, MaskRecord, Prompts
 
 FORMAT = "litesam-session"
 VERSION = 1
@@ -39,18 +39,19 @@ Json = dict[str, Any]
 
 def session_to_json(session: Session) -> Json:
     """Return a session as JSON values."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "program": session.program,
-        "created": session.created,
-        "image": image_to_json(session.image),
-        "model": model_to_json(session.model),
-        "labels": {"dtype": session.labels_dtype},
-        "actions": [action_to_json(action) for action in session.actions],
-        "drafts": [draft_to_json(draft) for draft in session.drafts],
-        "settings": dict(session.settings),
-    }
+    return _present(
+        format=FORMAT,
+        version=VERSION,
+        program=session.program,
+        created=session.created,
+        image=image_to_json(session.image),
+        model=model_to_json(session.model),
+        labels={"dtype": session.labels_dtype},
+        actions=[action_to_json(action) for action in session.actions],
+        drafts=[draft_to_json(draft) for draft in session.drafts],
+        found=found_to_json(session.found),
+        settings=dict(session.settings),
+    )
 
 
 def image_to_json(image: ImageReference) -> Json:
@@ -87,6 +88,13 @@ def draft_to_json(draft: Draft) -> Json:
         prompts=None if draft.prompts is None else prompts_to_json(draft.prompts),
         shapes=_shapes(draft.shapes),
     )
+
+
+def found_to_json(found: FoundMasks | None) -> Json | None:
+    """Return masks that are under review as JSON values."""
+    if found is None:
+        return None
+    return {"index": list(found.index), "masks": [_found_mask(one) for one in found.records]}
 
 
 def prompts_to_json(prompts: Prompts) -> Json:
@@ -160,6 +168,17 @@ def action_to_json(action: Action) -> Json:
         case LabelsLoaded():
             about = _present(path=action.path, sha256=action.sha256)
     return {"kind": action.kind, **about}
+
+
+def _found_mask(record: MaskRecord) -> Json:
+    return _present(
+        box=_box(record.box),
+        mask=_runs(record.crop),
+        predicted_iou=float(record.predicted_iou),
+        stability=float(record.stability),
+        score=float(record.score),
+        point=None if record.point is None else [float(at) for at in record.point],
+    )
 
 
 def _present(**values: Any) -> Json:

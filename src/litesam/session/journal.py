@@ -35,6 +35,7 @@ from litesam.session.decoding import (
     Fields,
     action_from_json,
     draft_from_json,
+    found_from_json,
     image_from_json,
     model_from_json,
     session_from_json,
@@ -42,6 +43,7 @@ from litesam.session.decoding import (
 from litesam.session.encoding import (
     action_to_json,
     draft_to_json,
+    found_to_json,
     image_to_json,
     model_to_json,
     session_to_json,
@@ -177,8 +179,8 @@ class SessionJournal:
             self._event({"drop": count})
 
     def update(self, **changes: Any) -> None:
-        """Save other fields of the session: ``image``, ``model``, ``drafts``, ``labels_dtype`` or
-        ``settings``.
+        """Save other fields of the session: ``image``, ``model``, ``drafts``, ``found``,
+        ``labels_dtype`` or ``settings``.
 
         Raises
         ------
@@ -252,6 +254,7 @@ _ENCODE: dict[str, Any] = {
     "image": image_to_json,
     "model": model_to_json,
     "drafts": lambda drafts: [draft_to_json(draft) for draft in drafts],
+    "found": lambda found: found_to_json(found) or {"index": [], "masks": []},
     "labels_dtype": str,
     "settings": dict,
 }
@@ -405,6 +408,8 @@ def _follow(event: Fields, actions: list[Action], others: dict[str, Any]) -> Non
         others["model"] = model_from_json(changes.part("model"))
     if "drafts" in changes:
         others["drafts"] = tuple(draft_from_json(part) for part in changes.parts("drafts"))
+    if "found" in changes:
+        others["found"] = found_from_json(changes.part("found"))
     if "labels_dtype" in changes:
         others["labels_dtype"] = changes.get("labels_dtype", str)
     if "settings" in changes:

@@ -25,7 +25,7 @@ from litesam.session.actions import (
 )
 from litesam.session.drawn import Drawn, DrawnShape
 from litesam.session.references import ImageReference, ModelReference, Outcome
-from litesam.types import Prompts
+from litesam.types import MaskRecord, Prompts
 
 #: Types that the labels of a session can have.
 LABEL_TYPES = ("uint8", "uint16", "uint32", "int32", "int64")
@@ -55,6 +55,22 @@ class Draft:
     def __post_init__(self) -> None:
         if self.prompts is None and not self.shapes:
             raise ConfigError("A draft needs prompts or shapes.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundMasks:
+    """What everything mode found in a plane and nobody has accepted or discarded yet.
+
+    Attributes
+    ----------
+    index
+        Plane.
+    records
+        The masks, which may overlap.
+    """
+
+    index: Index
+    records: tuple[MaskRecord, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,6 +135,8 @@ class Session:
         What was done, in order.
     drafts
         Prompts that are not committed yet.
+    found
+        Masks of everything mode that are under review, or None.
     labels_dtype
         Type of the label array, one of `LABEL_TYPES`.
     settings
@@ -131,6 +149,7 @@ class Session:
     model: ModelReference
     actions: tuple[Action, ...] = ()
     drafts: tuple[Draft, ...] = ()
+    found: FoundMasks | None = None
     labels_dtype: str = "int32"
     settings: Mapping[str, Any] = field(default_factory=dict)
     program: str = ""
