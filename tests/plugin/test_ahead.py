@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication
 
 from engine.threshold_predictor import CENTRES
+from litesam.segmenter import Segmenter
 from litesam.types import BoxPrompt, Tile
 from litesam.types.regions import Box
 from napari_litesam.ahead import Overview
 from napari_litesam.embedding import Focus, Precedence
 from napari_litesam.foot import size_text
 from napari_litesam.levels import Scaling
+from napari_litesam.requests import visible_field
 from napari_litesam.segmenters import CacheSize
 from napari_litesam.state import Contrast
 
@@ -223,6 +228,66 @@ def test_tiles_in_sight_come_first() -> None:
     focus.look(None, BoxPrompt(0, 400, 200, 600))
     tiles = [Tile(number, box, box) for number, box in enumerate(boxes)]
     assert focus.next_tile(tiles, Scaling((600, 600), (300, 300))).index == 2
+
+
+def wheel(hands: Any, yx: tuple[float, float], notches: int) -> None:
+    """Turn the wheel over a pixel of the image."""
+    native, at = hands.canvas.native, hands.at(hands.image, yx)
+    for _ in range(abs(notches)):
+        event = QWheelEvent(
+            QPointF(at),
+            QPointF(native.mapToGlobal(at)),
+            QPoint(),
+            QPoint(0, 120 if notches > 0 else -120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QApplication.sendEvent(native, event)
+        hands.qtbot.wait(20)
+
+
+def test_tiles_follow_the_wheel_and_the_drag(predictor, open_panel, cells, monkeypatch) -> None:
+    """Zoomed into a corner, its tiles are embedded first, and then those that are dragged there."""
+    begun: list[Box] = []
+    embed = Segmenter.embed
+
+    def noted(self: Segmenter, *args: Any, **options: Any) -> None:
+        begun.append(self.tiles[0].core)
+        embed(self, *args, **options)
+
+    monkeypatch.setattr(Segmenter, "embed", noted)
+    hands = open_panel(np.tile(cells[0], (12, 12)))
+    hands.settle()
+    focus = hands.widget.controller.ahead.focus
+    wheel(hands, (1400, 1400), 12)
+    first = visible_field(hands.image)
+    assert first.y0 > 1000, first
+    assert first.x0 > 1000, first
+    predictor.gate.clear()
+    hands.press("embed")
+    hands.until(predictor.waiting.is_set)
+    hands.viewer.layers.selection.active = hands.image  # a drag moves the picture
+    for _ in range(5):
+        field = visible_field(hands.image)
+        hands.drag((field.y0 + 5, field.x0 + 5), (field.y1 - 5, field.x1 - 5))
+        hands.qtbot.wait(50)
+    second = visible_field(hands.image)
+    assert second.y1 < 1000, second
+    hands.until(lambda: focus.at[1] == second)
+    predictor.gate.set()
+    hands.settle()
+    assert len(begun) == 16
+    assert begun[0] == nearest(begun, first)
+    assert begun[1] == nearest(begun[1:], second)
+    assert begun[0] != begun[1]
+
+
+def nearest(cores: list[Box], field: BoxPrompt) -> Box:
+    """The tile in which the middle of a field lies, or that is nearest to it."""
+    y, x = (field.y0 + field.y1) / 2, (field.x0 + field.x1) / 2
+    return min(cores, key=lambda c: abs((c.y0 + c.y1) / 2 - y) + abs((c.x0 + c.x1) / 2 - x))
 
 
 def test_background_waits_for_what_is_urgent_but_not_for_ever() -> None:
