@@ -488,8 +488,20 @@ class TestRun:
                 torch.testing.assert_close(ours["exp_avg"], theirs["exp_avg"], rtol=0, atol=0)
         assert learned > 100
 
-    def test_a_step_learns(self, data_root, tmp_path):
-        trainer = Trainer(_config(data_root, tmp_path, learning_rate=2e-3, warmup_steps=1))
+    def test_a_run_goes_on_with_the_optimizer_that_it_began_with(self, data_root, tmp_path):
+        Trainer(_config(data_root, tmp_path, optimizer="muon")).run()
+        again = Trainer(_config(data_root, tmp_path, optimizer="muon", steps=3))
+        assert again.step == 2
+        assert any("mean" in state for state in again.optimizer.state.values())
+        again.run()
+        with pytest.raises(ConfigError, match="began with another optimiser than adamw"):
+            Trainer(_config(data_root, tmp_path))
+
+    @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+    def test_a_step_learns(self, data_root, tmp_path, optimizer):
+        trainer = Trainer(
+            _config(data_root, tmp_path, learning_rate=2e-3, warmup_steps=1, optimizer=optimizer)
+        )
         crops = next(iter(trainer.batches()))
         losses = [sum(trainer.train_step(crops).values()) for _ in range(8)]
         assert losses[-1] < losses[0]

@@ -42,6 +42,12 @@ def add_run_options(
         default=learning_rate,
         help=f"largest one (default: {learning_rate:g})",
     )
+    parser.add_argument(
+        "--optimizer",
+        choices=("adamw", "muon"),
+        default="adamw",
+        help="muon learns more from as many steps of small batches (default: adamw)",
+    )
     parser.add_argument("--seed", type=int, default=2026, help="random seed (default: 2026)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's)")
@@ -92,6 +98,7 @@ def run_values(args: argparse.Namespace) -> dict[str, Any]:
         "run_folder": str(args.run_folder),
         "steps": args.steps,
         "learning_rate": args.learning_rate,
+        "optimizer": args.optimizer,
         "seed": args.seed,
         "device": args.device,
         "threads": args.threads,

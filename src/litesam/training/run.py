@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from litesam.errors import Cancelled
+from litesam.errors import Cancelled, ConfigError
+from litesam.training.optimizers import OptimizerName, make_optimizer
 from litesam.types import Progress
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ class RunConfig:
         Total steps, those of earlier calls included.
     learning_rate, warmup_steps
         Rises linearly, then falls as a half cosine to a hundredth.
+    optimizer
+        ``"adamw"``, or ``"muon"`` (`litesam.training.optimizers`).
     weight_decay
-        Of AdamW, for matrices and kernels.
+        For matrices and kernels.
     ema_decay
         Decay of the averaged weights, which are the result.
     seed
@@ -67,6 +70,7 @@ class RunConfig:
     steps: int = 4000
     learning_rate: float = 2e-3
     warmup_steps: int = 80
+    optimizer: OptimizerName = "adamw"
     weight_decay: float = 0.05
     ema_decay: float = 0.998
     seed: int = 2026
@@ -127,10 +131,8 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(self._trained(name))
         self.ema = {name: value.detach().clone() for name, value in self._state().items()}
-        self.optimizer = torch.optim.AdamW(
-            _decay_groups(self.model, config.weight_decay),
-            lr=config.learning_rate,
-            betas=(0.9, 0.98),
+        self.optimizer = make_optimizer(
+            self.model, config.optimizer, config.learning_rate, config.weight_decay
         )
         self.step = 0
         self.seconds = 0.0
@@ -274,6 +276,12 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
         state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
         self.model.load_state_dict(dict(self.model.state_dict()) | state["model"])
         self.ema = state["ema"]
+        groups = len(state["optimizer"]["param_groups"])
+        if groups != len(self.optimizer.param_groups):
+            raise ConfigError(
+                f"{self.folder} began with another optimiser than {self.config.optimizer}; give "
+                "the same one (--optimizer), or another folder for a new run."
+            )
         # A checkpoint without names is in the order of its own state dict.
         names = state.get("optimizer_names") or self._optimizer_names(list(state["model"]))
         self.optimizer.load_state_dict(
@@ -312,22 +320,6 @@ class _Log:
             file.write(json.dumps(line) + "\n")
         logger.info("%s", json.dumps(line))
         self._start()
-
-
-def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels only, not for biases, norms, scales and embeddings."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        embedding = "embed" in name or "token" in "".join(name.split(".")[-2:-1])
-        plain = parameter.ndim >= 2 and not embedding and "scale" not in name
-        (decayed if plain else free).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
 
 
 def _reordered(state: dict[str, Any], old: Sequence[str], new: Sequence[str]) -> dict[str, Any]:
