@@ -89,7 +89,8 @@ class Muon(torch.optim.Optimizer):
             learned = [p for p in group["params"] if p.grad is not None]
             if not learned:
                 continue
-            torch._foreach_mul_(learned, 1.0 - rate * group["weight_decay"])
+            for p in learned:
+                p.mul_(1.0 - rate * group["weight_decay"])
             (self._orthogonal if group["orthogonal"] else self._adam)(learned, rate)
 
     def _adam(self, parameters: list[Tensor], rate: float) -> None:
