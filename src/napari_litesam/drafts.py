@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from napari_litesam import stored_review
 from napari_litesam.requests import NotReady, resolve_plane
@@ -10,6 +11,8 @@ from napari_litesam.session_images import NUMBER, REVIEW, WORDS
 from napari_litesam.stored_prompts import drafts_of
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
+
     from litesam.session import FoundMasks
     from napari_litesam.history import History
     from napari_litesam.prompt_layers import PromptLayers
@@ -33,16 +36,21 @@ class Drafts:
     def note(self) -> None:
         """What is there now needs no writing down."""
         self._kept = self._said
+        self._place = [None if layer is None else ref(layer) for layer in self._layers]
 
     def keep(self, prompts: PromptLayers | None, scene: Scene) -> None:
-        """Write down what was not committed, if it changed."""
+        """Write down what was not committed, if it changed or goes into another layer now."""
         settings = self._state.settings
         plane = resolve_plane(settings, scene)
         if prompts is None or settings.image is None or isinstance(plane, NotReady):
             return
-        if self._said == self._kept:
+        image, owner = (None if layer is None else layer() for layer in self._place)
+        moved = image is settings.image and owner is not self._layers[1]
+        if self._said == self._kept and not moved:
             return
         self.note()
+        if moved:
+            self._keeper.withdraw(owner)
         reopened = self._history.refined(settings.target)
         refined = None if reopened is None else (reopened.id, reopened.index or ())
         drafts = drafts_of(prompts, settings.image, settings.channel, refined)
@@ -62,6 +70,12 @@ class Drafts:
         if self._masks is None or self._masks.records is not review.found.records:
             self._masks = stored_review.masks_of(review)
         return self._masks
+
+    @property
+    def _layers(self) -> tuple[Layer | None, Layer | None]:
+        """The image, and the layer whose session has what is not committed."""
+        image, target = self._state.settings.image, self._state.settings.target
+        return image, image if target is None else target
 
     @property
     def _said(self) -> tuple[Any, ...]:

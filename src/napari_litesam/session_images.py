@@ -1,4 +1,6 @@
-"""Which open layers a session belongs to. Pure functions of layers and sessions; no Qt."""
+"""What a session says of its layers, and which open ones it belongs to. Pure functions of layers
+and sessions; no Qt.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,18 @@ from weakref import WeakKeyDictionary
 from napari.layers import Image, Layer
 
 from litesam.preprocess import Composite, CompositePart
-from napari_litesam.image_axes import pixels
+from litesam.session import ImageReference, colour_references
+from napari_litesam.image_axes import pixels, plane_axes
 from napari_litesam.image_files import file_of
 from napari_litesam.stains import Colours, Stain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from litesam.session import ImageReference, Session
+    from napari.layers import Labels
+
+    from litesam.session import Session
+    from napari_litesam.requests import ImageSource
 
 _NO_FIT = "The image of the session is another one now; open the one that was annotated."
 #: Settings of a session that the panel writes: names of layers.
@@ -185,3 +191,35 @@ def _layer_of(
         if named:
             return named[0]
     return of_file[0] if of_file else None
+
+
+def layer_names(image: Image, target: Labels | None, colours: Colours | None) -> dict[str, Any]:
+    """Names of the layers of a session."""
+    names: dict[str, Any] = {IMAGE: image.name}
+    if colours is not None:
+        names[COLOURS] = [one and one.layer.name for one in colours.stains]
+    if target is not None:
+        names[LABELS] = target.name
+    return names
+
+
+def about_image(image: Image, source: ImageSource) -> ImageReference:
+    """Describe an image layer, or several that are seen as colours."""
+    path = file_of(image)
+    scale = tuple(float(step) for step in image.scale)
+    if source.colours is not None:
+        axes = (*plane_axes(image), image.ndim - 2, image.ndim - 1)
+        scale = (*(scale[axis] for axis in axes), 1.0)
+    elif image.rgb:
+        scale = (*scale, 1.0)
+    return ImageReference(
+        None if path is None or source.colours is not None else str(path),
+        source.axes,
+        tuple(int(size) for size in source.layer.shape),
+        str(source.layer.dtype),
+        source.channel,
+        source.normalize,
+        scale=scale,
+        unit=str(image.units[-1]),
+        colours=colour_references(source.layer),
+    )

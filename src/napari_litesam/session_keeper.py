@@ -30,28 +30,25 @@ from litesam.session import (
     JOURNAL_SUFFIX,
     LABEL_TYPES,
     Draft,
-    ImageReference,
     LabelCopy,
     LabelsLoaded,
     ModelReference,
     Session,
     SessionJournal,
-    colour_references,
     record_change,
     remove_copy,
     sessions_dir,
 )
 from napari_litesam import __version__
-from napari_litesam.image_axes import plane_axes
-from napari_litesam.image_files import file_of
 from napari_litesam.label_axes import array_of
 from napari_litesam.session_images import (
-    COLOURS,
-    IMAGE,
     LABELS,
     LEVEL,
+    NUMBER,
     UNCOMMITTED,
+    about_image,
     is_begun,
+    layer_names,
     renamed,
 )
 
@@ -64,7 +61,6 @@ if TYPE_CHECKING:
     from napari_litesam.requests import ImageSource
     from napari_litesam.segmenters import SegmenterPool
     from napari_litesam.session_images import Annotated
-    from napari_litesam.stains import Colours
 
 #: Labels that were there before the session are written down in it up to this size; more of them
 #: are copied into a folder beside it, which takes the window no time.
@@ -170,7 +166,7 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         session = self.session(target)
         if session is None or image is None or source.reduced:
             return False
-        return session.image == _about(image, source)
+        return session.image == about_image(image, source)
 
     # -------------------------------------------------------------------------------------- writing
 
@@ -198,17 +194,17 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
             self._add_start(kept, target, change)
         if kept is None:
             session = Session(
-                image=_about(image, source),
+                image=about_image(image, source),
                 model=self.model(source),
                 labels_dtype="int32" if target is None else _dtype(target),
-                settings=_names(image, target, source.colours),
+                settings=layer_names(image, target, source.colours),
                 program=f"napari-litesam {__version__}",
                 created=datetime.now().astimezone().isoformat(timespec="seconds"),
             )
             kept = self._kept[owner] = self._new(self._new_path(image), session)
             self._add_start(kept, target, change)
         elif kept.session.model.weights_hash is None or not kept.session.actions:
-            about = _about(image, source)
+            about = about_image(image, source)
             if not kept.session.actions and about != kept.session.image:
                 self._change(kept, image=about)
             model = self.model(source)
@@ -279,6 +275,17 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
             self._change(kept, found=found)
         self._set(kept, more)
 
+    def withdraw(self, owner: Layer | None) -> None:
+        """What is not committed belongs to another layer's session from now on."""
+        kept = None if owner is None else self._kept.get(owner)
+        if kept is None:
+            return
+        if kept.session.drafts:
+            self._change(kept, drafts=())
+        if kept.session.found is not None:
+            self._change(kept, found=None)
+        self._set(kept, dict.fromkeys((NUMBER, *UNCOMMITTED)))
+
     def adopt(self, target: Labels, found: Annotated, recovered: Recovered) -> None:
         """Go on with a session that was brought back; its journal is written on."""
         self._go_on(target, found, recovered.path, recovered.session, recovered.pixels)
@@ -296,7 +303,7 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         pixels: Sequence[Any] = (),
     ) -> None:
         # Layers may have other names than when the session was written.
-        names = _names(found.image, target, found.colours)
+        names = layer_names(found.image, target, found.colours)
         session = replace(session, settings={**session.settings, **names})
         self._kept[target] = self._new(path, session, pixels)
 
@@ -454,16 +461,6 @@ def _level(image: Image, source: ImageSource) -> int | None:
     return next((level for level, data in enumerate(image.data) if data is source.data), None)
 
 
-def _names(image: Image, target: Labels | None, colours: Colours | None) -> dict[str, Any]:
-    """Names of the layers of a session."""
-    names: dict[str, Any] = {IMAGE: image.name}
-    if colours is not None:
-        names[COLOURS] = [one and one.layer.name for one in colours.stains]
-    if target is not None:
-        names[LABELS] = target.name
-    return names
-
-
 def copy_path(journal: Path) -> Path:
     """Where the copy of the labels lies that were there before a session."""
     return journal.with_name(f"{journal.name.removesuffix(JOURNAL_SUFFIX)}{COPY_SUFFIX}")
@@ -472,25 +469,3 @@ def copy_path(journal: Path) -> Path:
 def _dtype(target: Labels) -> str:
     name = str(array_of(target).dtype)
     return name if name in LABEL_TYPES else "int64"
-
-
-def _about(image: Image, source: ImageSource) -> ImageReference:
-    """Describe an image layer, or several that are seen as colours."""
-    path = file_of(image)
-    scale = tuple(float(step) for step in image.scale)
-    if source.colours is not None:
-        axes = (*plane_axes(image), image.ndim - 2, image.ndim - 1)
-        scale = (*(scale[axis] for axis in axes), 1.0)
-    elif image.rgb:
-        scale = (*scale, 1.0)
-    return ImageReference(
-        None if path is None or source.colours is not None else str(path),
-        source.axes,
-        tuple(int(size) for size in source.layer.shape),
-        str(source.layer.dtype),
-        source.channel,
-        source.normalize,
-        scale=scale,
-        unit=str(image.units[-1]),
-        colours=colour_references(source.layer),
-    )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from qtpy.QtCore import Qt
 
 from engine.threshold_predictor import CENTRES
+from litesam.session import SessionJournal
 from napari_litesam.state import Contrast, Where
 from plugin.journals import left_journals
 
@@ -127,32 +131,52 @@ def test_strokes_in_a_layer_to_which_the_panel_did_nothing_yet(
 # ---------------------------------------------------------------- what else was in the panel
 
 
-def test_a_review_that_was_open_is_told_and_can_be_run_again(predictor, open_panel, cells) -> None:
+@pytest.mark.parametrize("how", ["whole", "older", "damaged"])
+def test_a_review_that_was_open_comes_back(predictor, open_panel, cells, how) -> None:
+    """As it was; of sessions without its masks, or with others than they say, its options do."""
     hands = open_panel(cells[0])
     hands.pick("where", Where.VIEW)
     hands.press("everything")
     hands.settle()
-    assert hands.widget.review.isVisible()
+    hands.click(SECOND)
+    hands.settle()
+    assert "1 rejected" in hands.widget.review.count.text()
     hands.widget.controller.close()
     (left,) = left_journals()
-    assert left.session.settings["review"]["candidates"] == 3
+    session, review = left.session, left.session.settings["review"]
+    assert review["candidates"] == 3
+    if how == "older":
+        session = replace(session, found=None)
+    elif how == "damaged":
+        settings = {**session.settings, "review": {**review, "rejected": [7]}}
+        session = replace(session, settings=settings)
+    SessionJournal(left.path, session).close()
 
     again = open_panel(cells[0])
     again.settle()
     again.pick("where", Where.PLANE)
-    assert "a review of everything mode" in again.widget.unsaved.text.text()
+    assert "a review of 3 candidates" in again.widget.unsaved.text.text()
     again.press("unsaved.bring_back")
     again.settle()
-    assert "A review of 3 candidates was open" in again.status
     assert again.widget.state.settings.where is Where.VIEW
-    again.press("everything")
-    again.settle()
+    if how == "whole":
+        assert "The review of 3 candidates is open again" in again.status
+        assert "1 rejected" in again.widget.review.count.text()
+        left_over = [1, 2]
+    else:
+        assert "A review of everything mode was open: press" in again.status
+        again.press("everything")
+        again.settle()
+        left_over = [1, 2, 3]
     assert again.widget.review.isVisible()
     again.press("review.accept")
     again.settle()
-    assert again.objects.data.max() == 3
+    assert np.unique(again.objects.data).tolist() == [0, *left_over]
     session = again.widget.controller.keeper.session(again.objects)
     assert "review" not in session.settings
+    assert session.found is None
+    undo(again)
+    assert again.widget.review.isVisible()
 
 
 def test_contrast_model_and_next_id_come_back(predictor, open_panel, cells, present) -> None:
@@ -236,3 +260,49 @@ def test_own_weights_come_back_or_are_said_to_be_gone(
     assert "are not there" in last.status
     assert last.widget.state.settings.weights is None
     assert last.objects.data.any()
+
+
+def test_what_is_not_committed_goes_with_the_layer(predictor, open_panel, cells) -> None:
+    """Prompts and candidates are offered again from the layer that was to receive them, once."""
+    image, labels = cells
+    hands = open_panel(image)
+    commit(hands, FIRST)
+    hands.viewer.add_labels(np.zeros_like(labels), name="mine")
+    hands.press("everything")
+    hands.settle()
+    assert hands.widget.review.isVisible()
+    hands.pick("target", "mine")
+    hands.settle()
+    keeper = hands.widget.controller.keeper
+    first, second = (hands.viewer.layers[name] for name in ("Lite-SAM objects", "mine"))
+    assert keeper.session(first).found is None
+    assert "review" not in keeper.session(first).settings
+    assert len(keeper.session(second).found.records) == 3
+    hands.press("review.accept")
+    hands.settle()
+    hands.press("positive")
+    hands.click((100, 20))
+    hands.settle()
+    assert keeper.session(second).found is None
+    assert keeper.session(second).drafts
+    hands.pick("target", "Lite-SAM objects")
+    hands.settle()
+    assert not keeper.session(second).drafts
+    assert keeper.session(first).drafts
+    hands.key(Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier)  # clear
+    hands.settle()
+    hands.widget.controller.close()
+    assert not any(one.session.drafts or one.session.found for one in left_journals())
+
+
+def test_prompts_outlive_the_layer_that_was_to_receive_them(predictor, open_panel, cells) -> None:
+    hands = open_panel(cells[0])
+    commit(hands, FIRST)
+    hands.press("positive")
+    hands.click(SECOND)
+    hands.settle()
+    hands.viewer.layers.remove(hands.objects)
+    hands.settle()
+    hands.widget.controller.close()
+    drafts = [len(one.session.drafts) for one in left_journals()]
+    assert sorted(drafts) == [1, 1], "with the objects that are gone, and by themselves"
