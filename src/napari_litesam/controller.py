@@ -313,6 +313,7 @@ class Controller(Intents):
     def _on_opened(self, opened: Opened) -> None:
         """Bring back what an opened session says beside its objects."""
         self._refresh()
+        self.series.follow(opened)
         self._note = self._restorer.restore(opened, self.prompts)
         self._schedule()
 

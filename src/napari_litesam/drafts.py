@@ -42,7 +42,7 @@ class Drafts:
         """Write down what was not committed, if it changed or goes into another layer now."""
         settings = self._state.settings
         plane = resolve_plane(settings, scene)
-        if prompts is None or settings.image is None or isinstance(plane, NotReady):
+        if prompts is None or settings.image is None:
             return
         image, owner = (None if layer is None else layer() for layer in self._place)
         moved = image is settings.image and owner is not self._layers[1]
@@ -61,7 +61,8 @@ class Drafts:
             WORDS: None if words is None else [words.text, list(words.index or ())],
         }
         masks = self._masks_of(review)
-        self._keeper.draft(settings.image, settings.target, plane.source, drafts, masks, more)
+        source = None if isinstance(plane, NotReady) else plane.source
+        self._keeper.draft(settings.image, settings.target, source, drafts, masks, more)
 
     def _masks_of(self, review: Review | None) -> FoundMasks | None:
         """Return the masks under review: the same value for the same ones."""

@@ -218,6 +218,12 @@ class History:
 
     # ------------------------------------------------------------------------------- several images
 
+    def moment_of(self, image: Layer | None) -> Moment:
+        """Return the moment of an image: that of now, or the one to which the user comes back."""
+        if image is None or image is self._image:
+            return self.now
+        return self._others[image].now if image in self._others else Moment()
+
     @property
     def past(self) -> Past:
         """All steps, as they are now."""

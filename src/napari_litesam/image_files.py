@@ -49,7 +49,13 @@ def image_layer(path: Path, read: ImageData) -> Image:
     if read.translation is not None:
         look["translate"] = read.translation[:ndim]
     try:
-        return Image(read.array, **look)
+        try:
+            return Image(read.array, **look)
+        except (ValueError, TypeError, AttributeError):
+            if "units" not in look:
+                raise
+            del look["units"]  # such as the "reference frame" of OME, which is none for napari
+            return Image(read.array, **look)
     except (ValueError, TypeError) as error:
         raise ReadError(
             f"{path} cannot be shown: {error}. An image of two or more axes is needed, or an RGB "
@@ -81,7 +87,7 @@ class AboutLabels:
     def __init__(self, target: Labels, image: Image) -> None:
         letters = axes_letters(image)
         self.axes = "".join(letters[axis] for axis in label_axes(image))
-        spare = [letter for letter in "ZT" if letter not in self.axes]
+        spare = [letter for letter in "ZTC" if letter not in self.axes]
         self.file_axes = "".join(
             spare.pop(0) if letter not in "TZYX" and spare else letter for letter in self.axes
         )

@@ -83,7 +83,7 @@ class SessionRestorer:
 
     def _bring_review(self, opened: Opened) -> str:
         session = opened.session
-        options = stored_review.options_written(session)
+        options = stored_review.options_written(session, self._models.spec.proposals)
         if not options:
             return ""
         self._state.update(**options)

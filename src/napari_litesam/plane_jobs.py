@@ -79,6 +79,12 @@ class PlaneJobs:
         self._pool = pool
         self._reporter = reporter
         self.lane = Lane("plane")
+        self._finding = False
+
+    @property
+    def finding(self) -> bool:
+        """Whether *Everything* runs."""
+        return self._finding and self.lane.busy
 
     def embed(self, scene: Scene, focus: Focus) -> None:
         """Embed the plane shown, or all planes, in the order in which the user looks at them."""
@@ -104,13 +110,17 @@ class PlaneJobs:
             "Segmenting everything",
             partial(body, self._pool, request),
             partial(self._on_everything if at_once else self._on_candidates, request),
+            finding=True,
         )
 
-    def _start(self, text: str, job: Job, on_done: Callable[[Any], None]) -> None:
+    def _start(
+        self, text: str, job: Job, on_done: Callable[[Any], None], *, finding: bool = False
+    ) -> None:
         """Start a computation, unless another one runs."""
         if self.lane.busy:
             self._reporter.refuse("Another computation is running; wait or cancel it.")
             return
+        self._finding = finding
         self.started.emit()
         self._state.report(Level.BUSY, text)
         self.lane.submit(job, on_done, self._on_error)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels
+    from napari.layers import Labels
 
     from napari_litesam.requests import Scene
     from napari_litesam.segmenters import SegmenterPool
+    from napari_litesam.session_desk import Opened
     from napari_litesam.session_keeper import SessionKeeper
     from napari_litesam.state import PluginState
     from napari_litesam.viewer_layers import ViewerLayers
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 #: leaves the image, because that takes seconds.
 _DELAY_MS = 2000
 _LARGEST_AT_ONCE = 64_000_000
+#: … or closes napari; what is larger is brought back at the next start.
+_LARGEST_AT_THE_END = 1_000_000_000
 #: The next image is read so long after this one came, milliseconds: the first click goes first.
 _AHEAD_MS = 1000
 _NO_FOLDER = "Open a folder of images first."
@@ -79,6 +83,19 @@ class Place:
     names: tuple[str, ...]
     labelled: tuple[bool, ...]
     at: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    """An image that is to be opened, how many may be tried from it on, which were before it and
+    why they could not be, and what was prepared of it.
+    """
+
+    files: SeriesFiles
+    number: int
+    search: int
+    skipped: tuple[str, ...]
+    ready: tuple[Read, Image] | None
 
 
 class Series:
@@ -135,6 +152,11 @@ class Series:
             signal.connect(self._on_objects)
 
     @property
+    def image(self) -> Image | None:
+        """The image of the folder that is open."""
+        return self._image
+
+    @property
     def place(self) -> Place | None:
         """Where the user is; None: no folder is open."""
         files = self._files
@@ -163,11 +185,11 @@ class Series:
         return found
 
     def close(self) -> None:
-        """Write what was not written yet, if that is quick, and stop."""
+        """Write what was not written yet, and stop."""
         for timer in self._timers:
             timer.stop()
-        wanted = self._wanted() if self._changed else None
-        if wanted is not None and wanted.array.nbytes <= _LARGEST_AT_ONCE:
+        wanted = self._wanted() if self._changed or not self.lane.idle else None
+        if wanted is not None and wanted.array.nbytes <= _LARGEST_AT_THE_END:
             with suppress(LiteSamError):  # there is nobody to tell; the autosave has it
                 write_changed(wanted)
                 self._note(wanted)
@@ -190,7 +212,7 @@ class Series:
             return
         files = SeriesFiles(folder)
         first = files.labelled.index(False) if False in files.labelled else 0
-        self._open(files, first, search=True)
+        self._open(files, first, search=len(files.images))
 
     def go_to(self, number: int) -> None:
         """Write the labels of the image that is open, and open another one."""
@@ -201,6 +223,24 @@ class Series:
     def step(self, by: int) -> None:
         """Go on, or back."""
         self.go_to(self._at + by)
+
+    def follow(self, opened: Opened) -> None:
+        """A session of some image was opened, which brought a layer of its own: if it is the image
+        of the folder, that layer's labels are in the file from now on.
+        """
+        if opened.image is not self._image or opened.target is self._target:
+            return
+        old = self._target
+        self._take(opened.target)
+        self._layers.made.add(opened.target)
+        if old is not None and old in self._viewer.layers:
+            if self._file is not None and _holds(array_of(opened.target), array_of(old)):
+                self._file.others = False
+            if old in self._layers.made:
+                name = old.name
+                self._viewer.layers.remove(old)
+                opened.target.name = name
+        self._on_objects()
 
     # -------------------------------------------------------------------------------------- writing
 
@@ -236,12 +276,23 @@ class Series:
         """The layer whose objects are in the file: the first that is chosen for the image. Others
         that are chosen later are the user's to save; they stay in the window.
         """
-        settings, layers = self._state.settings, self._viewer.layers
-        if self._target is not None and self._target not in layers:
-            self._target = None
-        if self._target is None and self._image is not None and settings.image is self._image:
-            self._target = settings.target
+        settings, layers, image = self._state.settings, self._viewer.layers, self._image
+        target = self._target
+        if target is not None and (
+            target not in layers or (image is not None and misfit(target, image) is not None)
+        ):
+            self._take(None)
+        if self._target is None and image is not None and settings.image is image:
+            self._take(settings.target)
         return self._target
+
+    def _take(self, target: Labels | None) -> None:
+        """Another layer, or none, is the one of the file: what that holds of the one before is kept
+        under another name when it is written again.
+        """
+        if self._target is not None and self._file is not None:
+            self._file.others = self._file.digest is not None
+        self._target = target
 
     def _on_written(self, wanted: Wanted, _none: None) -> None:
         self._note(wanted)
@@ -252,6 +303,13 @@ class Series:
         files, file = self._files, wanted.file
         if files is not None and file is self._file:
             files.labelled[self._at] = file.digest is not None
+            files.labels[self._at] = file.path
+        if file.kept is not None:
+            self.told.emit(
+                f"The labels that {file.path.name} held before are kept in {file.kept.name}: the "
+                "layer that they were in was removed, or another one took its place."
+            )
+            file.kept = None
         target, session = self._labels_layer(), wanted.session
         if target is not None and session is not None and not session.drafts:
             now = self._keeper.session(target)
@@ -260,7 +318,10 @@ class Series:
 
     # -------------------------------------------------------------------------------------- opening
 
-    def _open(self, files: SeriesFiles, number: int, *, search: bool = False) -> None:
+    def _open(
+        self, files: SeriesFiles, number: int, *, search: int = 1, skipped: tuple[str, ...] = ()
+    ) -> None:
+        """Open an image; ``search``: try so many until one can be opened, after ``skipped``."""
         for timer in self._timers:
             timer.stop()
         wanted, ready = self._wanted(), self._next
@@ -268,10 +329,11 @@ class Series:
             ready = None
         self._changed, self._opening = False, True
         self.ahead.cancel()
-        read = None if ready is None else ready[0].image
+        read = None if ready is None else ready[0]
+        trial = _Trial(files, number, search, skipped, ready)
         self.lane.submit(
             partial(write_and_read, wanted, files, number, read, search),
-            partial(self._on_read, files, wanted, self._labels_layer(), ready),
+            partial(self._on_read, trial, wanted, self._labels_layer()),
             self._on_error,
         )
 
@@ -285,50 +347,86 @@ class Series:
 
     def _on_read(
         self,
-        files: SeriesFiles,
+        trial: _Trial,
         wanted: Wanted | None,
         left: Labels | None,
-        ready: tuple[Read, Image] | None,
         read: Read | ReadError,
     ) -> None:
         """Go on to an image that was read; ``left``: the layer whose labels were written."""
         self._opening = False
+        files, ready = trial.files, trial.ready
         if wanted is not None:
             self._note(wanted)
         if isinstance(read, ReadError):
-            self.failed.emit(read)
+            self._refuse(read)
             return
         if not self._may_leave():  # prompts were set meanwhile
             return
         if self._changed or self._labels_layer() is not left:
-            self._open(files, read.number)
+            self._open(files, read.number, search=trial.search, skipped=trial.skipped)
             return
         try:
-            image = ready[1] if ready else image_layer(files.images[read.number], read.image)
+            image = self._layer_of(files, read, ready)
             read = _laid_on(image, read)
             target = self._objects_of(files, read, image)
         except LiteSamError as error:
-            self.failed.emit(error)
+            tried = len(read.skipped) + 1
+            name = files.images[read.number].name
+            if tried < trial.search:
+                self._open(
+                    files,
+                    (read.number + 1) % len(files.images),
+                    search=trial.search - tried,
+                    skipped=(*trial.skipped, *read.skipped, f"{name}: {error}"),
+                )
+            else:
+                self._refuse(error)
             return
         self._show(image, target, left)
         self._files, self._at, self._next = files, read.number, None
         self._file = LabelFile(files.labels[read.number], read.digest, read.stamp)
         self.changed.emit(self.place)
         name, count = files.images[read.number].name, len(files.images)
-        skipped = "".join(f" Passed over {one}" for one in read.skipped)
+        skipped = "".join(f" Passed over {one}" for one in (*trial.skipped, *read.skipped))
         self.told.emit(
             f"Image {read.number + 1} of {count}: {name}. {sum(files.labelled)} labelled so far."
             + skipped
         )
         self._timers[1].start()
 
+    def _refuse(self, error: LiteSamError) -> None:
+        """Tell why an image cannot be opened, and what can be done where the user has one."""
+        if self._files is not None:
+            error = type(error)(f"{error} Or choose another image in the list of the folder.")
+        self.failed.emit(error)
+
+    def _layer_of(
+        self, files: SeriesFiles, read: Read, ready: tuple[Read, Image] | None = None
+    ) -> Image:
+        """A layer of an image that was read, the one that is ready if it is of the same. Where its
+        file does not name its axes they are those of the image that is open.
+        """
+        if ready is not None and read.image is ready[0].image:
+            image = ready[1]
+        else:
+            image = image_layer(files.images[read.number], read.image)
+        old = self._image
+        same = old is not None and (old.ndim, old.rgb) == (image.ndim, image.rgb)
+        if old is not None and same and read.image.axes is None:
+            image.axis_labels = old.axis_labels
+        return image
+
     def _objects_of(self, files: SeriesFiles, read: Read, image: Image) -> Labels | None:
         """A layer of the labels that were read; None if there are none."""
         if read.labels is None:
             return None
-        target = self._layers.objects_of(read.labels, image)
-        reason = misfit(target, image)
-        if reason is not None:
+        wanted, there = label_shape(image), tuple(read.labels.shape)
+        reason = f"Its size is {there}, but objects of the image need {wanted}."
+        target = None
+        if there == wanted:
+            target = self._layers.objects_of(read.labels, image)
+            reason = misfit(target, image) or ""
+        if reason:
             raise ImageError(
                 f"{files.labels[read.number]} does not fit {files.images[read.number].name}: "
                 f"{reason} Put that file elsewhere, and open the image again."
@@ -374,7 +472,7 @@ class Series:
         if files is not self._files or read.number != self._at + 1:
             return
         try:
-            image = image_layer(files.images[read.number], read.image)
+            image = self._layer_of(files, read)
         except LiteSamError:
             return  # told when the image is opened
         self._next = (read, image)
@@ -399,6 +497,14 @@ def _laid_on(image: Image, read: Read) -> Read:
     if labels is read.labels:
         return read
     return replace(read, labels=labels, digest=digest_of(labels))
+
+
+def _holds(labels: Any, others: Any) -> bool:
+    """Whether labels have all that others have; not looked at where that takes long."""
+    if labels.shape != others.shape or others.nbytes > _LARGEST_AT_ONCE:
+        return False
+    others = np.asarray(others)
+    return not np.any((others != 0) & (np.asarray(labels) != others))
 
 
 def _ignore(_value: Any) -> None:

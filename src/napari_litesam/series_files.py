@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import threading
 from collections import Counter
@@ -16,6 +17,7 @@ from litesam.errors import ReadError, WriteError
 from litesam.io import ImageData, image_files, read_image, read_labels, stem, write_labels
 from litesam.session import Session, sessions_dir, take_copies_along, write_session
 from napari_litesam.image_files import AboutLabels
+from napari_litesam.session_images import committed
 
 if TYPE_CHECKING:
     from napari_litesam.jobs import JobContext
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 _LABELS, _IMAGES = "labels", "images"
 #: Endings of files of labels; the first is that of new ones.
 _ENDINGS = (".tif", ".tiff", ".png")
+_LARGEST_IN_PNG = 65_535
 
 
 class SeriesFiles:
@@ -86,12 +89,19 @@ class LabelFile:
         Of the ids of all pixels; None: there was no file.
     stamp
         Time and size of the file then.
+    others
+        What is to be written next is of another layer than what the file holds: the file is kept
+        under another name.
+    kept
+        Under which it was kept the last time; None: it was not.
     """
 
     def __init__(
         self, path: Path, digest: bytes | None = None, stamp: tuple[int, int] | None = None
     ) -> None:
         self.path, self.digest, self.stamp = path, digest, stamp
+        self.others = False
+        self.kept: Path | None = None
         self.lock = threading.Lock()
 
 
@@ -117,6 +127,8 @@ class Read:
         Array of its labels, and its axes as the file says; None: there are none.
     digest, stamp
         Of the labels, and of their file.
+    seen
+        Time and size of the image's file when it was read.
     skipped
         Images before it that are damaged, and why.
     """
@@ -127,6 +139,7 @@ class Read:
     axes: str | None = None
     digest: bytes | None = None
     stamp: tuple[int, int] | None = None
+    seen: tuple[int, int] | None = None
     skipped: tuple[str, ...] = ()
 
 
@@ -162,25 +175,62 @@ def _write_changed(wanted: Wanted) -> None:
             f"The folder {path.parent} cannot be made: {error.strerror or error}. The labels are "
             "not written; what is open stays open."
         ) from error
+    if file.others and there is not None:
+        file.kept = _put_aside(path)
+    file.others = False
+    if path.suffix.lower() == ".png" and labels.max(initial=0) > _LARGEST_IN_PNG:
+        path = _free(path, _ENDINGS[0])  # which is found before the PNG from now on
     about = wanted.about
     write_labels(path, labels, about.file_axes, about.scale, unit=about.unit, overwrite=True)
-    file.digest, file.stamp = digest, stamp_of(path)
+    file.path, file.digest, file.stamp = path, digest, stamp_of(path)
     if wanted.session is not None:
         beside = path.with_suffix(".session.json")
         try:
-            session = take_copies_along(wanted.session, sessions_dir(), beside)
+            session = take_copies_along(committed(wanted.session), sessions_dir(), beside)
             write_session(beside, session, overwrite=True)
         except WriteError:
             # The labels are what counts; those that were there before may still be being copied.
             logger.warning("The session beside %s could not be written", path, exc_info=True)
 
 
+def _put_aside(path: Path) -> Path:
+    """Rename a file, so that nothing takes its place; return where it is now."""
+    numbers = itertools.count(1)
+    names = (path.with_name(f"{path.stem}.old-{number}{path.suffix}") for number in numbers)
+    free = next(name for name in names if not name.exists())
+    try:
+        path.rename(free)
+    except OSError as error:
+        raise WriteError(
+            f"{path} holds labels of a layer that is gone, and cannot be renamed: "
+            f"{error.strerror or error}. These labels are not written; what is open stays open."
+        ) from error
+    return free
+
+
+def _free(path: Path, ending: str) -> Path:
+    """Return the file of another ending beside one.
+
+    Raises
+    ------
+    WriteError
+        If it is there already.
+    """
+    other = path.with_suffix(ending)
+    if other.exists():
+        raise WriteError(
+            f"{path} cannot hold ids above {_LARGEST_IN_PNG:,}, and {other.name} is there already. "
+            "Put that elsewhere; then these labels are written."
+        )
+    return other
+
+
 def write_and_read(
     wanted: Wanted | None,
     files: SeriesFiles,
     number: int,
-    ready: ImageData | None,
-    search: bool,
+    ready: Read | None,
+    search: int,
     _context: JobContext | None = None,
 ) -> Read | ReadError:
     """Write the labels of an image, then read another one and its labels.
@@ -192,7 +242,7 @@ def write_and_read(
     files, number, ready
         The image to read; ``ready``: it was read before, its labels are read in any case.
     search
-        Pass over images that are damaged.
+        So many images are tried, one after the other, if they are damaged.
 
     Returns
     -------
@@ -208,7 +258,7 @@ def write_and_read(
         write_changed(wanted)
     count = len(files.images)
     skipped: list[str] = []
-    for at in range(number, number + (count if search else 1)):
+    for at in range(number, number + search):
         try:
             read = read_one(files, at % count, ready)
             return replace(read, skipped=tuple(skipped))
@@ -221,26 +271,34 @@ def write_and_read(
 def read_one(
     files: SeriesFiles,
     number: int,
-    ready: ImageData | None = None,
+    ready: Read | None = None,
     _context: JobContext | None = None,
 ) -> Read:
-    """Read an image, unless it is ready, and its labels.
+    """Read an image, unless it is ready and its file still the same, and its labels.
 
     Raises
     ------
     ReadError
-        If a file is damaged.
+        If a file is damaged, or its labels cannot be gone on with.
     """
-    image = read_image(files.images[number]) if ready is None else ready
+    seen = stamp_of(files.images[number])
+    fresh = ready is not None and ready.number == number and ready.seen == seen
+    image = ready.image if ready is not None and fresh else read_image(files.images[number])
     path = files.labels[number]
     stamp = stamp_of(path)
     if stamp is None:
-        return Read(number, image)
+        return Read(number, image, seen=seen)
     found = read_labels(path)
+    least = np.min(found.array, initial=0)
+    if least < 0:
+        raise ReadError(
+            f"{path} holds ids below 0 (the smallest is {least}); labels are 0 for background and "
+            "1, 2, 3 … for objects. Change it, or put it elsewhere."
+        )
     # Files hold the smallest type; there has to be room for more ids.
     kind = found.array.dtype if found.array.dtype.itemsize > 2 else np.int32
     labels = np.array(found.array, dtype=kind)
-    return Read(number, image, labels, found.axes, digest_of(labels), stamp)
+    return Read(number, image, labels, found.axes, digest_of(labels), stamp, seen)
 
 
 def laid_out(labels: Any, said: str | None, axes: str, shape: tuple[int, ...]) -> Any:

@@ -8,9 +8,11 @@ from litesam.errors import LiteSamError
 
 if TYPE_CHECKING:
     from napari_litesam.history import History
+    from napari_litesam.plane_jobs import PlaneJobs
     from napari_litesam.propagation import Propagation
     from napari_litesam.reports import Reporter
     from napari_litesam.series import Series
+    from napari_litesam.state import PluginState
     from napari_litesam.volume_jobs import VolumeJobs
 
 
@@ -20,7 +22,9 @@ class SeriesIntents:
     series: Series
     propagation: Propagation
     volume: VolumeJobs
+    state: PluginState
     _history: History
+    _planes: PlaneJobs
     _reporter: Reporter
 
     def open_folder(self, folder: str) -> None:
@@ -56,22 +60,34 @@ class SeriesIntents:
         self._catch_up()
         if self.series.place is None:
             return True
+        now = self._history.moment_of(self.series.image)
         if self.propagation.lane.busy or self.volume.lane.busy:
-            self._reporter.refuse(
+            reason = (
                 "Objects of this image are still being carried or labelled; wait, or cancel that."
             )
-        elif not self._history.now.prompts.empty:
-            self._reporter.refuse(
+        elif self._planes.finding:
+            reason = "The objects of this image are still being looked for; wait, or cancel that."
+        elif not now.prompts.empty:
+            reason = (
                 "These prompts are not committed yet: commit the object ({commit}) or clear them "
                 "({clear_prompts}), then go on."
             )
-        elif self._history.now.review is not None:
-            self._reporter.refuse(
+        elif now.words is not None:
+            reason = (
+                "The object that was found by words is not committed yet: commit it ({commit}) or "
+                "clear the words ({clear_prompts}), then go on."
+            )
+        elif now.review is not None:
+            reason = (
                 "Candidates are under review: accept ({accept_all}) or discard ({discard}) them, "
                 "then go on."
             )
         else:
             return True
+        image = self.series.image
+        if image is not None and image is not self.state.settings.image:
+            reason = f"In {image.name}, which is not the chosen image now: {reason}"
+        self._reporter.refuse(reason)
         return False
 
     # ------------------------------------------------------------------------------ of the whole

@@ -4,7 +4,7 @@ and sessions; no Qt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -38,6 +38,16 @@ UNCOMMITTED = (REVIEW, WORDS)
 def is_begun(session: Session) -> bool:
     """Whether there is something in a session that is not committed."""
     return bool(session.drafts) or any(name in session.settings for name in UNCOMMITTED)
+
+
+def committed(session: Session) -> Session:
+    """Return what is committed of a session."""
+    settings = {
+        name: value
+        for name, value in session.settings.items()
+        if name not in (NUMBER, *UNCOMMITTED)
+    }
+    return replace(session, drafts=(), found=None, settings=settings)
 
 
 class LayerNames:

@@ -255,19 +255,20 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         self,
         image: Image,
         target: Labels | None,
-        source: ImageSource,
+        source: ImageSource | None,
         drafts: tuple[Draft, ...],
         found: FoundMasks | None,
         more: Mapping[str, Any],
     ) -> None:
         """Write down what is not committed: prompts, masks under review, and ``more`` settings;
-        None: not set.
+        None: not set. Without a source, as in 3-D display, no session is begun for it.
         """
         owner: Layer = image if target is None else target
         begun = drafts or any(more.get(name) is not None for name in UNCOMMITTED)
-        if owner not in self._kept and not begun:
+        if owner not in self._kept and (source is None or not begun):
             return
-        self.begin(image, target, source)
+        if source is not None:
+            self.begin(image, target, source)
         kept = self._kept[owner]
         if drafts or kept.session.drafts:
             self._change(kept, drafts=drafts)
@@ -389,7 +390,7 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         """Body of the writer's thread. A refusal of the disk is told once, not for every click."""
         try:
             event(journal.result())
-        except (LiteSamError, OSError) as error:
+        except Exception as error:  # whatever it is: the work is not on the disk
             if not self._failing and not self._closed:
                 self.failed.emit(error)
             self._failing = True

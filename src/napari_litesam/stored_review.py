@@ -6,7 +6,7 @@ while the user looks through them is a setting of it. Pure functions; no Qt.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from litesam.session import FoundMasks
@@ -18,6 +18,8 @@ from napari_litesam.session_images import REVIEW
 from napari_litesam.state import Where
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from litesam.session import Session
     from napari_litesam.requests import PlaneRequest
     from napari_litesam.state import Settings
@@ -46,6 +48,7 @@ def to_json(review: Review, settings: Settings) -> dict[str, Any]:
         "accepted": sorted(review.verdicts.accepted),
         "rejected": sorted(review.verdicts.rejected),
         "answers_boxes": review.answers_boxes,
+        "model": [review.plane.source.model, review.plane.source.weights],
     }
 
 
@@ -64,18 +67,18 @@ def candidates_of(session: Session) -> Candidates | None:
         found = candidates.collect(
             masks.records,
             (height, width),
-            Filters(**written["usual"]),
+            _filters(written["usual"]),
             containment=float(written["containment"]),
             policy=written["policy"],
             min_visible=float(written["min_visible"]),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
     return found if len(found.records) == len(masks.records) else None
 
 
 def review_of(session: Session, found: Candidates, plane: PlaneRequest) -> Review | None:
-    """Return the review of a session as it was.
+    """Return the review of a session as it was; None where what it says does not fit together.
 
     Parameters
     ----------
@@ -89,27 +92,40 @@ def review_of(session: Session, found: Candidates, plane: PlaneRequest) -> Revie
         return None
     try:
         verdicts = Verdicts(*(frozenset(map(int, written[name])) for name in _VERDICTS))
-        filters = Filters(**written["filters"])
-    except (KeyError, TypeError, ValueError):
+        filters = _filters(written["filters"])
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
     if any(not 0 <= one < len(found.records) for one in verdicts.accepted | verdicts.rejected):
         return None
+    match written.get("model"):
+        case [str(model), (str() | None) as weights]:
+            # Whoever answers now: these masks are of that one.
+            plane = replace(plane, source=replace(plane.source, model=model, weights=weights))
     return Review(plane, found, filters, verdicts, bool(written.get("answers_boxes")))
 
 
 _VERDICTS = ("accepted", "rejected")
 
 
-def options_written(session: Session) -> dict[str, Any]:
+def _filters(written: Any) -> Filters:
+    """Return filters of JSON values."""
+    kinds = {name: type(value) for name, value in asdict(Filters()).items()}
+    return Filters(**{name: kinds[name](value) for name, value in written.items()})
+
+
+def options_written(session: Session, known: Sequence[str]) -> dict[str, Any]:
     """Return the options of everything mode of a review that was open, as settings; none if there
     was none.
+
+    ``known``: the proposals that there are.
     """
     written = session.settings.get(REVIEW)
     if not isinstance(written, dict):
         return {}
     where = next((one for one in Where if one.value == written.get("where")), Where.PLANE)
+    proposals = written.get("proposals")
     return {
-        "proposals": written.get("proposals"),
+        "proposals": proposals if proposals in known else None,
         "everything": options_of(str(written.get("options") or "")),
         "where": where,
     }
@@ -117,5 +133,6 @@ def options_written(session: Session) -> dict[str, Any]:
 
 def place_of(session: Session) -> str:
     """Return where a review was open, for people: ``" in slice 3"``; "" in a plane alone."""
-    index = session.settings[REVIEW].get("index") or []
-    return f" in slice {', '.join(map(str, index))}" if index else ""
+    index = session.settings[REVIEW].get("index")
+    known = isinstance(index, list) and index
+    return f" in slice {', '.join(map(str, index))}" if known else ""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +23,10 @@ from litesam.session import (
     ObjectCommit,
     ObjectEdit,
     Session,
+    SessionJournal,
     labels_hash,
     read_session,
+    recover,
     session_from_json,
     session_to_json,
     write_session,
@@ -60,6 +64,32 @@ def test_everything_comes_back_to_the_last_bit(tmp_path: Path) -> None:
         assert (one.box, one.point) == (saved.box, saved.point)
         assert one.score == saved.score
         assert (one.predicted_iou, one.stability) == (saved.predicted_iou, saved.stability)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(("masks", 1, "mask"), "1"), (("masks", 0, "score"), None), (("index",), 3), (("masks",), {})],
+)
+def test_a_damaged_review_is_left_out(place: tuple[Any, ...], value: object) -> None:
+    """It can be made again; what was committed cannot."""
+    document = session_to_json(full_session())
+    inside: Any = document["found"]
+    for name in place[:-1]:
+        inside = inside[name]
+    inside[place[-1]] = value
+    back = session_from_json(document)
+    assert back.found is None
+    assert len(back.actions) == len(one_of_each())
+
+
+def test_names_of_files_that_are_no_unicode(tmp_path: Path) -> None:
+    """Such as those of an old archive: Python holds their bytes as surrogates."""
+    name = os.fsdecode(b"a\xfc.tif")
+    session = replace(small(), image=ImageReference(name, "YX", (10, 10), "uint8"))
+    assert read_session(write_session(tmp_path / "s.json", session)).image.path == name
+    with SessionJournal(tmp_path / "s.litesam-journal", session) as journal:
+        journal.append(ObjectCommit(1, (), click(1, 2)))
+        assert recover(tmp_path / "s.litesam-journal").session.image.path == name
 
 
 def test_drawings_come_back_and_files_without_any_are_read() -> None:
@@ -150,8 +180,6 @@ def test_session_is_not_overwritten_by_accident(tmp_path: Path) -> None:
         (("drafts", 2, "shapes", 4, "vertices", 0), [1, 2, 3], r"shapes\[4\].vertices is"),
         (("drafts", 2, "shapes", 0, "label"), -1, r"shapes\[0\]: A shape is on the object"),
         (("actions", 2, "drawn"), {}, r"actions\[2\].drawn: Nothing was drawn"),
-        (("found", "masks", 1, "mask"), "1", r"found.masks\[1\].mask is '1'"),
-        (("found", "masks", 0, "score"), None, r"found.masks\[0\] has no field 'score'"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(

@@ -18,13 +18,13 @@ from litesam.io import read_labelled_folder, read_labels
 from litesam.session import read_session
 from napari_litesam import series, series_files
 from napari_litesam.requests import resolve_plane
+from plugin.folders import BEFORE, NEXT, at, commit, open_folder, plate, rest, written
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 FIRST, SECOND, THIRD = CENTRES
-NEXT, BEFORE = Qt.Key.Key_PageDown, Qt.Key.Key_PageUp
 
 
 @pytest.fixture(autouse=True)
@@ -36,52 +36,13 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, cells: Any) -> Path:
-    """Three images; their names in the order of numbers, not of letters."""
-    place = tmp_path / "plate"
-    place.mkdir()
-    for number in (1, 2, 10):
-        shifted = np.roll(cells[0], number, axis=1)
-        Picture.fromarray(shifted).save(place / f"cell {number}.png")
-    (place / "notes.txt").write_text("not an image")
-    return place
+    return plate(tmp_path / "plate", cells[0])
 
 
 @pytest.fixture
 def opened(predictor, open_panel, folder, monkeypatch) -> Any:
     """The folder, opened with the dialog."""
     return open_folder(open_panel(), folder, monkeypatch)
-
-
-def open_folder(hands: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
-    if not hands.widget.series.isExpanded():  # it is as it was left
-        hands.unfold("series_section")
-    hands.press("series.open_folder")
-    rest(hands)
-    return hands
-
-
-def rest(hands: Any) -> None:
-    """Wait until everything is written and prepared."""
-    hands.settle()
-    hands.until(lambda: hands.widget.controller.series.idle)
-    hands.settle()
-
-
-def commit(hands: Any, centre: tuple[int, int]) -> None:
-    hands.click(centre)
-    hands.settle()
-    hands.key(Qt.Key.Key_C)
-    hands.settle()
-
-
-def at(number: int, centre: tuple[int, int]) -> tuple[int, int]:
-    """Where a cell is in the image of a number."""
-    return (centre[0], centre[1] + number)
-
-
-def written(folder: Path, number: int) -> np.ndarray:
-    return np.asarray(read_labels(folder / "labels" / f"cell {number}.tif").array)
 
 
 def test_labels_are_written_and_the_next_image_comes(opened, folder, cells, predictor) -> None:

@@ -7,6 +7,7 @@ one, and an output that was there before stays as it was.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import uuid
 from pathlib import Path
@@ -16,8 +17,10 @@ from litesam.errors import WriteError
 from litesam.io.ome_zarr import is_zarr
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
+
+#: Names may have 255 bytes nearly everywhere, and temporary ones are a little longer.
+_LONGEST_BYTES = 220
 
 
 def check_output(path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -80,7 +83,7 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = False) -> Ite
         raises `OSError` (disk full, no permission).
     """
     target = check_output(path, overwrite=overwrite)
-    part = target.with_name(f".{uuid.uuid4().hex[:8]}.part-{target.name}")
+    part = _beside(target, "part")
     try:
         yield part
         check_output(target, overwrite=overwrite)  # another process may have been quicker
@@ -101,7 +104,7 @@ def _may_be_replaced(folder: Path) -> bool:
 def _move(part: Path, target: Path) -> None:
     """Rename ``part`` to ``target``; an old target is replaced."""
     if part.is_dir() or target.is_dir():
-        old = target.with_name(f".{uuid.uuid4().hex[:8]}.old-{target.name}")
+        old = _beside(target, "old")
         existed = target.exists()
         if existed:
             target.rename(old)
@@ -118,11 +121,19 @@ def _move(part: Path, target: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Delete a file or folder if it is there; a failure is not worth hiding the first error."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()
+
+
+def _beside(target: Path, what: str) -> Path:
+    """A new name in the target's folder that ends as its own and is not much longer."""
+    name = target.name
+    while len(os.fsencode(name)) > _LONGEST_BYTES:
+        name = name[1:]
+    return target.with_name(f".{uuid.uuid4().hex[:8]}.{what}-{name}")
 
 
 def _reason(error: OSError) -> str:

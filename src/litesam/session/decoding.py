@@ -83,7 +83,7 @@ def session_from_json(value: Any, source: str = "session") -> Session:
             model=model_from_json(top.part("model")),
             actions=tuple(action_from_json(part) for part in top.parts("actions")),
             drafts=tuple(draft_from_json(part) for part in top.parts("drafts", optional=True)),
-            found=found_from_json(top.part("found")) if "found" in top else None,
+            found=found_from_json(top, "found"),
             labels_dtype=top.part("labels").get("dtype", _text),
             settings=dict(top.get("settings", _mapping, {})),
             program=top.get("program", _text, ""),
@@ -206,10 +206,16 @@ def draft_from_json(part: Fields) -> Draft:
     )
 
 
-def found_from_json(part: Fields) -> FoundMasks | None:
-    """Return the masks under review of JSON values; None if there are none."""
-    records = tuple(one.make(partial(_found_mask, one)) for one in part.parts("masks"))
-    return FoundMasks(part.get("index", _whole_numbers), records) if records else None
+def found_from_json(part: Fields, name: str) -> FoundMasks | None:
+    """Return the masks under review in a field; None if there are none, or they are damaged: they
+    can be found again, and all else is worth more.
+    """
+    try:
+        inside = part.part(name)
+        records = tuple(one.make(partial(_found_mask, one)) for one in inside.parts("masks"))
+        return FoundMasks(inside.get("index", _whole_numbers), records) if records else None
+    except ReadError:
+        return None
 
 
 def action_from_json(part: Fields) -> Action:

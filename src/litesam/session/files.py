@@ -66,7 +66,8 @@ def session_text(session: Session) -> str:
 
 
 def json_line(value: Any) -> str:
-    """Return JSON on one line; floats as they are, to the last bit.
+    """Return JSON on one line; floats as they are, to the last bit. Names of files that are no
+    Unicode are escaped.
 
     Raises
     ------
@@ -74,7 +75,12 @@ def json_line(value: Any) -> str:
         If there is a value that JSON has not, such as NaN or an array.
     """
     try:
-        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = json.dumps(value, allow_nan=False)
+        return text
     except (TypeError, ValueError) as error:
         raise WriteError(
             f"The session cannot be written: {error}. Settings must be texts, numbers, lists and "

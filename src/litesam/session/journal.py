@@ -409,7 +409,7 @@ def _follow(event: Fields, actions: list[Action], others: dict[str, Any]) -> Non
     if "drafts" in changes:
         others["drafts"] = tuple(draft_from_json(part) for part in changes.parts("drafts"))
     if "found" in changes:
-        others["found"] = found_from_json(changes.part("found"))
+        others["found"] = found_from_json(changes, "found")
     if "labels_dtype" in changes:
         others["labels_dtype"] = changes.get("labels_dtype", str)
     if "settings" in changes:
