@@ -48,7 +48,6 @@ class Drafts:
         moved = image is settings.image and owner is not self._layers[1]
         if self._said == self._kept and not moved:
             return
-        self.note()
         if moved:
             self._keeper.withdraw(owner)
         reopened = self._history.refined(settings.target)
@@ -62,7 +61,8 @@ class Drafts:
         }
         masks = self._masks_of(review)
         source = None if isinstance(plane, NotReady) else plane.source
-        self._keeper.draft(settings.image, settings.target, source, drafts, masks, more)
+        if self._keeper.draft(settings.image, settings.target, source, drafts, masks, more):
+            self.note()
 
     def _masks_of(self, review: Review | None) -> FoundMasks | None:
         """Return the masks under review: the same value for the same ones."""

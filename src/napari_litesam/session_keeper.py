@@ -259,14 +259,15 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         drafts: tuple[Draft, ...],
         found: FoundMasks | None,
         more: Mapping[str, Any],
-    ) -> None:
+    ) -> bool:
         """Write down what is not committed: prompts, masks under review, and ``more`` settings;
-        None: not set. Without a source, as in 3-D display, no session is begun for it.
+        None: not set. Without a source, as in 3-D display, no session is begun: False if one would
+        have to be.
         """
         owner: Layer = image if target is None else target
-        begun = drafts or any(more.get(name) is not None for name in UNCOMMITTED)
+        begun = bool(drafts) or any(more.get(name) is not None for name in UNCOMMITTED)
         if owner not in self._kept and (source is None or not begun):
-            return
+            return not begun
         if source is not None:
             self.begin(image, target, source)
         kept = self._kept[owner]
@@ -275,6 +276,7 @@ class SessionKeeper(QObject):  # type: ignore[misc]  # qtpy is untyped
         if found is not kept.session.found:
             self._change(kept, found=found)
         self._set(kept, more)
+        return True
 
     def withdraw(self, owner: Layer | None) -> None:
         """What is not committed belongs to another layer's session from now on."""

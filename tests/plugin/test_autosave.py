@@ -306,3 +306,69 @@ def test_prompts_outlive_the_layer_that_was_to_receive_them(predictor, open_pane
     hands.widget.controller.close()
     drafts = [len(one.session.drafts) for one in left_journals()]
     assert sorted(drafts) == [1, 1], "with the objects that are gone, and by themselves"
+
+
+def test_a_review_that_is_accepted_in_3d_is_not_offered_again(predictor, open_panel, cells) -> None:
+    hands = open_panel(np.stack([cells[0]] * 5))
+    hands.press("everything")
+    hands.settle()
+    hands.viewer.dims.ndisplay = 3
+    hands.settle()
+    hands.press("review.accept")
+    hands.settle()
+    assert np.unique(hands.objects.data).tolist() == [0, 1, 2, 3]
+    hands.widget.controller.close()
+    (left,) = left_journals()
+    assert len(left.session.objects()) == 3
+    assert left.session.found is None
+    assert "review" not in left.session.settings
+
+
+def test_a_review_is_of_the_model_that_made_it(predictor, open_panel, cells, present) -> None:
+    """Also where another one answers when it is accepted."""
+    present("mobile_sam")
+    hands = open_panel(cells[0])
+    hands.choose_model("mobile_sam")
+    hands.settle()
+    hands.press("everything")
+    hands.settle()
+    hands.widget.controller.close()
+    again = open_panel(cells[0])
+    again.settle()
+    again.press("unsaved.bring_back")
+    again.settle()
+    again.choose_model("lite_sam")
+    again.settle()
+    again.press("review.accept")
+    again.settle()
+    session = again.widget.controller.keeper.session(again.objects)
+    assert {one.model(session).name for one in session.objects().values()} == {"mobile_sam"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("filters", {"predicted_iou": "high"}), ("index", 3), ("proposals", "none"), ("policy", "x")],
+)
+def test_a_review_that_was_tampered_with(predictor, open_panel, cells, name, value) -> None:
+    hands = open_panel(cells[0])
+    commit(hands, FIRST)
+    hands.press("everything")
+    hands.settle()
+    hands.widget.controller.close()
+    (left,) = left_journals()
+    settings = left.session.settings
+    review = {**settings["review"], name: value}
+    session = replace(left.session, settings={**settings, "review": review})
+    SessionJournal(left.path, session).close()
+    again = open_panel(cells[0])
+    again.settle()
+    again.press("unsaved.bring_back")
+    again.settle()
+    assert np.unique(again.objects.data).tolist() == [0, 1]
+    assert again.widget.review.isVisible() == (name in ("index", "proposals"))
+    if not again.widget.review.isVisible():
+        again.press("everything")
+        again.settle()
+    again.press("review.accept")
+    again.settle()
+    assert len(np.unique(again.objects.data)) == 4
