@@ -360,25 +360,21 @@ class Series:
         if isinstance(read, ReadError):
             self._refuse(read)
             return
+        search, skipped = trial.search - len(read.skipped), (*trial.skipped, *read.skipped)
         if not self._may_leave():  # prompts were set meanwhile
             return
         if self._changed or self._labels_layer() is not left:
-            self._open(files, read.number, search=trial.search, skipped=trial.skipped)
+            self._open(files, read.number, search=search, skipped=skipped)
             return
         try:
             image = self._layer_of(files, read, ready)
             read = _laid_on(image, read)
             target = self._objects_of(files, read, image)
         except LiteSamError as error:
-            tried = len(read.skipped) + 1
-            name = files.images[read.number].name
-            if tried < trial.search:
-                self._open(
-                    files,
-                    (read.number + 1) % len(files.images),
-                    search=trial.search - tried,
-                    skipped=(*trial.skipped, *read.skipped, f"{name}: {error}"),
-                )
+            if search > 1:
+                skipped = (*skipped, f"{files.images[read.number].name}: {error}")
+                following = (read.number + 1) % len(files.images)
+                self._open(files, following, search=search - 1, skipped=skipped)
             else:
                 self._refuse(error)
             return
@@ -387,10 +383,10 @@ class Series:
         self._file = LabelFile(files.labels[read.number], read.digest, read.stamp)
         self.changed.emit(self.place)
         name, count = files.images[read.number].name, len(files.images)
-        skipped = "".join(f" Passed over {one}" for one in (*trial.skipped, *read.skipped))
+        passed = "".join(f" Passed over {one}" for one in skipped)
         self.told.emit(
             f"Image {read.number + 1} of {count}: {name}. {sum(files.labelled)} labelled so far."
-            + skipped
+            + passed
         )
         self._timers[1].start()
 
