@@ -87,7 +87,7 @@ class AboutLabels:
     def __init__(self, target: Labels, image: Image) -> None:
         letters = axes_letters(image)
         self.axes = "".join(letters[axis] for axis in label_axes(image))
-        spare = [letter for letter in "ZTC" if letter not in self.axes]
+        spare = [letter for letter in "ZT" if letter not in self.axes]
         self.file_axes = "".join(
             spare.pop(0) if letter not in "TZYX" and spare else letter for letter in self.axes
         )
