@@ -29,8 +29,8 @@ LITE_SAM = (
         weights=WeightsSpec(
             file="lite_sam.safetensors",
             url=None,
-            sha256="ed669d156968233b7f91ff73e09bb314eefec8ee0cd3f9b411fa3397ab2bd1a2",
-            size_bytes=8_615_672,
+            sha256="c37c08a8dcd8d3db621de02b75056a567ba0bd71755ff1d8e98b2ae948add1bc",
+            size_bytes=8_615_696,
             licence="BSD-3-Clause",
         ),
         parameters=4_276_088,
@@ -67,8 +67,8 @@ LITE_SAM_HQ = (
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
             url=None,
-            sha256="cbb6aaab425a22facce1c77c27baff9708bd156ba5939ca5e6e95c1153e740e4",
-            size_bytes=362_026,
+            sha256="25b4549add4706b37395587e1ff54af21eb1c62b2263b04f0b79333d6b6715f8",
+            size_bytes=362_050,
             licence="BSD-3-Clause",
         ),
         parameters=4_455_529,
