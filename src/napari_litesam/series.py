@@ -29,6 +29,7 @@ from napari_litesam.series_files import (
     SeriesFiles,
     Wanted,
     digest_of,
+    holds,
     laid_out,
     read_one,
     write_and_read,
@@ -234,7 +235,7 @@ class Series:
         self._take(opened.target)
         self._layers.made.add(opened.target)
         if old is not None and old in self._viewer.layers:
-            if self._file is not None and _holds(array_of(opened.target), array_of(old)):
+            if self._file is not None and holds(array_of(opened.target), array_of(old)):
                 self._file.others = False
             if old in self._layers.made:
                 name = old.name
@@ -493,14 +494,6 @@ def _laid_on(image: Image, read: Read) -> Read:
     if labels is read.labels:
         return read
     return replace(read, labels=labels, digest=digest_of(labels))
-
-
-def _holds(labels: Any, others: Any) -> bool:
-    """Whether labels have all that others have; not looked at where that takes long."""
-    if labels.shape != others.shape or others.nbytes > _LARGEST_AT_ONCE:
-        return False
-    others = np.asarray(others)
-    return not np.any((others != 0) & (np.asarray(labels) != others))
 
 
 def _ignore(_value: Any) -> None:

@@ -29,6 +29,8 @@ _LABELS, _IMAGES = "labels", "images"
 #: Endings of files of labels; the first is that of new ones.
 _ENDINGS = (".tif", ".tiff", ".png")
 _LARGEST_IN_PNG = 65_535
+#: Larger labels would keep the window waiting, bytes.
+_LARGEST_TO_COMPARE = 64_000_000
 
 
 class SeriesFiles:
@@ -318,6 +320,14 @@ def laid_out(labels: Any, said: str | None, axes: str, shape: tuple[int, ...]) -
     if labels.shape != shape and tuple(n for n in labels.shape if n != 1) == without:
         labels = labels.reshape(shape)
     return labels
+
+
+def holds(labels: Any, others: Any) -> bool:
+    """Whether labels have all that others have; large ones are not looked at: False."""
+    if labels.shape != others.shape or others.nbytes > _LARGEST_TO_COMPARE:
+        return False
+    others = np.asarray(others)
+    return not np.any((others != 0) & (np.asarray(labels) != others))
 
 
 def digest_of(labels: Any) -> bytes:

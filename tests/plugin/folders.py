@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from litesam.io import read_labels
+from napari_litesam import series_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,3 +61,16 @@ def at(number: int, centre: tuple[int, int]) -> tuple[int, int]:
 
 def written(folder: Path, number: int) -> np.ndarray:
     return np.asarray(read_labels(folder / "labels" / f"cell {number}.tif").array)
+
+
+def slow_writes(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Labels are written when the first event is set; the second says that they are about to be."""
+    gate, begun, write = threading.Event(), threading.Event(), series_files.write_labels
+
+    def wait(*args: Any, **options: Any) -> Any:
+        begun.set()
+        gate.wait(20)
+        return write(*args, **options)
+
+    monkeypatch.setattr(series_files, "write_labels", wait)
+    return gate, begun

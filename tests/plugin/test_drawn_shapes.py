@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from napari.layers import Image
 from qtpy.QtCore import Qt
-from qtpy.QtTest import QTest
 
 from engine.threshold_predictor import CENTRES
 from litesam.session import replay
 from litesam.types import BoxPrompt, PointLabel
 from napari_litesam.drawn_shapes import COLOURS
 from napari_litesam.prompt_layers import PromptLayers
+from plugin.sweeps import circle, sweep
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 NONE = Qt.KeyboardModifier.NoModifier
 POSITIVE, NEGATIVE = PointLabel.FOREGROUND, PointLabel.BACKGROUND
 FIRST, SECOND, THIRD = CENTRES
-
-
-def sweep(hands, path, modifier=NONE) -> None:
-    """Draw along a path with the button held."""
-    native, left = hands.canvas.native, Qt.MouseButton.LeftButton
-    places = [hands.at(hands.image, yx) for yx in path]
-    hands.qtbot.mouseMove(native, places[0])
-    QTest.mousePress(native, left, modifier, places[0])
-    for a, b in pairwise(places):
-        for share in (0.5, 1.0):
-            QTest.mouseMove(native, a + (b - a) * share)
-            hands.qtbot.wait(5)
-    QTest.mouseRelease(native, left, modifier, places[-1])
-    hands.settle()
-
-
-def circle(centre, radius, count=16) -> list[tuple[float, float]]:
-    turn = np.linspace(0, 2 * np.pi, count)
-    return [(centre[0] + radius * np.sin(t), centre[1] + radius * np.cos(t)) for t in turn]
 
 
 def colours(hands) -> list[str]:

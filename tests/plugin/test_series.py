@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +17,10 @@ from litesam.io import read_labelled_folder, read_labels
 from litesam.session import read_session
 from napari_litesam import series, series_files
 from napari_litesam.requests import resolve_plane
-from plugin.folders import BEFORE, NEXT, at, commit, open_folder, plate, rest, written
+from plugin.folders import BEFORE, NEXT, at, commit, open_folder, plate, rest, slow_writes, written
 
 if TYPE_CHECKING:
+    import threading
     from pathlib import Path
 
 CONTROL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
@@ -220,15 +220,7 @@ def test_a_layer_of_the_users_own_stays(opened, folder, cells) -> None:
 @pytest.fixture
 def slowly(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
     """Labels are written when the first event is set; the second says that they are about to be."""
-    gate, begun, write = threading.Event(), threading.Event(), series_files.write_labels
-
-    def wait(*args: Any, **options: Any) -> Any:
-        begun.set()
-        gate.wait(20)
-        return write(*args, **options)
-
-    monkeypatch.setattr(series_files, "write_labels", wait)
-    return gate, begun
+    return slow_writes(monkeypatch)
 
 
 def test_what_changes_while_labels_are_written_is_written_too(opened, folder, slowly) -> None:

@@ -18,7 +18,7 @@ from litesam.io import read_labels
 from litesam.session import read_session, sessions_dir
 from napari_litesam import series, series_files
 from napari_litesam.state import Words
-from plugin.folders import BEFORE, NEXT, at, commit, open_folder, plate, rest, written
+from plugin.folders import BEFORE, NEXT, at, commit, open_folder, plate, rest, slow_writes, written
 from plugin.journals import left_journals
 
 if TYPE_CHECKING:
@@ -110,14 +110,7 @@ def test_labels_of_a_layer_that_was_removed_are_kept(opened, folder) -> None:
 
 
 def test_closing_while_earlier_labels_are_written(opened, folder, monkeypatch) -> None:
-    gate, begun, write = threading.Event(), threading.Event(), series_files.write_labels
-
-    def slow(*args: Any, **options: Any) -> Any:
-        begun.set()
-        gate.wait(20)
-        return write(*args, **options)
-
-    monkeypatch.setattr(series_files, "write_labels", slow)
+    gate, begun = slow_writes(monkeypatch)
     hands = opened
     commit(hands, at(1, FIRST))
     hands.until(begun.is_set)
