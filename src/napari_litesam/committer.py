@@ -324,7 +324,7 @@ class Committer:
         reopened = self._history.now.reopened
         if reopened is not None and reopened.index == plane.index:
             self._history.now = replace(self._history.now, reopened=None)
-        self._history.forget_words()
+        self._history.set_words(None)
         if prompts is not None and settings.image is not None:
             self._history.set_prompts(
                 prompts.without_plane(settings.image, current_index(settings, plane))

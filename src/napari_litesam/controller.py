@@ -234,7 +234,7 @@ class Controller(Intents):
             target = None if image is None else self._targets.get(image)
             self.state.update(target=target if target in self.targets() else None)
             if "image" not in changed:  # each image has its own moments
-                self._history.forget_words()
+                self._history.set_words(None)
                 self.state.update(words=None)
             self.layers_changed.emit()
         if "keys" in changed:

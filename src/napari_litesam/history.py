@@ -137,9 +137,9 @@ class History:
         """Put words in place of all prompts, or take all prompts and words away, as a step."""
         self.push()
         self.set_prompts(PromptSnapshot())
-        self.forget_words(words)
+        self.set_words(words)
 
-    def forget_words(self, words: Words | None = None) -> None:
+    def set_words(self, words: Words | None) -> None:
         """Change the words of now as a part of a step."""
         self.now = replace(self.now, words=words)
 

@@ -90,7 +90,7 @@ class ObjectIntents:
         draft = outline_of(there, image, plane.index or ())
         said = snapshot_of(prompts, image, self.state.settings.channel, [draft])
         self._history.push()
-        self._history.forget_words()
+        self._history.set_words(None)
         self._committer.restore(self._history.now.prompts.joined(said))
         return Outcome(
             True, f"The outline of object {there.label} of {there.layer.name!r} is a prompt now."

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from napari_litesam.state import Settings
 
 
+#: What was clicked on, as it is written.
+_VERDICTS = ("accepted", "rejected")
+
+
 def masks_of(review: Review) -> FoundMasks:
     """Return the masks that are under review, as a session keeps them."""
     return FoundMasks(review.plane.index or (), review.found.records)
@@ -102,9 +106,6 @@ def review_of(session: Session, found: Candidates, plane: PlaneRequest) -> Revie
             # Whoever answers now: these masks are of that one.
             plane = replace(plane, source=replace(plane.source, model=model, weights=weights))
     return Review(plane, found, filters, verdicts, bool(written.get("answers_boxes")))
-
-
-_VERDICTS = ("accepted", "rejected")
 
 
 def _filters(written: Any) -> Filters:
