@@ -74,6 +74,13 @@ def test_click_fades_with_distance(drawn: Drawn) -> None:
     assert float(row[-1]) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_far_from_a_click_its_map_is_zero(drawn: Drawn) -> None:
+    row = drawn.draw(_click(0, 0))[0, FOREGROUND, 0]
+    assert float(row[-1]) == 0.0
+    tiny = torch.finfo(torch.float32).tiny  # below it a product takes a hundred times as long
+    assert not ((row > 0) & (row < tiny)).any()
+
+
 def test_labels_choose_the_channel(drawn: Drawn) -> None:
     points = torch.tensor([[[20.0, 30.0], [80.0, 90.0], [100.0, 10.0]]])
     maps = drawn.draw(WindowPrompts(points, torch.tensor([[1, 0, -1]])))[0]

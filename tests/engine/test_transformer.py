@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from litesam.models.transformer import Attention, TwoWayTransformer
+from litesam.models.transformer import Attention, TwoWayTransformer, softmax_of_normals
 
 #: Sums in another order; inputs are float64 of the order of 1.
 CLOSE = {"rtol": 0.0, "atol": 1e-10}
@@ -103,3 +103,22 @@ def test_gradients_are_those_of_the_plain_form(attention: Attention) -> None:
         theirs = torch.autograd.grad(plain.square().sum(), weights)
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_softmax_has_no_subnormal_weights(dim: int) -> None:
+    scores = (_random(4, 50, 60) * 40).float().requires_grad_()
+    tiny = torch.finfo(torch.float32).tiny
+
+    def subnormal(weights: torch.Tensor) -> int:
+        return int(((weights > 0) & (weights < tiny)).sum())
+
+    plain, weights = scores.softmax(dim), softmax_of_normals(scores, dim)
+    assert subnormal(plain) > 100
+    assert subnormal(weights) == 0
+    torch.testing.assert_close(weights, plain, rtol=1e-6, atol=1e-20)
+    torch.testing.assert_close(weights.sum(dim), torch.ones_like(weights.sum(dim)))
+    direction = _random(4, 50, 60, seed=1).float()
+    (expected,) = torch.autograd.grad((plain * direction).sum(), scores)
+    (gradient,) = torch.autograd.grad((weights * direction).sum(), scores)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-7)

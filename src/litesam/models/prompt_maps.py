@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from litesam.models.layers import LayerNorm2d
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Radius (standard deviation) of a drawn click, pixels of the logits.
 CLICK_SIGMA = 2.5
+#: Less than this of a click's curve is nothing, so that no product of two is subnormal, which would
+#: slow all that follows.
+_FAINTEST = 1e-15
 #: Earlier logits are divided by this and cut to [-1, 1].
 LOGIT_RANGE = 8.0
 
@@ -121,9 +125,8 @@ class MapPromptEncoder(PromptEncoder):
             maps[:, 0] = (prompts.mask_logits / LOGIT_RANGE).clamp(-1.0, 1.0)
         if prompts.points is not None and prompts.labels is not None:
             # exp(-(dx² + dy²) / 2σ²) is a product, so a click is an outer product of two curves.
-            width = 2.0 * (CLICK_SIGMA * scale) ** 2
-            across = torch.exp(-((x[:, None] - prompts.points[..., :1]) ** 2) / width)  # (P, N, s)
-            down = torch.exp(-((y[:, None] - prompts.points[..., 1:]) ** 2) / width)
+            across = _bell(x[:, None] - prompts.points[..., :1], CLICK_SIGMA * scale)  # (P, N, s)
+            down = _bell(y[:, None] - prompts.points[..., 1:], CLICK_SIGMA * scale)
             for channel, label in ((1, 1), (2, 0)):
                 chosen = (prompts.labels == label)[..., None]
                 maps[:, channel] = ((down * chosen).transpose(1, 2) @ across).clamp(max=1.0)
@@ -134,6 +137,10 @@ class MapPromptEncoder(PromptEncoder):
             maps[:, 3] = inside_y[:, :, None] * inside_x[:, None, :]
         embedded: Tensor = self.mask_downscaling(maps)
         return embedded
+
+
+def _bell(distance: Tensor, sigma: float) -> Tensor:
+    return F.threshold(torch.exp(-(distance**2) / (2.0 * sigma**2)), _FAINTEST, 0.0)
 
 
 def boxes_of_masks(logits: Tensor, pixel: float) -> tuple[Tensor, Tensor]:
