@@ -36,10 +36,11 @@ class Products(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("model", ["lite_sam", "lite_sam_hq"])
 @pytest.mark.parametrize("asked", ["click", "box", "everything"])
-def test_shipped_weights(asked: str) -> None:
+def test_shipped_weights(model: str, asked: str) -> None:
     image = read_image(sample_path("nuclei")).array
-    predictor = litesam.load_predictor("lite_sam")
+    predictor = litesam.load_predictor(model)
     segmenter = litesam.Segmenter(image, predictor)
     with Products() as products:
         if asked == "everything":
