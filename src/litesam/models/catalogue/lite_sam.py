@@ -29,8 +29,8 @@ LITE_SAM = (
         weights=WeightsSpec(
             file="lite_sam.safetensors",
             url=None,
-            sha256="c37c08a8dcd8d3db621de02b75056a567ba0bd71755ff1d8e98b2ae948add1bc",
-            size_bytes=8_615_696,
+            sha256="cdeff64fdf29b159b1b32a2576d058301204ee8198f442779118029d2b27738b",
+            size_bytes=8_617_488,
             licence="BSD-3-Clause",
         ),
         parameters=4_276_088,
@@ -67,7 +67,7 @@ LITE_SAM_HQ = (
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
             url=None,
-            sha256="25b4549add4706b37395587e1ff54af21eb1c62b2263b04f0b79333d6b6715f8",
+            sha256="71df9fe7aae097597795c7a4bbb1c60cfafeef634a2169b823bed279370b5dd9",
             size_bytes=362_050,
             licence="BSD-3-Clause",
         ),
