@@ -116,12 +116,13 @@ def test_result_shares_embeddings_and_loads_as_hq(home: Path) -> None:
     assert np.abs(masks.logits[inside]).max() > 0.0
 
 
-def test_decoder_alone_works_beside_the_weights_it_was_trained_with(home: Path) -> None:
-    trainer = HqTrainer(_config(home / "run", steps=2))
+@pytest.mark.parametrize("model", ["lite_sam", "lite_sam_hq"])
+def test_decoder_alone_works_beside_the_weights_it_was_trained_with(home: Path, model: str) -> None:
+    trainer = HqTrainer(_config(home / "run", steps=2, model=model))
     trainer.run()
     whole, alone = home / "whole.safetensors", home / "alone.safetensors"
     export_weights(trainer, whole, trainer.base)
-    size = export_weights(trainer, alone, trainer.base, beside=trainer.frozen)
+    size = export_weights(trainer, alone, trainer.base, beside=trainer.beside)
     assert size < 450_000
     assert all(name.startswith("hq.") for name in load_state_dict(alone))
     first, second = (load_predictor("lite_sam", file, "cpu", hq=True) for file in (whole, alone))

@@ -84,6 +84,6 @@ def run(args: argparse.Namespace) -> int:
     trainer = HqTrainer(config)
     trainer.run()
     if args.export_decoder is not None:
-        export_weights(trainer, args.export_decoder, trainer.base, beside=trainer.frozen)
+        export_weights(trainer, args.export_decoder, trainer.base, beside=trainer.beside)
     say_run(args, trainer.step, keep_result(args, trainer, trainer.base))
     return 0

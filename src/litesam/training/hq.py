@@ -22,7 +22,7 @@ from litesam.models.lite_sam_hq import LiteSAMHQ
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.models.registry import base_of, get_spec
 from litesam.models.weights import build_network, files_of, load_network
-from litesam.models.weights_files import files_hash
+from litesam.models.weights_files import file_hash, files_hash
 from litesam.training.batches import (
     Batch,
     BatchStream,
@@ -121,7 +121,9 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
     base
         The model of litesam whose network it is: ``spec`` may be one of the user's own.
     frozen
-        SHA-256 of the weights that stay as they are.
+        SHA-256 of the weights that the run begins with.
+    beside
+        SHA-256 of the file without HQ decoder beside which the trained one works alone.
 
     Raises
     ------
@@ -140,6 +142,7 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
         self.base = base_of(self.spec).name
         paths = files_of(plain, config.start_from)
         self.frozen = files_hash(paths)
+        self.beside = file_hash(paths[-1])  # after the one of the HQ decoder, if that has its own
         check_same_start(Path(config.run_folder), self.frozen)
         super().__init__(config, lambda: _build(plain, self.spec, paths), is_of_hq)
         self.model.eval()
