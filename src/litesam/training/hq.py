@@ -120,8 +120,6 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
         The HQ model whose weights the run makes.
     base
         The model of litesam whose network it is: ``spec`` may be one of the user's own.
-    frozen
-        SHA-256 of the weights that the run begins with.
     beside
         SHA-256 of the file without HQ decoder beside which the trained one works alone.
 
@@ -141,9 +139,8 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
         self.spec = hq_spec(plain)
         self.base = base_of(self.spec).name
         paths = files_of(plain, config.start_from)
-        self.frozen = files_hash(paths)
         self.beside = file_hash(paths[-1])  # after the one of the HQ decoder, if that has its own
-        check_same_start(Path(config.run_folder), self.frozen)
+        check_same_start(Path(config.run_folder), files_hash(paths))
         super().__init__(config, lambda: _build(plain, self.spec, paths), is_of_hq)
         self.model.eval()
         root = Path(config.data_root)
