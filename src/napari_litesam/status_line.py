@@ -17,6 +17,8 @@ _COLOURS = {
 #: What is done sooner is not announced: with each quick answer to a click, the line would flash and
 #: the window be drawn twice as often.
 _PATIENCE_MS = 150
+#: A warning can be read this long before the words of something that runs take its place.
+_READING_MS = 2000
 #: A line that was needed stays for a while: the message changes with each click, and what is above
 #: it would move up and down.
 _KEPT_MS = 3000
@@ -54,7 +56,6 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._shown = Level.READY
         self._later = QTimer(self)
         self._later.setSingleShot(True)
-        self._later.setInterval(_PATIENCE_MS)
         self._later.timeout.connect(self._show)
         self._lower = QTimer(self)
         self._lower.setSingleShot(True)
@@ -75,11 +76,16 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         rows.addLayout(line)
 
     def show_status(self, status: Status) -> None:
-        """Show what is going on; that something began, only if it takes a moment."""
+        """Show what is going on; that something began, only if it takes a moment, and in words only
+        after a warning was there for long enough to be read.
+        """
         self._status = status
         if status.level is Level.BUSY and self._shown is not Level.BUSY:
+            warned = self._shown in (Level.WARNING, Level.ERROR)
+            if warned:
+                self._show_progress()
             if not self._later.isActive():
-                self._later.start()
+                self._later.start(_READING_MS if warned else _PATIENCE_MS)
             return
         self._later.stop()
         self._show()
@@ -97,6 +103,10 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         if self._shown is not status.level:  # Qt lays the text out anew, even for the same style
             self.text.setStyleSheet(_COLOURS[status.level])
             self._shown = status.level
+        self._show_progress()
+
+    def _show_progress(self) -> None:
+        status = self._status
         self.progress.setVisible(status.level is Level.BUSY)
         self.progress.setRange(0, status.total)
         self.progress.setValue(status.done)

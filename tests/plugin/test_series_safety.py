@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+from napari.utils.notifications import notification_manager
 from PIL import Image as Picture
 
 from engine.threshold_predictor import CENTRES
@@ -202,9 +203,14 @@ def test_everything_that_runs_is_waited_for(opened, folder, predictor) -> None:
     predictor.gate.clear()
     hands.press("everything")
     hands.until(predictor.waiting.is_set)
+    before = len(notification_manager.records)
     hands.key(NEXT)
+    told = [record.message for record in notification_manager.records[before:]]
+    assert any("still being looked for" in one for one in told)
     hands.qtbot.wait(100)
-    assert "still being looked for" in hands.status
+    assert hands.image.name == "cell 1.png"
+    # The progress of what runs does not take the place of the warning at once.
+    assert "still being looked for" in hands.widget.status_line.text.text()
     predictor.gate.set()
     rest(hands)
     hands.viewer.layers.selection.active = hands.points
