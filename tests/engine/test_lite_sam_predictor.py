@@ -18,7 +18,7 @@ import torch
 from litesam.embedder import Embedder
 from litesam.errors import ModelMismatchError
 from litesam.models.lite_sam import WINDOWS
-from litesam.models.prompt_maps import WindowPrompts
+from litesam.models.prompt_maps import FADE_PER_SIDE, WindowPrompts
 from litesam.predictors.base import check_prompts
 from litesam.predictors.lite_sam import _MOST_STEPS, _VIEWS, LiteSamPredictor, _reaches_border
 from litesam.preprocess import Plane
@@ -173,8 +173,13 @@ def test_click_is_a_click_and_the_box_that_auto_ppn_sees(
     boxes = embedding.frame.boxes_to_image(tensors.boxes.numpy())
     both = replace(click, boxes=boxes)
     one, two = (predictor.decode(embedding, prompts) for prompts in (click, both))
+    # A box that is given ends the mask; AutoPPN's does not.
+    x0, y0, x1, y1 = np.round(tensors.boxes[0].numpy() / 2).astype(int)
+    inside = (0, slice(None), slice(y0 + 1, y1 - 1), slice(x0 + 1, x1 - 1))
+    assert one.logits[inside].size
     # Boxes in image pixels are known to 1e-4 at coordinates of 2000.
-    np.testing.assert_allclose(one.logits, two.logits, rtol=0, atol=0.05)
+    np.testing.assert_allclose(one.logits[inside], two.logits[inside], rtol=0, atol=0.05)
+    assert (two.logits[0, :, : y0 - 1] < one.logits[0, :, : y0 - 1]).any()
 
 
 def test_clicks_far_apart_need_a_large_window(
@@ -248,9 +253,9 @@ def asked(predictor: LiteSamPredictor, monkeypatch: pytest.MonkeyPatch) -> list[
     prompts: list[WindowPrompts] = []
     decode = predictor._decode_groups
 
-    def note(embedding: Embedding, image: torch.Tensor, said: WindowPrompts, masks: slice) -> Any:
+    def note(embedding: Embedding, image: torch.Tensor, said: WindowPrompts, *rest: Any) -> Any:
         prompts.append(said)
-        return decode(embedding, image, said, masks)
+        return decode(embedding, image, said, *rest)
 
     monkeypatch.setattr(predictor, "_decode_groups", note)
     return prompts
@@ -363,11 +368,37 @@ def test_mask_that_fills_its_window_is_decoded_in_a_larger_one(
     whole_window: LiteSamPredictor, embedding: Embedding
 ) -> None:
     embedding = _of(whole_window, embedding)
-    for prompts in (_clicks(_scattered(3)), _boxes([[100, 200, 110, 215]])):
-        masks = whole_window.decode_windows(embedding, prompts)
-        assert masks.origins is None
-        assert _side(masks) == GRID
-        assert (masks.logits > 0).all()
+    masks = whole_window.decode_windows(embedding, _clicks(_scattered(3)))
+    assert masks.origins is None
+    assert _side(masks) == GRID
+    assert (masks.logits > 0).all()
+
+
+def test_mask_ends_at_a_box_that_is_given(
+    whole_window: LiteSamPredictor, embedding: Embedding
+) -> None:
+    """Logits of 10 everywhere: a mask reaches a third of a side beyond its box, and no farther."""
+    embedding = _of(whole_window, embedding)
+    box = _boxes([[100, 200, 140, 240]])
+    masks = whole_window.decode_windows(embedding, box)
+    assert _side(masks) == WINDOWS[0]
+    height = float(masks.logits.max())
+    reach = 40 * height / FADE_PER_SIDE
+    where, mask = masks.crop(0)
+    np.testing.assert_allclose(
+        (where.y0, where.x0, where.y1, where.x1),
+        np.array([100, 200, 140, 240]) + reach * np.array([-1, -1, 1, 1]) + np.tile(ORIGIN, 2),
+        atol=2.5,
+    )
+    assert not mask[0, 0]  # the distances along x and y add up
+    # A click on the object outside of its box takes the box along; one beside the object does not.
+    for label, lowest in ((1, 180), (0, 140)):
+        with_click = replace(_clicks([[180, 220]], [[label]]), boxes=box.boxes)
+        found, _ = whole_window.decode_windows(embedding, with_click, multimask=False).crop(0)
+        assert found.y1 - ORIGIN[0] == pytest.approx(lowest + reach, abs=reach + 3)
+    # What was said by a mask may be corrected beyond its box.
+    earlier = replace(box, low_res_masks=np.full((1, 256, 256), 8.0, np.float32))
+    assert (whole_window.decode(embedding, earlier).logits > 0).all()
 
 
 def test_reaching_the_border_of_the_frame_is_no_reason_to_grow() -> None:
@@ -401,14 +432,21 @@ def test_only_the_best_candidate_decides_on_growth() -> None:
 
 
 def _step_by_step(
-    predictor: LiteSamPredictor, embedding: Embedding, box: npt.NDArray[np.float32]
+    predictor: LiteSamPredictor, embedding: Embedding, prompts: WindowPrompts, ends: bool
 ) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Side, top-left cell and logits of one small box, by the rule as it is written down."""
-    x0, y0, x1, y1 = (float(v) for v in embedding.frame.boxes_to_model(box))
-    prompts = WindowPrompts(boxes=torch.tensor([[x0, y0, x1, y1]]))
-    centre = np.array([y0 + y1, x0 + x1]) / 2
-    for side in WINDOWS:
-        corner = np.round(centre / STRIDE - side / 2).clip(0, GRID - side).astype(np.int64)
+    """Side, top-left cell and logits of one prompt with a box, by the rule as it is written down.
+
+    ``ends``: the mask ends at the box.
+    """
+    assert prompts.boxes is not None
+    x0, y0, x1, y1 = prompts.boxes[0].tolist()
+    low, high = np.array([y0, x0]), np.array([y1, x1])
+    if prompts.points is not None:
+        click = prompts.points[0, 0].numpy()[::-1]
+        low, high = np.minimum(low, click), np.maximum(high, click)
+    first = next(s for s in WINDOWS if (high - low).max() / STRIDE * 1.25 + 2 <= s)
+    for side in (s for s in WINDOWS if s >= first):
+        corner = np.round((low + high) / 2 / STRIDE - side / 2).clip(0, GRID - side).astype(int)
         with torch.inference_mode():
             tensor, iou = predictor._network.decode_windows(
                 torch.from_numpy(embedding.features["image"])[None],
@@ -419,6 +457,13 @@ def _step_by_step(
                 slice(1, 4),
             )
         logits = tensor[0].numpy()
+        if ends:
+            # A pixel of the logits is two of the model.
+            y, x = (2 * (4 * c + np.arange(4 * side) + 0.5) for c in corner)
+            down = np.maximum(np.maximum(y0 - y, y - y1), 0)
+            across = np.maximum(np.maximum(x0 - x, x - x1), 0)
+            fade = FADE_PER_SIDE * (down[:, None] + across) / np.sqrt((x1 - x0) * (y1 - y0))
+            logits = logits - np.minimum(fade, -OUTSIDE_LOGIT).astype(np.float32)
         mask = logits[int(iou[0].argmax())] > 0
         inside = np.zeros((4 * GRID, 4 * GRID), bool)
         inside[1:-1, 1:-1] = True
@@ -432,22 +477,30 @@ def _step_by_step(
     raise AssertionError("the last window holds everything")
 
 
-def test_batch_with_all_kinds_of_growth_is_what_single_boxes_give(
-    predictor: LiteSamPredictor, embedding: Embedding
+@pytest.mark.parametrize("kind", ["clicks", "boxes"])
+def test_batch_with_all_kinds_of_growth_is_what_single_prompts_give(
+    predictor: LiteSamPredictor, embedding: Embedding, kind: str
 ) -> None:
-    points = _scattered(16)
-    boxes = _boxes(np.concatenate([points, points + 20], axis=1).clip(0, 499))
-    clipped = check_prompts(boxes, embedding.frame, (256, 256)).boxes
-    whole = predictor.decode(embedding, boxes)
+    points = _scattered(32)
+    prompts = _clicks(points)
+    if kind == "boxes":
+        prompts = _boxes(np.concatenate([points, points + 20], axis=1).clip(0, 499))
+    prompts = check_prompts(prompts, embedding.frame, (256, 256))
+    whole = predictor.decode(embedding, prompts)
+    with torch.inference_mode():
+        view = predictor._view(embedding)
+        tensors = predictor._complete_prompts(view, prompts, embedding.frame)
     sides = []
-    for index, box in enumerate(clipped):
-        side, corner, logits = _step_by_step(predictor, embedding, box)
+    for index in range(len(points)):
+        one = tensors.take(np.array([index]))
+        side, corner, logits = _step_by_step(predictor, embedding, one, ends=kind == "boxes")
         expected = np.full((3, 256, 256), OUTSIDE_LOGIT, np.float32)
         rows, columns = (slice(4 * c, 4 * (c + side)) for c in corner)
         expected[:, rows, columns] = logits
         np.testing.assert_allclose(whole.logits[index], expected, **CLOSE)
         sides.append(side)
-    assert set(sides) == set(WINDOWS), "the boxes should show all"
+    # Boxes end the masks, so their windows need not grow.
+    assert set(sides) == (set(WINDOWS) if kind == "clicks" else {WINDOWS[0]})
 
 
 # ------------------------------------------------------------------------------------- same results

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from litesam.models.layers import LayerNorm2d
 from litesam.models.prompt_encoder import PromptEncoder
+from litesam.types import OUTSIDE_LOGIT
 
 if TYPE_CHECKING:
     from litesam.types import IntArray
@@ -30,6 +31,8 @@ CLICK_SIGMA = 2.5
 _FAINTEST = 1e-15
 #: Earlier logits are divided by this and cut to [-1, 1].
 LOGIT_RANGE = 8.0
+#: What the logits lose for each side of a given box that a pixel lies outside of it.
+FADE_PER_SIDE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,33 @@ def boxes_with_clicks(boxes: Tensor, points: Tensor, labels: Tensor) -> Tensor:
     low = points.masked_fill(beside, torch.inf).amin(dim=1) - 0.5
     high = points.masked_fill(beside, -torch.inf).amax(dim=1) + 0.5
     return torch.cat((torch.minimum(boxes[:, :2], low), torch.maximum(boxes[:, 2:], high)), dim=1)
+
+
+def fade_outside(logits: Tensor, boxes: Tensor, pixel: float) -> Tensor:
+    """Logits (P, M, h, w) that fall with the distance from a box (P, 4), so that masks end at it.
+
+    Distances along x and y add up and are measured in sides of the box (the square root of its
+    area): a tenth of a side outside, only a logit above a tenth of `FADE_PER_SIDE` is still object.
+    Inside nothing changes.
+
+    Parameters
+    ----------
+    logits
+        (P, M, h, w).
+    boxes
+        (x0, y0, x1, y1), model pixels from the top left of the logits.
+    pixel
+        Model pixels per pixel of the logits.
+    """
+    x0, y0, x1, y1 = boxes[:, :, None].unbind(1)  # (P, 1)
+    beyond = []
+    for low, high, count in ((y0, y1, logits.shape[-2]), (x0, x1, logits.shape[-1])):
+        centres = (torch.arange(count, device=boxes.device) + 0.5) * pixel
+        beyond.append((low - centres).maximum(centres - high).clamp(min=0.0))
+    side = ((x1 - x0) * (y1 - y0)).clamp(min=pixel**2).sqrt()
+    down, across = (FADE_PER_SIDE * distance / side for distance in beyond)
+    fade = down[:, None, :, None] + across[:, None, None, :]
+    return logits - fade.clamp(max=-OUTSIDE_LOGIT)
 
 
 def contradicted(logits: Tensor, points: Tensor, labels: Tensor, pixel: float) -> Tensor:

@@ -3,7 +3,8 @@
 A click does not say how large its object is, so AutoPPN is asked for the box of the object under
 it, and click and box go to the decoder together. The smallest window that holds the box with a
 margin is decoded; if the mask reaches the window's border it is decoded again in the next larger
-one. Outside the window the logits are `OUTSIDE_LOGIT`.
+one. Outside the window the logits are `OUTSIDE_LOGIT`. A box that the caller gives says where the
+object ends: outside of it the logits fall with the distance.
 
 Further clicks correct what the clicks before them gave: those that the mask so far contradicts go
 to the decoder one after the other, each with that mask and its box (Kirillov et al. 2023, Appendix
@@ -29,6 +30,7 @@ from litesam.models.prompt_maps import (
     boxes_of_masks,
     boxes_with_clicks,
     contradicted,
+    fade_outside,
 )
 from litesam.predictors.base import check_embedding, check_prompts, plain_batches
 from litesam.predictors.networks import NetworkPredictor
@@ -235,8 +237,9 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         self, embedding: Embedding, view: _View, prompts: WindowPrompts, masks: slice
     ) -> list[_Group]:
         """Decode everything that is said of an object at once."""
+        given = prompts.boxes if prompts.mask_logits is None else None
         prompts = self._with_own_boxes(view, prompts, embedding.frame)
-        return self._decode_groups(embedding, view.image, prompts, masks)
+        return self._decode_groups(embedding, view.image, prompts, masks, given)
 
     def _correct(
         self,
@@ -278,7 +281,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
             elif given is None:
                 said = self._with_boxes_of_masks(view, said, embedding.frame)
             asked = masks if end == number else usual
-            groups = self._decode_groups(embedding, view.image, said, asked)
+            groups = self._decode_groups(embedding, view.image, said, asked, given)
             if end == number and (key is None or masks != usual):
                 return groups
             best = self._join(groups, len(points), embedding.frame).best().whole()
@@ -369,9 +372,20 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         return sides
 
     def _decode_groups(
-        self, embedding: Embedding, image: Tensor, prompts: WindowPrompts, masks: slice
+        self,
+        embedding: Embedding,
+        image: Tensor,
+        prompts: WindowPrompts,
+        masks: slice,
+        given: Tensor | None,
     ) -> list[_Group]:
-        """Decode every prompt in its window; masks that reach the border of it in a larger one."""
+        """Decode every prompt in its window; masks that reach the border of it in a larger one.
+
+        ``given``: boxes of the caller, (P, 4), at which the masks end unless a click on the object
+        lies outside; None: AutoPPN's, or those of masks, which bind nobody.
+        """
+        if given is not None and prompts.points is not None and prompts.labels is not None:
+            given = boxes_with_clicks(given, prompts.points, prompts.labels)
         sides = self._sides(prompts)
         extents = self._extents(prompts)
         centres = ((extents[:, :2] + extents[:, 2:]) / 2).flip(1).cpu().numpy()  # (P, 2) (y, x)
@@ -384,7 +398,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
                 origins = np.round(centres[indices] / stride - side / 2).astype(np.int64)
                 origins = np.clip(origins, 0, grid - side)
                 logits, iou = self._decode_chunk_windows(
-                    embedding, image, prompts, indices, origins, side, masks
+                    embedding, image, prompts, indices, origins, side, masks, given
                 )
                 cut = _reaches_border(logits, iou, origins, side, grid)
                 sides[indices[cut]] = WINDOWS[min(WINDOWS.index(side) + 1, len(WINDOWS) - 1)]
@@ -404,6 +418,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         origins: IntArray,
         side: int,
         masks: slice,
+        given: Tensor | None,
     ) -> tuple[FloatArray, FloatArray]:
         index = torch.from_numpy(indices).to(self.device)
         corner = torch.from_numpy(origins).to(self.device)
@@ -423,6 +438,9 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
             earlier,
         )
         logits, iou = self._window_logits(embedding, image, corner, side, chosen, masks)
+        if given is not None:
+            top_left = corner.flip(1).repeat(1, 2) * self._network.stride
+            logits = fade_outside(logits, given[index] - top_left, self._mask_pixel)
         return logits.cpu().numpy(), iou.cpu().numpy()
 
     def _window_logits(
