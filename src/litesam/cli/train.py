@@ -26,6 +26,8 @@ _EXAMPLES = """\
   litesam train data/ --run runs/first --export lite_sam.safetensors
   litesam train data/ --run runs/unseen --leave-out usiigaci_phase
   litesam train data/ --run runs/masks --from lite_sam.safetensors --decoder-only
+  torchrun --nproc-per-node 2 --no-python litesam train data/ --run runs/first --threads 1
+                                                       two processes, twice the batch
 """
 
 
@@ -87,5 +89,7 @@ def run(args: argparse.Namespace) -> int:
     )
     trainer = Trainer(config)
     trainer.run()
+    if trainer.group.rank:  # of several processes one writes the result
+        return 0
     say_run(args, trainer.step, keep_result(args, trainer, "lite_sam"))
     return 0

@@ -83,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     )
     trainer = HqTrainer(config)
     trainer.run()
+    if trainer.group.rank:  # of several processes one writes the result
+        return 0
     if args.export_decoder is not None:
         export_weights(trainer, args.export_decoder, trainer.base, beside=trainer.beside)
     say_run(args, trainer.step, keep_result(args, trainer, trainer.base))

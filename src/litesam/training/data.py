@@ -130,6 +130,10 @@ class CropStream(IterableDataset[list[Crop]]):
         first scaled as inference would scale them.
     seed
         Start of the random stream.
+    start
+        First step.
+    rank
+        Of several processes that train together the number of this one, which draws other crops.
     """
 
     def __init__(
@@ -145,6 +149,7 @@ class CropStream(IterableDataset[list[Crop]]):
         augment: AugmentConfig | None = None,
         seed: int = 0,
         start: int = 0,
+        rank: int = 0,
     ) -> None:
         super().__init__()
         self.sets = sets
@@ -159,6 +164,7 @@ class CropStream(IterableDataset[list[Crop]]):
         self.augment = augment or AugmentConfig()
         self.seed = seed
         self.start = start
+        self.rank = rank
 
     def __iter__(self) -> Iterator[list[Crop]]:
         for index in worker_steps(self.start):
@@ -166,7 +172,8 @@ class CropStream(IterableDataset[list[Crop]]):
 
     def crops_of(self, index: int) -> list[Crop]:
         """Return the crops of one step, always the same."""
-        random = np.random.default_rng((self.seed, index))
+        own = (self.rank,) if self.rank else ()
+        random = np.random.default_rng((self.seed, index, *own))
         side = self.crop_px[index % len(self.crop_px)]
         count = self.batch[index % len(self.batch)]
         return [self.crop(random, side) for _ in range(count)]

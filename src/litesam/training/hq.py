@@ -132,6 +132,7 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
         If the model's weights are missing or damaged.
     """
 
+    parallel = True
     model: LiteSAMHQ | SamHQ
 
     def __init__(self, config: HqConfig, sets: Sequence[Sequence[RgbImage]] | None = None) -> None:
@@ -163,6 +164,7 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
             max_enlargement=self.spec.max_enlargement,
             augment=config.augment,
             seed=config.seed,
+            rank=self.group.rank,
         )
         stream = BatchStream(
             crops,

@@ -129,6 +129,8 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
         Images of ``config.sets``; None: read from ``config.data_root``.
     """
 
+    parallel = True
+
     def __init__(
         self, config: TrainConfig, sets: Sequence[Sequence[RgbImage]] | None = None
     ) -> None:
@@ -156,6 +158,7 @@ class Trainer(TrainingRun[TrainConfig, Batch, LiteSAM]):
             max_enlargement=get_spec("lite_sam").max_enlargement,
             augment=config.augment,
             seed=config.seed,
+            rank=self.group.rank,
         )
         stream = BatchStream(
             crops,

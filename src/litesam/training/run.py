@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from litesam.errors import Cancelled, ConfigError
 from litesam.training.optimizers import OptimizerName, make_optimizer
+from litesam.training.parallel import ProcessGroup, own_device, processes_wanted
 from litesam.types import Progress
 
 if TYPE_CHECKING:
@@ -107,7 +108,17 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
         Averaged tensors by name, those that are trained.
     step, seconds
         Steps done, and the time they took.
+    group
+        The processes that train together (`litesam.training.parallel`).
+
+    Raises
+    ------
+    ConfigError
+        If a run that knows one process only was started in several.
     """
+
+    #: Whether several processes may train together, each on batches of its own.
+    parallel: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -115,8 +126,12 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
         build: Callable[[], ModelT],
         trained: Callable[[str], bool] | None = None,
     ) -> None:
+        if processes_wanted() > 1 and not self.parallel:
+            raise ConfigError(
+                f"{type(self).__name__} trains in one process; start it without torchrun."
+            )
         self.config = config
-        self.device = torch.device(config.device)
+        self.device = own_device(config.device)
         if config.bf16 and self.device.type == "cpu":
             # The AMX kernels of oneDNN (torch 2.13) write outside of their memory for some batches
             # in bfloat16, which ends the process; those before them take the same time here.
@@ -137,6 +152,7 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
         self.step = 0
         self.seconds = 0.0
         self._load_checkpoint()
+        self.group = ProcessGroup.join(self.device)
 
     # --------------------------------------------------------------------------------- the recipe
 
@@ -165,7 +181,9 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
         Cancelled
             If ``cancelled`` said so; the checkpoint is written first.
         """
-        (self.folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1))
+        first = self.group.rank == 0
+        if first:
+            (self.folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1))
         last_save = time.monotonic()
         log = _Log(self.folder / "log.jsonl")
         if self.step < self.config.steps:
@@ -175,13 +193,13 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
                 self.seconds += time.monotonic() - tick
                 self.step += 1
                 last = self.step >= self.config.steps
-                if log.count == _LOG_EVERY or last:
+                if first and (log.count == _LOG_EVERY or last):
                     log.write(self.step)
                 if on_progress is not None:
                     on_progress(Progress(self.step, self.config.steps, "training"))
                 if last:
                     break
-                if cancelled is not None and cancelled():
+                if self.group.any(cancelled is not None and cancelled(), self.device):
                     self.save_checkpoint()
                     raise Cancelled(
                         f"Cancelled at step {self.step} of {self.config.steps}; the same call goes "
@@ -202,6 +220,7 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
+        self.group.average_step(self.model)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
@@ -246,8 +265,10 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
 
     def save_checkpoint(self) -> None:
         """Write everything that the run needs to go on; an old checkpoint is replaced at once or
-        not at all.
+        not at all. Of several processes one writes.
         """
+        if self.group.rank:
+            return
         state = {
             "model": self._state(),
             "ema": self.ema,
