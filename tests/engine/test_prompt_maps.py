@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from litesam.models.lite_sam import cut_windows
-from litesam.models.prompt_maps import LOGIT_RANGE, MapPromptEncoder, WindowPrompts
+from litesam.models.prompt_maps import (
+    FADE_PER_SIDE,
+    LOGIT_RANGE,
+    MapPromptEncoder,
+    WindowPrompts,
+    fade_outside,
+)
+from litesam.types import OUTSIDE_LOGIT
 from weights import fill_network
 
 #: 128 model pixels, 16 cells of 8, maps of 64 x 64 at two model pixels.
@@ -189,3 +196,23 @@ def test_cut_windows_takes_the_cells_of_its_image() -> None:
     for window, (row, column), image in zip(windows, origins, images, strict=True):
         assert torch.equal(window, x[image, :, row : row + 3, column : column + 3])
     assert torch.equal(cut_windows(x, origins, 3)[2], x[0, :, 1:4, 2:5])
+
+
+def test_logits_fall_outside_of_a_box_and_stay_inside() -> None:
+    logits = torch.full((1, 2, 20, 20), 3.0)
+    # A pixel of the logits is two of the model; the box has 16 by 4, so its side is 8.
+    box = torch.tensor([[10.0, 12.0, 26.0, 16.0]])
+    faded = fade_outside(logits, box, 2.0)
+    assert faded.shape == logits.shape
+    assert torch.equal(faded[:, :, 6:8, 5:13], logits[:, :, 6:8, 5:13])
+    # The centre of the next pixel is one model pixel beyond: an eighth of a side.
+    assert float(faded[0, 0, 6, 13]) == pytest.approx(3.0 - FADE_PER_SIDE / 8)
+    assert float(faded[0, 1, 5, 4]) == pytest.approx(3.0 - 2 * FADE_PER_SIDE / 8)
+    assert float(faded.min()) == 3.0 + OUTSIDE_LOGIT  # no farther than to "certainly not"
+    assert (faded[:, :, :6] < logits[:, :, :6]).all()
+
+
+def test_an_empty_box_ends_the_mask_around_its_place() -> None:
+    faded = fade_outside(torch.zeros(1, 1, 8, 8), torch.tensor([[8.0, 8.0, 8.0, 8.0]]), 2.0)
+    assert torch.isfinite(faded).all()
+    assert float(faded.max()) < 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import zlib
 from dataclasses import fields
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get
 
 import numpy as np
 
-from litesam.errors import ConfigError, PromptError, ReadError
+from litesam.errors import ReadError
 from litesam.io import mask_from_runs, runs_from_text
 from litesam.session.actions import (
     Accepted,
@@ -29,6 +28,21 @@ from litesam.session.actions import (
 )
 from litesam.session.drawn import Drawn, DrawnShape
 from litesam.session.encoding import FORMAT, VERSION
+from litesam.session.json_fields import (
+    Fields,
+    box_of,
+    flag_of,
+    four_of,
+    items_of,
+    mapping_of,
+    number_of,
+    numbers_of,
+    pair_of,
+    text_of,
+    whole_of,
+    whole_pair_of,
+    wholes_of,
+)
 from litesam.session.references import ImageReference, ModelReference, Outcome
 from litesam.session.values import Draft, FoundMasks, Session
 from litesam.types import (
@@ -46,10 +60,9 @@ from litesam.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 T = TypeVar("T")
-_MISSING = object()
 
 
 def session_from_json(value: Any, source: str = "session") -> Session:
@@ -68,9 +81,9 @@ def session_from_json(value: Any, source: str = "session") -> Session:
         If it is no session, of an unknown version, or any field is missing or wrong.
     """
     top = Fields(value, f"{source}: ")
-    if top.get("format", _text, None) != FORMAT:
+    if top.get("format", text_of, None) != FORMAT:
         raise ReadError(f"{source} is no session of litesam: its field format is not {FORMAT!r}.")
-    version = top.get("version", _whole, 0)
+    version = top.get("version", whole_of, 0)
     if version != VERSION:
         newer = "a newer one wrote it; update litesam" if version > VERSION else "it is damaged"
         raise ReadError(
@@ -84,71 +97,12 @@ def session_from_json(value: Any, source: str = "session") -> Session:
             actions=tuple(action_from_json(part) for part in top.parts("actions")),
             drafts=tuple(draft_from_json(part) for part in top.parts("drafts", optional=True)),
             found=found_from_json(top, "found"),
-            labels_dtype=top.part("labels").get("dtype", _text),
-            settings=dict(top.get("settings", _mapping, {})),
-            program=top.get("program", _text, ""),
-            created=top.get("created", _text, ""),
+            labels_dtype=top.part("labels").get("dtype", text_of),
+            settings=dict(top.get("settings", mapping_of, {})),
+            program=top.get("program", text_of, ""),
+            created=top.get("created", text_of, ""),
         )
     )
-
-
-class Fields:
-    """The fields of one JSON object, and its place in the file.
-
-    Raises
-    ------
-    ReadError
-        Wherever a field is not as it must be.
-    """
-
-    def __init__(self, value: Any, place: str) -> None:
-        self.place = place
-        if not isinstance(value, dict):
-            raise ReadError(
-                f"{self._title} is {_shown(value)}; an object with named fields is needed."
-            )
-        self._value = value
-
-    def __contains__(self, name: str) -> bool:
-        return self._value.get(name) is not None
-
-    def get(self, name: str, read: Callable[[Any], T], default: Any = _MISSING) -> T:
-        """Read a field; None and absent are the default."""
-        value = self._value.get(name)
-        if value is None:
-            if default is _MISSING:
-                raise ReadError(f"{self._title} has no field {name!r}; it is needed.")
-            return default  # type: ignore[no-any-return]
-        try:
-            return read(value)
-        except (TypeError, ValueError, ReadError, zlib.error) as error:
-            raise ReadError(
-                f"{self._inside(name)} is {_shown(value)}: {error or 'it is damaged'}"
-            ) from error
-
-    @property
-    def _title(self) -> str:
-        return self.place.removesuffix(": ")
-
-    def _inside(self, name: str) -> str:
-        """Place of a field."""
-        return f"{self.place}{'' if self.place.endswith(': ') else '.'}{name}"
-
-    def part(self, name: str) -> Fields:
-        """Return the fields of an object inside."""
-        return Fields(self.get(name, lambda value: value), self._inside(name))
-
-    def parts(self, name: str, *, optional: bool = False) -> list[Fields]:
-        """Return the fields of each object of a list inside."""
-        items = self.get(name, _items, [] if optional else _MISSING)
-        return [Fields(item, f"{self._inside(name)}[{i}]") for i, item in enumerate(items)]
-
-    def make(self, build: Callable[[], T]) -> T:
-        """Build a value; what it refuses is an error of this place."""
-        try:
-            return build()
-        except (ConfigError, PromptError) as error:
-            raise ReadError(f"{self._title}: {error}") from error
 
 
 # -------------------------------------------------------------------------------------- the parts
@@ -157,18 +111,18 @@ class Fields:
 def image_from_json(part: Fields) -> ImageReference:
     """Return the image reference of JSON values."""
     image = ImageReference(
-        path=part.get("path", _text, None),
-        axes=part.get("axes", _text).upper(),
-        shape=part.get("shape", _whole_numbers),
-        dtype=part.get("dtype", _text),
-        channel=part.get("channel", _whole, None),
+        path=part.get("path", text_of, None),
+        axes=part.get("axes", text_of).upper(),
+        shape=part.get("shape", wholes_of),
+        dtype=part.get("dtype", text_of),
+        channel=part.get("channel", whole_of, None),
         normalize=_config(part, "normalize", NormalizeConfig),
         tiling=_config(part, "tiling", TilingConfig),
-        scale=part.get("scale", _numbers, None),
-        unit=part.get("unit", _text, None),
+        scale=part.get("scale", numbers_of, None),
+        unit=part.get("unit", text_of, None),
         colours=tuple(
             None if one is None else image_from_json(Fields(one, f"{part.place}.colours[{i}]"))
-            for i, one in enumerate(part.get("colours", _items, []))
+            for i, one in enumerate(part.get("colours", items_of, []))
         ),
     )
     letters = set(image.axes)
@@ -187,10 +141,10 @@ def image_from_json(part: Fields) -> ImageReference:
 def model_from_json(part: Fields) -> ModelReference:
     """Return the model reference of JSON values."""
     return ModelReference(
-        part.get("name", _text),
+        part.get("name", text_of),
         part.get("hq", _hq, False),
-        part.get("weights", _text, None),
-        part.get("weights_hash", _text, None),
+        part.get("weights", text_of, None),
+        part.get("weights_hash", text_of, None),
     )
 
 
@@ -198,9 +152,9 @@ def draft_from_json(part: Fields) -> Draft:
     """Return the draft of JSON values."""
     return part.make(
         lambda: Draft(
-            part.get("index", _whole_numbers),
+            part.get("index", wholes_of),
             _prompts(part) if "prompts" in part else None,
-            part.get("id", _whole, None),
+            part.get("id", whole_of, None),
             _shapes(part),
         )
     )
@@ -213,14 +167,14 @@ def found_from_json(part: Fields, name: str) -> FoundMasks | None:
     try:
         inside = part.part(name)
         records = tuple(one.make(partial(_found_mask, one)) for one in inside.parts("masks"))
-        return FoundMasks(inside.get("index", _whole_numbers), records) if records else None
+        return FoundMasks(inside.get("index", wholes_of), records) if records else None
     except ReadError:
         return None
 
 
 def action_from_json(part: Fields) -> Action:
     """Return the action of JSON values."""
-    kind = part.get("kind", _text)
+    kind = part.get("kind", text_of)
     if kind not in _ACTIONS:
         raise ReadError(
             f"{part.place} is of the kind {kind!r}; known are {', '.join(map(repr, _ACTIONS))}."
@@ -230,15 +184,15 @@ def action_from_json(part: Fields) -> Action:
 
 def _object(part: Fields) -> Action:
     return ObjectCommit(
-        id=part.get("id", _whole),
-        index=part.get("index", _whole_numbers),
+        id=part.get("id", whole_of),
+        index=part.get("index", wholes_of),
         prompts=_prompts(part),
-        candidate=part.get("candidate", _whole, None),
-        multimask=part.get("multimask", _flag, None),
-        tile=part.get("tile", _whole, None),
+        candidate=part.get("candidate", whole_of, None),
+        multimask=part.get("multimask", flag_of, None),
+        tile=part.get("tile", whole_of, None),
         model=_model(part),
-        policy=part.get("policy", _text),
-        reopened=part.get("reopened", _flag, False),
+        policy=part.get("policy", text_of),
+        reopened=part.get("reopened", flag_of, False),
         outcome=_outcome(part),
         drawn=_drawn(part.part("drawn")) if "drawn" in part else None,
     )
@@ -246,67 +200,67 @@ def _object(part: Fields) -> Action:
 
 def _batch(part: Fields) -> Action:
     return BatchCommit(
-        index=part.get("index", _whole_numbers),
+        index=part.get("index", wholes_of),
         objects=tuple(
-            BatchObject(one.get("id", _whole), _prompts(one), _outcome(one))
+            BatchObject(one.get("id", whole_of), _prompts(one), _outcome(one))
             for one in part.parts("objects")
         ),
         model=_model(part),
-        policy=part.get("policy", _text),
+        policy=part.get("policy", text_of),
     )
 
 
 def _everything(part: Fields) -> Action:
     return EverythingCommit(
-        index=part.get("index", _whole_numbers),
+        index=part.get("index", wholes_of),
         accepted=tuple(
-            Accepted(one.get("candidate", _whole), one.get("id", _whole), _outcome(one))
+            Accepted(one.get("candidate", whole_of), one.get("id", whole_of), _outcome(one))
             for one in part.parts("accepted")
         ),
-        candidates=part.get("candidates", _text),  # type: ignore[arg-type]
-        proposals=part.get("proposals", _text, None),
+        candidates=part.get("candidates", text_of),  # type: ignore[arg-type]
+        proposals=part.get("proposals", text_of, None),
         config=_config(part, "config", EverythingConfig),
-        boxes=part.get("boxes", lambda value: tuple(_four(box) for box in _items(value)), None),
+        boxes=part.get("boxes", lambda value: tuple(four_of(box) for box in items_of(value)), None),
         model=_model(part),
-        policy=part.get("policy", _text),
+        policy=part.get("policy", text_of),
     )
 
 
 def _mask(part: Fields) -> Action:
-    box = part.get("box", _box)
+    box = part.get("box", box_of)
     return MaskCommit(
-        id=part.get("id", _whole),
-        index=part.get("index", _whole_numbers),
+        id=part.get("id", whole_of),
+        index=part.get("index", wholes_of),
         box=box,
         crop=part.get("mask", lambda text: _runs(text, box)),
-        source=part.get("source", _text, ""),
+        source=part.get("source", text_of, ""),
         model=_model(part),
-        policy=part.get("policy", _text),
-        reopened=part.get("reopened", _flag, False),
+        policy=part.get("policy", text_of),
+        reopened=part.get("reopened", flag_of, False),
         outcome=_outcome(part),
     )
 
 
 def _found_mask(part: Fields) -> MaskRecord:
-    box = part.get("box", _box)
+    box = part.get("box", box_of)
     return MaskRecord(
         box,
         part.get("mask", lambda text: _runs(text, box)),
-        part.get("predicted_iou", _number),
-        part.get("stability", _number),
-        part.get("score", _number),
-        part.get("point", _two, None),
+        part.get("predicted_iou", number_of),
+        part.get("stability", number_of),
+        part.get("score", number_of),
+        part.get("point", pair_of, None),
     )
 
 
 def _edit(part: Fields) -> Action:
     return ObjectEdit(
-        operation=part.get("operation", _text),
-        ids=part.get("ids", _whole_numbers),
-        index=part.get("index", _whole_numbers, None),
-        seeds=part.get("seeds", lambda value: tuple(_two(seed) for seed in _items(value)), ()),
-        new_id=part.get("new_id", _whole, None),
-        size_px=part.get("size_px", _whole, None),
+        operation=part.get("operation", text_of),
+        ids=part.get("ids", wholes_of),
+        index=part.get("index", wholes_of, None),
+        seeds=part.get("seeds", lambda value: tuple(pair_of(seed) for seed in items_of(value)), ()),
+        new_id=part.get("new_id", whole_of, None),
+        size_px=part.get("size_px", whole_of, None),
     )
 
 
@@ -315,7 +269,7 @@ def _paint(part: Fields) -> Action:
 
 
 def _labels(part: Fields) -> Action:
-    return LabelsLoaded(part.get("path", _text), part.get("sha256", _text, None))
+    return LabelsLoaded(part.get("path", text_of), part.get("sha256", text_of, None))
 
 
 _ACTIONS: dict[str, Callable[[Fields], Action]] = {
@@ -334,15 +288,15 @@ def _prompts(part: Fields) -> Prompts:
     mask = inside.part("mask") if "mask" in inside else None
     return inside.make(
         lambda: Prompts(
-            inside.get("points", lambda value: tuple(_point(p) for p in _items(value)), ()),
-            inside.get("box", lambda value: BoxPrompt(*_four(value)), None),
+            inside.get("points", lambda value: tuple(_point(p) for p in items_of(value)), ()),
+            inside.get("box", lambda value: BoxPrompt(*four_of(value)), None),
             None if mask is None else _logits(mask),
         )
     )
 
 
 def _logits(part: Fields) -> AnyArray:
-    shape = part.get("shape", _two_whole)
+    shape = part.get("shape", whole_pair_of)
     return part.get("logits", lambda text: _unpacked(text, "<f4", shape))
 
 
@@ -356,9 +310,9 @@ def _shapes(part: Fields) -> tuple[DrawnShape, ...]:
 
 def _shape(part: Fields) -> DrawnShape:
     return DrawnShape(
-        part.get("type", _text),
-        part.get("vertices", lambda value: tuple(_two(vertex) for vertex in _items(value))),
-        part.get("label", lambda value: PointLabel(_whole(value)), PointLabel.FOREGROUND),
+        part.get("type", text_of),
+        part.get("vertices", lambda value: tuple(pair_of(vertex) for vertex in items_of(value))),
+        part.get("label", lambda value: PointLabel(whole_of(value)), PointLabel.FOREGROUND),
     )
 
 
@@ -367,9 +321,9 @@ def _outcome(part: Fields) -> Outcome:
         return Outcome()
     inside = part.part("outcome")
     return Outcome(
-        inside.get("predicted_iou", _number, None),
-        inside.get("stability", _number, None),
-        inside.get("mask_hash", _text, None),
+        inside.get("predicted_iou", number_of, None),
+        inside.get("stability", number_of, None),
+        inside.get("mask_hash", text_of, None),
     )
 
 
@@ -383,7 +337,7 @@ def _config(part: Fields, name: str, config: Callable[..., T]) -> T:
         return config()
     inside = part.part(name)
     known = {spec.name for spec in fields(config)}  # type: ignore[arg-type]
-    given = part.get(name, _mapping)
+    given = part.get(name, mapping_of)
     unknown = sorted(set(given) - known)
     if unknown:
         raise ReadError(f"{inside.place} has unknown fields ({', '.join(unknown)}).")
@@ -397,65 +351,24 @@ def _reader_of(hint: Any) -> Callable[[Any], Any]:
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     (kind,) = (option for option in options if option is not type(None))
     if get_origin(kind) is tuple:
-        return _two
-    return {int: _whole, float: _number}.get(kind, _text)
+        return pair_of
+    return {int: whole_of, float: number_of}.get(kind, text_of)
 
 
 def _patch(part: Fields) -> Patch:
-    box = part.get("box", _box)
+    box = part.get("box", box_of)
     where = part.get("where", lambda text: _runs(text, box))
     count = int(np.count_nonzero(where))
     values: int | AnyArray = part.get(
         "values",
         lambda value: (
-            _unpacked(value, "<i8", (count,)) if isinstance(value, str) else _whole(value)
+            _unpacked(value, "<i8", (count,)) if isinstance(value, str) else whole_of(value)
         ),
     )
-    return part.make(lambda: Patch(part.get("index", _whole_numbers), box, where, values))
+    return part.make(lambda: Patch(part.get("index", wholes_of), box, where, values))
 
 
 # ------------------------------------------------------------------------------------- the values
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("a text is needed.")
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("true or false is needed.")
-    return value
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError("a whole number is needed.")
-    return value
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise TypeError("a number is needed.")
-    return float(value)
-
-
-def _items(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("a list is needed.")
-    return value
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError("an object with named fields is needed.")
-    return value
 
 
 def _hq(value: Any) -> Any:
@@ -464,45 +377,15 @@ def _hq(value: Any) -> Any:
     return value
 
 
-def _whole_numbers(value: Any) -> tuple[int, ...]:
-    return tuple(_whole(item) for item in _items(value))
-
-
-def _numbers(value: Any) -> tuple[float, ...]:
-    return tuple(_number(item) for item in _items(value))
-
-
-def _two(value: Any) -> tuple[float, float]:
-    y, x = _numbers(value)
-    return y, x
-
-
-def _two_whole(value: Any) -> tuple[int, int]:
-    height, width = _whole_numbers(value)
-    return height, width
-
-
-def _four(value: Any) -> tuple[float, float, float, float]:
-    y0, x0, y1, x1 = _numbers(value)
-    return y0, x0, y1, x1
-
-
 def _point(value: Any) -> PointPrompt:
-    y, x, label = _items(value)
-    return PointPrompt(_number(y), _number(x), PointLabel(_whole(label)))
-
-
-def _box(value: Any) -> Box:
-    y0, x0, y1, x1 = _whole_numbers(value)
-    if not (0 <= y0 <= y1 and 0 <= x0 <= x1):
-        raise ValueError("a box (y0, x0, y1, x1) is needed.")
-    return Box(y0, x0, y1, x1)
+    y, x, label = items_of(value)
+    return PointPrompt(number_of(y), number_of(x), PointLabel(whole_of(label)))
 
 
 def _runs(text: Any, box: Box) -> BoolArray:
-    return mask_from_runs(runs_from_text(_text(text)), box.size_yx)
+    return mask_from_runs(runs_from_text(text_of(text)), box.size_yx)
 
 
 def _unpacked(text: Any, dtype: str, shape: tuple[int, ...]) -> AnyArray:
-    data = zlib.decompress(base64.b64decode(_text(text), validate=True))
+    data = zlib.decompress(base64.b64decode(text_of(text), validate=True))
     return np.frombuffer(data, dtype=dtype).reshape(shape).astype(dtype[1:])

@@ -32,7 +32,6 @@ from litesam.io import atomic_path, check_output
 from litesam.models.weights_files import data_dir
 from litesam.session.actions import HandEdit, LabelsLoaded
 from litesam.session.decoding import (
-    Fields,
     action_from_json,
     draft_from_json,
     found_from_json,
@@ -49,6 +48,7 @@ from litesam.session.encoding import (
     session_to_json,
 )
 from litesam.session.files import json_line
+from litesam.session.json_fields import Fields
 from litesam.session.painting import load_labels, paint
 from litesam.session.recording import record_change
 from litesam.session.values import Session
