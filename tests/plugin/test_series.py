@@ -382,7 +382,7 @@ def test_nobody_goes_on_while_objects_are_carried(
     hands.widget.controller.propagate()
     hands.until(predictor.waiting.is_set)
     hands.key(NEXT)
-    assert "still being carried" in hands.status
+    assert "still being carried" in hands.widget.status.text()  # progress does not take its place
     predictor.gate.set()
     rest(hands)
     assert hands.image.name == "a.tif"

@@ -210,7 +210,7 @@ def test_everything_that_runs_is_waited_for(opened, folder, predictor) -> None:
     hands.qtbot.wait(100)
     assert hands.image.name == "cell 1.png"
     # The progress of what runs does not take the place of the warning at once.
-    assert "still being looked for" in hands.widget.status_line.text.text()
+    assert "still being looked for" in hands.widget.status.text()
     predictor.gate.set()
     rest(hands)
     hands.viewer.layers.selection.active = hands.points
