@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
@@ -57,10 +59,15 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.timeout.connect(self._show)
+        self._warned_at = 0.0
+        self._bar_later = QTimer(self)
+        self._bar_later.setSingleShot(True)
+        self._bar_later.setInterval(_PATIENCE_MS)
+        self._bar_later.timeout.connect(self._show_progress)
         self._lower = QTimer(self)
         self._lower.setSingleShot(True)
         self._lower.setInterval(_KEPT_MS)
-        self._lower.timeout.connect(lambda: self.text.setMinimumHeight(self._least_height()))
+        self._lower.timeout.connect(self._give_room_back)
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setSpacing(4)
@@ -81,13 +88,18 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         """
         self._status = status
         if status.level is Level.BUSY and self._shown is not Level.BUSY:
-            warned = self._shown in (Level.WARNING, Level.ERROR)
-            if warned:
-                self._show_progress()
             if not self._later.isActive():
-                self._later.start(_READING_MS if warned else _PATIENCE_MS)
+                delay = _PATIENCE_MS
+                if self._shown in (Level.WARNING, Level.ERROR):
+                    read_for = time.monotonic() * 1000 - self._warned_at
+                    delay = max(delay, round(_READING_MS - read_for))
+                self._later.start(delay)
+                self._bar_later.start()
+            elif not self._bar_later.isActive():
+                self._show_progress()
             return
         self._later.stop()
+        self._bar_later.stop()
         self._show()
 
     def _show(self) -> None:
@@ -103,6 +115,8 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         if self._shown is not status.level:  # Qt lays the text out anew, even for the same style
             self.text.setStyleSheet(_COLOURS[status.level])
             self._shown = status.level
+        if status.level in (Level.WARNING, Level.ERROR):
+            self._warned_at = time.monotonic() * 1000
         self._show_progress()
 
     def _show_progress(self) -> None:
@@ -120,3 +134,6 @@ class StatusLine(QWidget):  # type: ignore[misc]  # qtpy is untyped
         if needed > self.text.minimumHeight():
             self.text.setMinimumHeight(needed)
         self._lower.start()
+
+    def _give_room_back(self) -> None:
+        self.text.setMinimumHeight(self._least_height())

@@ -377,7 +377,7 @@ def test_mask_that_fills_its_window_is_decoded_in_a_larger_one(
 def test_mask_ends_at_a_box_that_is_given(
     whole_window: LiteSamPredictor, embedding: Embedding
 ) -> None:
-    """Logits of 10 everywhere: a mask reaches a third of a side beyond its box, and no farther."""
+    """The same logit everywhere: it says how far beyond its box a mask reaches."""
     embedding = _of(whole_window, embedding)
     box = _boxes([[100, 200, 140, 240]])
     masks = whole_window.decode_windows(embedding, box)
@@ -391,14 +391,27 @@ def test_mask_ends_at_a_box_that_is_given(
         atol=2.5,
     )
     assert not mask[0, 0]  # the distances along x and y add up
-    # A click on the object outside of its box takes the box along; one beside the object does not.
-    for label, lowest in ((1, 180), (0, 140)):
-        with_click = replace(_clicks([[180, 220]], [[label]]), boxes=box.boxes)
-        found, _ = whole_window.decode_windows(embedding, with_click, multimask=False).crop(0)
-        assert found.y1 - ORIGIN[0] == pytest.approx(lowest + reach, abs=reach + 3)
-    # What was said by a mask may be corrected beyond its box.
+    # A click on the object outside of its box takes the box along; those beside the object do not,
+    # nor does one that corrects the mask of the box.
+    for points, labels, lowest in (
+        ([[180, 220]], [[1]], 180),
+        ([[180, 220]], [[0]], 140),
+        ([[[120, 220], [130, 220]]], [[1, 0]], 140),
+        ([[[120, 220], [180, 220]]], [[1, 1]], 180),
+    ):
+        with_clicks = replace(_clicks(points, labels), boxes=box.boxes)
+        found = whole_window.decode_windows(embedding, with_clicks, multimask=False)
+        assert found.crop(0)[0].y1 - ORIGIN[0] == pytest.approx(lowest + reach, abs=reach + 3)
+        inside = embedding.frame.points_to_model(with_clicks.points[0])[:, ::-1] / 2
+        for (y, x), label in zip(np.round(inside).astype(int), with_clicks.labels[0], strict=True):
+            assert label != 1 or found.whole().logits[0, 0, y, x] == pytest.approx(height)
+    # Guesses bind nobody, and what was said by a mask may be corrected beyond its box.
+    guess = replace(box, boxes_are_guesses=True)
     earlier = replace(box, low_res_masks=np.full((1, 256, 256), 8.0, np.float32))
-    assert (whole_window.decode(embedding, earlier).logits > 0).all()
+    for prompts in (guess, earlier):
+        assert (whole_window.decode(embedding, prompts).logits > 0).all()
+    assert guess.take([0]).boxes_are_guesses
+    assert PromptBatch.concatenate([guess, guess]).boxes_are_guesses
 
 
 def test_reaching_the_border_of_the_frame_is_no_reason_to_grow() -> None:
@@ -477,14 +490,16 @@ def _step_by_step(
     raise AssertionError("the last window holds everything")
 
 
-@pytest.mark.parametrize("kind", ["clicks", "boxes"])
+@pytest.mark.parametrize("kind", ["clicks", "boxes", "guesses"])
 def test_batch_with_all_kinds_of_growth_is_what_single_prompts_give(
     predictor: LiteSamPredictor, embedding: Embedding, kind: str
 ) -> None:
     points = _scattered(32)
     prompts = _clicks(points)
-    if kind == "boxes":
-        prompts = _boxes(np.concatenate([points, points + 20], axis=1).clip(0, 499))
+    if kind != "clicks":
+        size = np.where(np.arange(len(points)) % 2, 20, 150)[:, None]
+        boxes = np.concatenate([points, points + size], axis=1).clip(0, 499)
+        prompts = replace(_boxes(boxes), boxes_are_guesses=kind == "guesses")
     prompts = check_prompts(prompts, embedding.frame, (256, 256))
     whole = predictor.decode(embedding, prompts)
     with torch.inference_mode():
@@ -499,8 +514,8 @@ def test_batch_with_all_kinds_of_growth_is_what_single_prompts_give(
         expected[:, rows, columns] = logits
         np.testing.assert_allclose(whole.logits[index], expected, **CLOSE)
         sides.append(side)
-    # Boxes end the masks, so their windows need not grow.
-    assert set(sides) == (set(WINDOWS) if kind == "clicks" else {WINDOWS[0]})
+    # Where boxes end the masks their windows need not grow.
+    assert set(sides) == set(WINDOWS[:2] if kind == "boxes" else WINDOWS)
 
 
 # ------------------------------------------------------------------------------------- same results

@@ -17,6 +17,7 @@ from engine.parallel_training import config_of
 from litesam.errors import ConfigError
 from litesam.io.labelled_folder import LabelledImage
 from litesam.training.auto_ppn import PpnConfig, PpnTrainer
+from litesam.training.finetune import finetune
 from litesam.training.lite_sam import Trainer
 from litesam.training.parallel import ProcessGroup, own_device
 
@@ -44,7 +45,7 @@ def test_two_processes_do_the_step_of_both_their_batches(tmp_path: Path) -> None
     for name, value in first["model"].items():
         torch.testing.assert_close(value, second["model"][name], rtol=0, atol=0, msg=name)
     # The same by hand: the gradients of both batches from the same start, and their mean.
-    gradients: list[dict[str, torch.Tensor]] = []
+    gradients: list[dict[str, torch.Tensor | None]] = []
     pictures = []
     for rank in (0, 1):
         trainer = Trainer(replace(config_of(tmp_path), run_folder=str(tmp_path / "alone")))
@@ -55,12 +56,14 @@ def test_two_processes_do_the_step_of_both_their_batches(tmp_path: Path) -> None
         trainer.set_mode(batch)
         torch.stack(list(trainer.losses(batch)[0].values())).sum().backward()  # type: ignore[no-untyped-call]
         named = trainer.model.named_parameters()
-        gradients.append({n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in named})
+        gradients.append({n: p.grad for n, p in named})
     assert not torch.equal(*pictures)
+    assert any(one[name] is None for one in gradients for name in one)  # no step for these
     for group in trainer.optimizer.param_groups:
         group["lr"] = config_of(tmp_path).learning_rate
     for name, parameter in trainer.model.named_parameters():
-        parameter.grad = (gradients[0][name] + gradients[1][name]) / 2
+        known = [one[name] for one in gradients if one[name] is not None]
+        parameter.grad = torch.stack(known).sum(dim=0) / 2 if known else None
     torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
     trainer.optimizer.step()
     moved = 0
@@ -82,6 +85,14 @@ def test_a_recipe_for_one_process_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="trains in one process; start it without torchrun"):
         PpnTrainer(PpnConfig(run_folder=str(tmp_path), model="lite_sam"), [_item()])
+    with pytest.raises(ConfigError, match="start it without torchrun"):
+        finetune([_item()], tmp_path / "mine.safetensors", tmp_path / "run")
+
+
+def test_all_must_begin_at_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProcessGroup, "gather", lambda self, number: [number, number + 5])
+    with pytest.raises(ConfigError, match=r"different steps \(0, 5\).*a disk that they share"):
+        Trainer(config_of(tmp_path))
 
 
 def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

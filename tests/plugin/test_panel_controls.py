@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from engine.threshold_predictor import CENTRES
+from napari_litesam.state import Level, Status
+from napari_litesam.status_line import StatusLine
 
 FIRST, SECOND, _ = CENTRES
 _CONTROLS = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit)
@@ -118,6 +121,34 @@ def test_the_status_line_does_not_flash_with_a_quick_answer(predictor, open_pane
     predictor.gate.set()
     hands.settle()
     assert not hands.widget.progress.isVisible()
+
+
+def test_a_warning_can_be_read_before_progress_takes_its_place(qtbot) -> None:
+    line = StatusLine()
+    qtbot.addWidget(line)
+    line.show()
+    busy = Status(Level.BUSY, "tile 1 of 4", 1, 4)
+    line.show_status(Status(Level.WARNING, "Choose an image first."))
+    line.show_status(busy)
+    assert not line.progress.isVisible()  # a quick answer does not flash
+    qtbot.waitUntil(line.progress.isVisible, timeout=1000)
+    line.show_status(replace(busy, done=2))
+    assert line.progress.value() == 2
+    qtbot.wait(400)
+    assert "Choose an image first." in line.text.text()
+    qtbot.waitUntil(lambda: "tile 1 of 4" in line.text.text(), timeout=3000)
+    # One that was there for long enough gives way as soon as anything else would.
+    line.show_status(Status(Level.ERROR, "The disk is full."))
+    qtbot.wait(2100)
+    line.show_status(busy)
+    qtbot.waitUntil(lambda: "tile 1 of 4" in line.text.text(), timeout=1000)
+    # What is done is said at once.
+    line.show_status(Status(Level.WARNING, "No object here."))
+    line.show_status(busy)
+    line.show_status(Status(Level.READY, "Object of 12 px."))
+    assert "Object of 12 px." in line.text.text()
+    qtbot.wait(300)
+    assert not line.progress.isVisible()
 
 
 def test_a_review_comes_into_sight(predictor, open_panel, cells) -> None:

@@ -150,7 +150,7 @@ def network_prompts(found: Proposals, tile: Tile, kind: str) -> ProposedPrompts 
     boxes = _at_least_a_pixel(found.boxes[mine], points)
     prompts = {
         "point": lambda: _point_batch(points),
-        "box": lambda: PromptBatch(boxes=boxes),
+        "box": lambda: PromptBatch(boxes=boxes, boxes_are_guesses=True),
         "both": lambda: _point_batch(points, boxes),
     }[kind]()
     return ProposedPrompts(prompts, points, found.confidence[mine], multimask=kind == "point")
@@ -206,4 +206,4 @@ def _at_least_a_pixel(boxes: FloatArray, points: FloatArray) -> FloatArray:
 def _point_batch(points: FloatArray, boxes: FloatArray | None = None) -> PromptBatch:
     """One foreground point per prompt, with or without its box."""
     labels = np.ones((len(points), 1), dtype=np.int64)
-    return PromptBatch(points=points[:, None], labels=labels, boxes=boxes)
+    return PromptBatch(points[:, None], labels, boxes, boxes_are_guesses=True)

@@ -49,12 +49,15 @@ class WindowPrompts:
         (P, 4) (x0, y0, x1, y1), or None.
     mask_logits
         (P, s, s) earlier logits cut to the windows, or None.
+    binding
+        Whether objects end at their boxes.
     """
 
     points: Tensor | None = None
     labels: Tensor | None = None
     boxes: Tensor | None = None
     mask_logits: Tensor | None = None
+    binding: bool = False
 
     def __len__(self) -> int:
         for part in (self.points, self.boxes, self.mask_logits):
@@ -65,12 +68,9 @@ class WindowPrompts:
     def take(self, rows: IntArray) -> WindowPrompts:
         """Prompts of some of the objects."""
         parts = (self.points, self.labels, self.boxes, self.mask_logits)
-        return WindowPrompts(
-            *(
-                part if part is None else part[torch.from_numpy(rows).to(part.device)]
-                for part in parts
-            )
-        )
+        index = torch.from_numpy(rows)
+        points, labels, boxes, masks = (p if p is None else p[index.to(p.device)] for p in parts)
+        return WindowPrompts(points, labels, boxes, masks, self.binding)
 
     def in_order(self, number: int) -> WindowPrompts:
         """Prompts with ``number`` clicks each: without padding, and the first one on the object

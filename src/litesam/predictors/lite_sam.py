@@ -3,8 +3,8 @@
 A click does not say how large its object is, so AutoPPN is asked for the box of the object under
 it, and click and box go to the decoder together. The smallest window that holds the box with a
 margin is decoded; if the mask reaches the window's border it is decoded again in the next larger
-one. Outside the window the logits are `OUTSIDE_LOGIT`. A box that the caller gives says where the
-object ends: outside of it the logits fall with the distance.
+one. Outside the window the logits are `OUTSIDE_LOGIT`. A box that is no guess says where the object
+ends: outside of it the logits fall with the distance.
 
 Further clicks correct what the clicks before them gave: those that the mask so far contradicts go
 to the decoder one after the other, each with that mask and its box (Kirillov et al. 2023, Appendix
@@ -121,7 +121,10 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         prompts = check_prompts(prompts, embedding.frame, self._low_res_yx)
         with torch.inference_mode():
             view = self._view(embedding)
-            tensors = WindowPrompts(*self._prompt_tensors(prompts, embedding.frame))
+            tensors = WindowPrompts(
+                *self._prompt_tensors(prompts, embedding.frame),
+                binding=prompts.boxes is not None and not prompts.boxes_are_guesses,
+            )
             masks = slice(1, 4) if multimask else slice(0, 1)
             groups = self._decode_in_steps(embedding, view, tensors, masks)
         return self._join(groups, len(prompts), embedding.frame)
@@ -237,9 +240,9 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         self, embedding: Embedding, view: _View, prompts: WindowPrompts, masks: slice
     ) -> list[_Group]:
         """Decode everything that is said of an object at once."""
-        given = prompts.boxes if prompts.mask_logits is None else None
+        ends = prompts.boxes if prompts.binding and prompts.mask_logits is None else None
         prompts = self._with_own_boxes(view, prompts, embedding.frame)
-        return self._decode_groups(embedding, view.image, prompts, masks, given)
+        return self._decode_groups(embedding, view.image, prompts, masks, ends)
 
     def _correct(
         self,
@@ -281,7 +284,8 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
             elif given is None:
                 said = self._with_boxes_of_masks(view, said, embedding.frame)
             asked = masks if end == number else usual
-            groups = self._decode_groups(embedding, view.image, said, asked, given)
+            binding = given if prompts.binding else None
+            groups = self._decode_groups(embedding, view.image, said, asked, binding)
             if end == number and (key is None or masks != usual):
                 return groups
             best = self._join(groups, len(points), embedding.frame).best().whole()
@@ -377,15 +381,18 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         image: Tensor,
         prompts: WindowPrompts,
         masks: slice,
-        given: Tensor | None,
+        ends: Tensor | None,
     ) -> list[_Group]:
         """Decode every prompt in its window; masks that reach the border of it in a larger one.
 
-        ``given``: boxes of the caller, (P, 4), at which the masks end unless a click on the object
-        lies outside; None: AutoPPN's, or those of masks, which bind nobody.
+        ``ends``: boxes (P, 4) at which the masks end, unless a click on the object lies outside;
+        None: the prompts' boxes are AutoPPN's, those of masks or other guesses.
         """
-        if given is not None and prompts.points is not None and prompts.labels is not None:
-            given = boxes_with_clicks(given, prompts.points, prompts.labels)
+        if ends is not None and prompts.points is not None and prompts.labels is not None:
+            # What is clicked at is a pixel of the logits.
+            reach = boxes_with_clicks(ends, prompts.points, prompts.labels)
+            beyond = self._mask_pixel * ends.new_tensor([-1.0, -1.0, 1.0, 1.0])
+            ends = torch.where(reach == ends, ends, reach + beyond)
         sides = self._sides(prompts)
         extents = self._extents(prompts)
         centres = ((extents[:, :2] + extents[:, 2:]) / 2).flip(1).cpu().numpy()  # (P, 2) (y, x)
@@ -398,7 +405,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
                 origins = np.round(centres[indices] / stride - side / 2).astype(np.int64)
                 origins = np.clip(origins, 0, grid - side)
                 logits, iou = self._decode_chunk_windows(
-                    embedding, image, prompts, indices, origins, side, masks, given
+                    embedding, image, prompts, indices, origins, side, masks, ends
                 )
                 cut = _reaches_border(logits, iou, origins, side, grid)
                 sides[indices[cut]] = WINDOWS[min(WINDOWS.index(side) + 1, len(WINDOWS) - 1)]
@@ -418,7 +425,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         origins: IntArray,
         side: int,
         masks: slice,
-        given: Tensor | None,
+        ends: Tensor | None,
     ) -> tuple[FloatArray, FloatArray]:
         index = torch.from_numpy(indices).to(self.device)
         corner = torch.from_numpy(origins).to(self.device)
@@ -438,9 +445,9 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
             earlier,
         )
         logits, iou = self._window_logits(embedding, image, corner, side, chosen, masks)
-        if given is not None:
+        if ends is not None:
             top_left = corner.flip(1).repeat(1, 2) * self._network.stride
-            logits = fade_outside(logits, given[index] - top_left, self._mask_pixel)
+            logits = fade_outside(logits, ends[index] - top_left, self._mask_pixel)
         return logits.cpu().numpy(), iou.cpu().numpy()
 
     def _window_logits(

@@ -172,7 +172,7 @@ class CropStream(IterableDataset[list[Crop]]):
 
     def crops_of(self, index: int) -> list[Crop]:
         """Return the crops of one step, always the same."""
-        own = (self.rank,) if self.rank else ()
+        own = (0, self.rank) if self.rank else ()  # unlike `step_random`
         random = np.random.default_rng((self.seed, index, *own))
         side = self.crop_px[index % len(self.crop_px)]
         count = self.batch[index % len(self.batch)]

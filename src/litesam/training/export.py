@@ -68,6 +68,7 @@ def export_weights(
         if beside is None or name in run.ema
     }
     config = {name: value for name, value in asdict(run.config).items() if name not in _PRIVATE}
+    config["processes"] = run.group.size
     metadata = {
         "model": model,
         "step": str(run.step),

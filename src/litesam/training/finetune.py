@@ -17,6 +17,7 @@ from litesam.preprocess import to_rgb
 from litesam.training.data import AugmentConfig, DataSetConfig, RgbImage
 from litesam.training.export import export_weights
 from litesam.training.lite_sam import TrainConfig, Trainer
+from litesam.training.parallel import processes_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,6 +97,8 @@ def finetune(
     Cancelled
         If ``cancelled`` said so.
     """
+    if processes_wanted() > 1:
+        raise ConfigError("Fine-tuning takes minutes in one process; start it without torchrun.")
     images = [RgbImage(item.name, to_rgb(item.image).rgb, item.labels) for item in items]
     objects = sum(int(np.count_nonzero(np.unique(image.labels))) for image in images)
     if objects < MIN_OBJECTS:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from litesam.errors import ConfigError
+from litesam.io.atomic import atomic_path
 from litesam.models.hq import hq_spec
 from litesam.models.lite_sam_hq import LiteSAMHQ
 from litesam.models.prompt_maps import WindowPrompts
@@ -341,7 +342,8 @@ def check_same_start(run_folder: Path, sha256: str) -> None:
         known: Any = json.loads(path.read_text())["sha256"]
     except FileNotFoundError:
         run_folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"sha256": sha256}))
+        with atomic_path(path, overwrite=True) as partial:  # several processes may begin at once
+            partial.write_text(json.dumps({"sha256": sha256}))
         return
     if known != sha256:
         raise ConfigError(

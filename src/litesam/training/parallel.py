@@ -49,6 +49,8 @@ class ProcessGroup:
         if self.size < 2:
             return
         parameters = [p for p in model.parameters() if p.requires_grad]
+        used = torch.tensor([float(p.grad is not None) for p in parameters])
+        used = used.to(parameters[0].device)
         for parameter in parameters:
             if parameter.grad is None:  # not in this process's batch
                 parameter.grad = torch.zeros_like(parameter)
@@ -60,7 +62,18 @@ class ProcessGroup:
             for buffer in module.buffers(recurse=False)
             if buffer.is_floating_point()
         ]
-        self._average([*gradients, *statistics])
+        self._average([*gradients, *statistics, used])
+        for parameter, share in zip(parameters, used.tolist(), strict=True):
+            if share == 0:  # in nobody's batch: no step, as in a single process
+                parameter.grad = None
+
+    def gather(self, number: int) -> list[int]:
+        """What each process says, by rank."""
+        if self.size < 2:
+            return [number]
+        said: list[int] = [0] * self.size
+        dist.all_gather_object(said, number)
+        return said
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether the flag is set in any process."""

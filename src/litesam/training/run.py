@@ -153,6 +153,12 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
         self.seconds = 0.0
         self._load_checkpoint()
         self.group = ProcessGroup.join(self.device)
+        steps = self.group.gather(self.step)
+        if len(set(steps)) > 1:
+            raise ConfigError(
+                f"The processes would go on from different steps ({', '.join(map(str, steps))}): "
+                f"all of them need the checkpoint in {self.folder}, on a disk that they share."
+            )
 
     # --------------------------------------------------------------------------------- the recipe
 
@@ -183,7 +189,8 @@ class TrainingRun(ABC, Generic[ConfigT, BatchT, ModelT]):
         """
         first = self.group.rank == 0
         if first:
-            (self.folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1))
+            config = asdict(self.config) | {"processes": self.group.size}
+            (self.folder / "config.json").write_text(json.dumps(config, indent=1))
         last_save = time.monotonic()
         log = _Log(self.folder / "log.jsonl")
         if self.step < self.config.steps:

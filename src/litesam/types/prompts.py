@@ -119,12 +119,16 @@ class PromptBatch:
         (P, 4) float, (y0, x0, y1, x1), or None.
     low_res_masks
         (P, h, w) float32 logits of an earlier decode, or None.
+    boxes_are_guesses
+        Whether an object may well go on outside of its box, as with those of a network or of the
+        slice before; a box that somebody drew ends its object. Only Lite-SAM looks at it.
     """
 
     points: AnyArray | None = None
     labels: AnyArray | None = None
     boxes: AnyArray | None = None
     low_res_masks: AnyArray | None = None
+    boxes_are_guesses: bool = False
 
     def __post_init__(self) -> None:
         as_array = object.__setattr__
@@ -199,7 +203,13 @@ class PromptBatch:
             arrays = [getattr(batch, name) for batch in batches]
             return None if arrays[0] is None else np.concatenate(arrays)
 
-        return cls(joined("points"), joined("labels"), joined("boxes"), joined("low_res_masks"))
+        return cls(
+            joined("points"),
+            joined("labels"),
+            joined("boxes"),
+            joined("low_res_masks"),
+            batches[0].boxes_are_guesses,
+        )
 
     def take(self, indices: npt.ArrayLike) -> PromptBatch:
         """Return the prompts of the given indices or slice, as another batch."""
@@ -209,6 +219,7 @@ class PromptBatch:
             labels=None if self.labels is None else self.labels[index],
             boxes=None if self.boxes is None else self.boxes[index],
             low_res_masks=None if self.low_res_masks is None else self.low_res_masks[index],
+            boxes_are_guesses=self.boxes_are_guesses,
         )
 
 

@@ -272,7 +272,7 @@ def _batch(
     if config.prompt_kind == "point" and points is not None:
         return PromptBatch(points, labels)
     corners = np.array([(box.y0, box.x0, box.y1, box.x1) for box in boxes])
-    return PromptBatch(points, labels, corners, low_res)
+    return PromptBatch(points, labels, corners, low_res, boxes_are_guesses=True)
 
 
 def _central_point(stack: Stack, record: MaskRecord, tile: Tile) -> tuple[float, float]:
