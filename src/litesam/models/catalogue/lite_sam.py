@@ -29,8 +29,8 @@ LITE_SAM = (
         weights=WeightsSpec(
             file="lite_sam.safetensors",
             url=None,
-            sha256="cdeff64fdf29b159b1b32a2576d058301204ee8198f442779118029d2b27738b",
-            size_bytes=8_617_488,
+            sha256="93a510fa5717fca0ec99e94939753b2443422f1eae590e9eeef98f0bf898030b",
+            size_bytes=8_615_400,
             licence="BSD-3-Clause",
         ),
         parameters=4_276_088,
@@ -67,8 +67,8 @@ LITE_SAM_HQ = (
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
             url=None,
-            sha256="71df9fe7aae097597795c7a4bbb1c60cfafeef634a2169b823bed279370b5dd9",
-            size_bytes=362_050,
+            sha256="647ae3be921c6f625b9ad79c132b07a8169c15710021b1b438b05917cf426115",
+            size_bytes=362_074,
             licence="BSD-3-Clause",
         ),
         parameters=4_455_529,
