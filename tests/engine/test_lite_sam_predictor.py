@@ -20,7 +20,8 @@ from litesam.errors import ModelMismatchError
 from litesam.models.lite_sam import WINDOWS
 from litesam.models.prompt_maps import FADE_PER_SIDE, WindowPrompts
 from litesam.predictors.base import check_prompts
-from litesam.predictors.lite_sam import _MOST_STEPS, _VIEWS, LiteSamPredictor, _reaches_border
+from litesam.predictors.lite_sam import _MOST_STEPS, _VIEWS, LiteSamPredictor
+from litesam.predictors.windows import reaches_border
 from litesam.preprocess import Plane
 from litesam.store import MemoryStore, ZarrStore
 from litesam.tiling import make_tiles
@@ -420,9 +421,9 @@ def test_reaching_the_border_of_the_frame_is_no_reason_to_grow() -> None:
     for edge in (np.s_[0, :], np.s_[-1, :], np.s_[:, 0], np.s_[:, -1]):
         logits = np.full((1, 1, pixels, pixels), -1.0, np.float32)
         logits[0, 0, 30:34, 30:34] = 1.0
-        assert not _reaches_border(logits, np.ones((1, 1)), np.array(inner), side, grid)[0]
+        assert not reaches_border(logits, np.ones((1, 1)), np.array(inner), side, grid)[0]
         logits[0, 0][edge] = 1.0
-        assert _reaches_border(logits, np.ones((1, 1)), np.array(inner), side, grid)[0]
+        assert reaches_border(logits, np.ones((1, 1)), np.array(inner), side, grid)[0]
     # The window in the top right corner: only left and bottom are borders inside the frame.
     for edge, grows in (
         (np.s_[0, 5:-5], False),
@@ -432,7 +433,7 @@ def test_reaching_the_border_of_the_frame_is_no_reason_to_grow() -> None:
     ):
         logits = np.full((1, 1, pixels, pixels), -1.0, np.float32)
         logits[0, 0][edge] = 1.0
-        found = _reaches_border(logits, np.ones((1, 1)), np.array(corner), side, grid)
+        found = reaches_border(logits, np.ones((1, 1)), np.array(corner), side, grid)
         assert bool(found[0]) is grows
 
 
@@ -440,7 +441,7 @@ def test_only_the_best_candidate_decides_on_growth() -> None:
     logits = np.full((2, 3, 64, 64), -1.0, np.float32)
     logits[:, 1] = 1.0
     iou = np.array([[0.9, 0.5, 0.1], [0.2, 0.5, 0.1]])
-    found = _reaches_border(logits, iou, np.array([[10, 10]] * 2), 16, 64)
+    found = reaches_border(logits, iou, np.array([[10, 10]] * 2), 16, 64)
     assert found.tolist() == [False, True]
 
 

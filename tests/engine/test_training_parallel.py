@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors import safe_open
 
 from engine.parallel_training import config_of
+from litesam.cli.train import _EXAMPLES
 from litesam.errors import ConfigError
 from litesam.io.labelled_folder import LabelledImage
 from litesam.training.auto_ppn import PpnConfig, PpnTrainer
@@ -79,6 +82,27 @@ def test_one_process_writes_and_both_go_on_from_its_checkpoint(tmp_path: Path) -
     assert first["began"] == second["began"] == 2
     log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in log] == [2, 3]
+
+
+def test_the_command_as_it_is_typed(tmp_path: Path) -> None:
+    """As the help of ``litesam train`` says: torchrun has options of its own, hence the ``--``."""
+    (typed,) = (line for line in _EXAMPLES.splitlines() if "torchrun" in line)
+    folder = tmp_path / "data" / "squares"
+    for kind, pixels in (("images", _item().image), ("labels", _item().labels.astype(np.uint16))):
+        (folder / kind).mkdir(parents=True)
+        Image.fromarray(np.asarray(pixels)).save(folder / kind / "1.png")
+    (folder / "index.csv").write_text("id,split\n1,train\n")
+    script = str(Path(sys.executable).with_name("litesam"))
+    parts = [script if part == "litesam" else part for part in typed.split()[1:]]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", *parts]
+    command += ["--no-synthetic", "--steps", "1", "--export", "mine.safetensors"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("mine.safetensors") == 1  # one of them writes
+    with safe_open(tmp_path / "mine.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["config"])["processes"] == 2
 
 
 def test_a_recipe_for_one_process_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ _EXAMPLES = """\
   litesam train data/ --run runs/first --export lite_sam.safetensors
   litesam train data/ --run runs/unseen --leave-out usiigaci_phase
   litesam train data/ --run runs/masks --from lite_sam.safetensors --decoder-only
-  torchrun --nproc-per-node 2 --no-python litesam train data/ --run runs/first --threads 1
+  torchrun --nproc-per-node 2 --no-python -- litesam train data/ --run runs/first --threads 1
                                                        two processes, twice the batch
 """
 

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from litesam.frames import FloatArray
 from litesam.models.auto_ppn import boxes_at
 from litesam.models.lite_sam import WINDOWS, LiteSAM
 from litesam.models.prompt_maps import (
@@ -35,13 +34,14 @@ from litesam.models.prompt_maps import (
 from litesam.predictors.base import check_embedding, check_prompts, plain_batches
 from litesam.predictors.networks import NetworkPredictor
 from litesam.predictors.proposing import propose_prompts
-from litesam.types import OUTSIDE_LOGIT, Embedding, IntArray, Masks
+from litesam.predictors.windows import WindowGroup, join_windows, reaches_border
+from litesam.types import Embedding, IntArray, Masks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from litesam.frames import Frame
-    from litesam.types import BoolArray, ModelSpec, PromptBatch, Proposals
+    from litesam.frames import FloatArray, Frame
+    from litesam.types import ModelSpec, PromptBatch, Proposals
 
 #: Embedding cells that are decoded at once; keeps the decoder's arrays near the cache.
 _CELLS_PER_CHUNK = 8192
@@ -54,17 +54,6 @@ _MOST_STEPS = 12
 _STEPS_KEPT = 16
 #: Smallest window of an earlier mask without any other prompt.
 _MASK_WINDOW = WINDOWS[1]
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Prompts decoded in windows of one size; ``origins`` (P, 2) are cells."""
-
-    indices: IntArray
-    side: int
-    origins: IntArray
-    logits: FloatArray
-    iou: FloatArray
 
 
 @dataclass(slots=True)
@@ -127,7 +116,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
             )
             masks = slice(1, 4) if multimask else slice(0, 1)
             groups = self._decode_in_steps(embedding, view, tensors, masks)
-        return self._join(groups, len(prompts), embedding.frame)
+        return join_windows(groups, len(prompts), embedding.frame, self._network.grid_side)
 
     def batches(
         self, embedding: Embedding, prompts: PromptBatch, batch_size: int = 64
@@ -219,11 +208,11 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
 
     def _decode_in_steps(
         self, embedding: Embedding, view: _View, prompts: WindowPrompts, masks: slice
-    ) -> list[_Group]:
+    ) -> list[WindowGroup]:
         """Decode every prompt, one with several clicks click by click."""
         if prompts.points is None or prompts.labels is None or prompts.mask_logits is not None:
             return self._decode_directly(embedding, view, prompts, masks)
-        groups: list[_Group] = []
+        groups: list[WindowGroup] = []
         clicks = (prompts.labels != -1).sum(dim=1).cpu().numpy()
         for number in np.unique(clicks):
             rows = np.flatnonzero(clicks == number)
@@ -238,7 +227,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
 
     def _decode_directly(
         self, embedding: Embedding, view: _View, prompts: WindowPrompts, masks: slice
-    ) -> list[_Group]:
+    ) -> list[WindowGroup]:
         """Decode everything that is said of an object at once."""
         ends = prompts.boxes if prompts.binding and prompts.mask_logits is None else None
         prompts = self._with_own_boxes(view, prompts, embedding.frame)
@@ -253,7 +242,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         end: int,
         earlier: Tensor | None = None,
         step: int = 1,
-    ) -> list[_Group]:
+    ) -> list[WindowGroup]:
         """Decode the box or the first click, then what corrects it.
 
         A step takes in the clicks up to the next one that the mask so far contradicts. The masks of
@@ -288,7 +277,11 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
             groups = self._decode_groups(embedding, view.image, said, asked, binding)
             if end == number and (key is None or masks != usual):
                 return groups
-            best = self._join(groups, len(points), embedding.frame).best().whole()
+            best = (
+                join_windows(groups, len(points), embedding.frame, self._network.grid_side)
+                .best()
+                .whole()
+            )
             known = torch.from_numpy(best.logits[:, 0]).to(self.device)
             if key is not None:
                 if len(view.steps) >= _STEPS_KEPT:
@@ -382,7 +375,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         prompts: WindowPrompts,
         masks: slice,
         ends: Tensor | None,
-    ) -> list[_Group]:
+    ) -> list[WindowGroup]:
         """Decode every prompt in its window; masks that reach the border of it in a larger one.
 
         ``ends``: boxes (P, 4) at which the masks end, unless a click on the object lies outside;
@@ -407,12 +400,12 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
                 logits, iou = self._decode_chunk_windows(
                     embedding, image, prompts, indices, origins, side, masks, ends
                 )
-                cut = _reaches_border(logits, iou, origins, side, grid)
+                cut = reaches_border(logits, iou, origins, side, grid)
                 sides[indices[cut]] = WINDOWS[min(WINDOWS.index(side) + 1, len(WINDOWS) - 1)]
                 done = ~cut
                 if done.any():
                     groups.append(
-                        _Group(indices[done], side, origins[done], logits[done], iou[done])
+                        WindowGroup(indices[done], side, origins[done], logits[done], iou[done])
                     )
         return groups
 
@@ -465,25 +458,6 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         del embedding  # for decoders that need more of it than the image feature
         return self._network.decode_windows(image, self._positions, origins, side, prompts, masks)
 
-    def _join(self, groups: list[_Group], count: int, frame: Frame) -> Masks:
-        """One `Masks` of all groups; smaller windows are padded to the largest."""
-        grid = self._network.grid_side
-        side = max(group.side for group in groups)
-        candidates = groups[0].iou.shape[1]
-        logits = np.full((count, candidates, 4 * side, 4 * side), OUTSIDE_LOGIT, dtype=np.float32)
-        iou = np.empty((count, candidates), dtype=np.float32)
-        corners = np.empty((count, 2), dtype=np.int64)
-        for group in groups:
-            iou[group.indices] = group.iou
-            origins = np.clip(group.origins, 0, grid - side)
-            corners[group.indices] = 4 * origins
-            cells = 4 * group.side
-            for row, index in enumerate(group.indices):
-                y, x = 4 * (group.origins[row] - origins[row])
-                logits[index, :, y : y + cells, x : x + cells] = group.logits[row]
-        whole = side == grid
-        return Masks(logits, iou, frame, self._low_res_yx, None if whole else corners)
-
 
 def _step_key(points: Tensor, labels: Tensor, boxes: Tensor | None) -> bytes | None:
     """What names a step of the correction of one object; None for several."""
@@ -491,17 +465,3 @@ def _step_key(points: Tensor, labels: Tensor, boxes: Tensor | None) -> bytes | N
         return None
     parts = (points, labels) if boxes is None else (points, labels, boxes)
     return b"|".join(part.cpu().numpy().tobytes() for part in parts)
-
-
-def _reaches_border(
-    logits: FloatArray, iou: FloatArray, origins: IntArray, side: int, grid: int
-) -> BoolArray:
-    """(P,) whether the best mask touches a border of its window that is not one of the frame."""
-    best: BoolArray = logits[np.arange(len(iou)), iou.argmax(axis=1)] > 0
-    reached: BoolArray = (
-        (best[:, 0].any(axis=1) & (origins[:, 0] > 0))
-        | (best[:, -1].any(axis=1) & (origins[:, 0] + side < grid))
-        | (best[:, :, 0].any(axis=1) & (origins[:, 1] > 0))
-        | (best[:, :, -1].any(axis=1) & (origins[:, 1] + side < grid))
-    )
-    return reached

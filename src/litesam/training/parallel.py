@@ -2,8 +2,8 @@
 
 They are started by torch's own launcher, on one machine or several, and find each other through the
 environment that it sets (``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``):
-``torchrun --nproc-per-node 2 --no-python litesam train …``. A step's gradient is the mean over the
-processes, so two of them do steps of twice the batch (data-parallel training).
+``torchrun --nproc-per-node 2 --no-python -- litesam train …``. A step's gradient is the mean over
+the processes, so two of them do steps of twice the batch (data-parallel training).
 """
 
 from __future__ import annotations
