@@ -121,7 +121,10 @@ def test_all_must_begin_at_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert own_device("cuda") == torch.device("cuda")
+    assert own_device("cuda:1") == torch.device("cuda", 1)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert own_device("cuda") == torch.device("cuda", 1)
     assert own_device("cpu") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="a GPU of its own; give the device 'cuda' instead of"):
+        own_device("cuda:1")

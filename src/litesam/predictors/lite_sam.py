@@ -4,7 +4,8 @@ A click does not say how large its object is, so AutoPPN is asked for the box of
 it, and click and box go to the decoder together. The smallest window that holds the box with a
 margin is decoded; if the mask reaches the window's border it is decoded again in the next larger
 one. Outside the window the logits are `OUTSIDE_LOGIT`. A box that is no guess says where the object
-ends: outside of it the logits fall with the distance.
+ends: outside of it the logits fall with the distance. Bits of neighbours are left out
+(`litesam.predictors.windows.drop_loose_parts`).
 
 Further clicks correct what the clicks before them gave: those that the mask so far contradicts go
 to the decoder one after the other, each with that mask and its box (Kirillov et al. 2023, Appendix
@@ -34,7 +35,12 @@ from litesam.models.prompt_maps import (
 from litesam.predictors.base import check_embedding, check_prompts, plain_batches
 from litesam.predictors.networks import NetworkPredictor
 from litesam.predictors.proposing import propose_prompts
-from litesam.predictors.windows import WindowGroup, join_windows, reaches_border
+from litesam.predictors.windows import (
+    WindowGroup,
+    drop_loose_parts,
+    join_windows,
+    reaches_border,
+)
 from litesam.types import Embedding, IntArray, Masks
 
 if TYPE_CHECKING:
@@ -441,7 +447,20 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         if ends is not None:
             top_left = corner.flip(1).repeat(1, 2) * self._network.stride
             logits = fade_outside(logits, ends[index] - top_left, self._mask_pixel)
-        return logits.cpu().numpy(), iou.cpu().numpy()
+        found = logits.cpu().numpy()
+        drop_loose_parts(found, self._clicked_pixels(chosen, origins))
+        return found, iou.cpu().numpy()
+
+    def _clicked_pixels(self, prompts: WindowPrompts, origins: IntArray) -> list[IntArray]:
+        """Pixels (N, 2) (y, x) of each window's logits at which the object was clicked."""
+        if prompts.points is None or prompts.labels is None:
+            return [np.zeros((0, 2), dtype=np.int64)] * len(origins)
+        places = ((prompts.points + 0.5) / self._mask_pixel).floor().long().flip(-1).cpu().numpy()
+        on = (prompts.labels == 1).cpu().numpy()
+        return [
+            place[mine] - 4 * origin
+            for place, mine, origin in zip(places, on, origins, strict=True)
+        ]
 
     def _window_logits(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from litesam.frames import FloatArray
 from litesam.types import OUTSIDE_LOGIT, IntArray, Masks
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
     from litesam.frames import Frame
     from litesam.types import BoolArray
+
+#: Share of a mask that its main part must have for the others to be left out; decision 14.
+MAIN_SHARE = 0.7
+_EIGHT_CONNECTED = np.ones((3, 3), dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +67,38 @@ def reaches_border(
         | (best[:, :, -1].any(axis=1) & (origins[:, 1] + side < grid))
     )
     return reached
+
+
+def drop_loose_parts(logits: FloatArray, clicks: Sequence[IntArray]) -> None:
+    """Leave out of masks what is not connected with their main part, in place.
+
+    The main part is the one that was clicked at, or several that were, otherwise the largest. If it
+    has less than `MAIN_SHARE` of the mask, the object may well be in pieces, and all stay. Pixels
+    that are left out get the opposite logits.
+
+    Parameters
+    ----------
+    logits
+        (P, M, h, w).
+    clicks
+        For each of the P objects the pixels (N, 2) (y, x) of the clicks on it; those outside do not
+        count.
+    """
+    height, width = logits.shape[-2:]
+    for masks, clicked in zip(logits, clicks, strict=True):
+        inside = ((clicked >= 0) & (clicked < (height, width))).all(axis=1)
+        rows, columns = clicked[inside].T
+        for mask in masks:
+            parts, count = ndimage.label(mask > 0, structure=_EIGHT_CONNECTED)
+            if count < 2:
+                continue
+            sizes = np.bincount(parts.ravel(), minlength=count + 1)
+            sizes[0] = 0
+            main = np.zeros(count + 1, dtype=np.bool_)
+            main[parts[rows, columns]] = True
+            main[0] = False
+            if not main.any():
+                main[sizes.argmax()] = True
+            if sizes[main].sum() >= MAIN_SHARE * sizes.sum():
+                main[0] = True  # background is none
+                mask[~main[parts]] *= -1

@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from litesam.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -100,7 +102,19 @@ def processes_wanted() -> int:
 
 
 def own_device(name: str) -> torch.device:
-    """Torch device of this process: of several on one machine each has a GPU of its own."""
-    if name == "cuda" and processes_wanted() > 1:
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device(name)
+    """Torch device of this process: of several on one machine each has a GPU of its own.
+
+    Raises
+    ------
+    ConfigError
+        If several processes were to share one GPU.
+    """
+    device = torch.device(name)
+    if device.type != "cuda" or processes_wanted() < 2:
+        return device
+    if name != "cuda":
+        raise ConfigError(
+            f"Of several processes each takes a GPU of its own; give the device 'cuda' instead of "
+            f"{name!r}."
+        )
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
