@@ -9,7 +9,7 @@ the start, Lite-SAM takes the token's alone). And the token's network starts at 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +56,18 @@ FINE_SETS = (
     DataSetConfig("usiigaci_phase", 0.03, proposals=False),
     DataSetConfig("axons_tem", 0.03, proposals=False),
 )
+#: Milder than for a whole model: everything else keeps what it has learned.
+FINE_AUGMENT = AugmentConfig(
+    scale_range=(0.6, 1.7),
+    elastic=0.05,
+    invert=0.05,
+    gamma=0.2,
+    noise=0.12,
+    blur=0.06,
+    grey=0.1,
+    mix=0.06,
+    tint=0.03,
+)
 #: Beginnings of the names of an HQ decoder's tensors: Lite-SAM's, and those of HQ-SAM.
 _HQ_PARTS = (
     "hq.",
@@ -95,7 +107,7 @@ class HqConfig(RunConfig):
     crop_px: tuple[int, ...] = ()
     batch: tuple[int, ...] = ()
     prompts_per_crop: int = 4
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    augment: AugmentConfig = FINE_AUGMENT
 
 
 class _Masks(NamedTuple):
@@ -220,8 +232,8 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
 class _Windowed:
     """Lite-SAM: crops of all sides, objects in windows; a click comes with AutoPPN's box."""
 
-    crop_px = (256, 256, 256, 512)
-    batch = (6, 6, 6, 2)
+    crop_px = (256, 512, 512)  # vessels and neurons go through the whole input
+    batch = (6, 2, 2)
     window_sides = (16, 32, 64)
 
     def __init__(self, model: LiteSAMHQ) -> None:

@@ -29,8 +29,8 @@ LITE_SAM = (
         weights=WeightsSpec(
             file="lite_sam.safetensors",
             url=None,
-            sha256="93a510fa5717fca0ec99e94939753b2443422f1eae590e9eeef98f0bf898030b",
-            size_bytes=8_615_400,
+            sha256="f9d01cb6c0daea17f662ab11a5c158fb6e65b053ca3b23a956a87e558700bb05",
+            size_bytes=8_615_200,
             licence="BSD-3-Clause",
         ),
         parameters=4_276_088,
@@ -67,8 +67,8 @@ LITE_SAM_HQ = (
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
             url=None,
-            sha256="647ae3be921c6f625b9ad79c132b07a8169c15710021b1b438b05917cf426115",
-            size_bytes=362_074,
+            sha256="847201513886321c2bbff7ca17486b1e31f7843fa9a31ce5257aa472def329db",
+            size_bytes=362_090,
             licence="BSD-3-Clause",
         ),
         parameters=4_455_529,
