@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 #: Predicted IoU below which the HQ token takes over. Chosen on training images, see decision 6.
-DOUBTFUL_IOU = 0.6
+DOUBTFUL_IOU = 0.55
 
 
 class WindowHQ(nn.Module):
