@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -12,6 +14,10 @@ from litesam.predictors.windows import MAIN_SHARE, drop_loose_parts
 from litesam.preprocess import to_rgb
 from litesam.samples import sample_labels_path, sample_path
 from litesam.types import PromptBatch
+
+if TYPE_CHECKING:
+    from litesam.predictors import Predictor
+    from litesam.types import Embedding
 
 NOWHERE = np.zeros((0, 2), dtype=np.int64)
 
@@ -92,27 +98,74 @@ def test_no_mask_at_all() -> None:
     assert (logits == -2.0).all()
 
 
-def test_roomy_boxes_on_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = np.asarray(read_image(sample_labels_path("tissue")).array)
-    predictor = load_predictor("lite_sam", device="cpu")
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return load_predictor("lite_sam", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def embedding(predictor: Predictor) -> Embedding:
     image = np.asarray(read_image(sample_path("tissue")).array)
-    embedding = predictor.encode(to_rgb(image).rgb)
+    return predictor.encode(to_rgb(image).rgb)
+
+
+@pytest.fixture(scope="module")
+def roomy() -> np.ndarray:
+    """A box around each nucleus of the sample, three times as high and wide."""
+    labels = np.asarray(read_image(sample_labels_path("tissue")).array)
     boxes = []
     for y, x in ndimage.find_objects(labels):
         height, width = y.stop - y.start, x.stop - x.start
         box = (y.start - height, x.start - width, y.stop + height, x.stop + width)
         boxes.append(np.clip(box, 0, np.tile(labels.shape, 2)))
-    prompts = PromptBatch(boxes=np.array(boxes, dtype=np.float32))
+    return np.array(boxes, dtype=np.float32)
 
-    def in_parts() -> int:
-        logits = predictor.decode(embedding, prompts, multimask=False).logits[:, 0]
-        found = 0
-        for mask in logits > 0:
-            parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
-            sizes = np.bincount(parts.ravel())[1:]
-            found += count > 1 and sizes.max() >= MAIN_SHARE * sizes.sum()
-        return found
 
-    assert in_parts() == 0
-    monkeypatch.setattr("litesam.predictors.lite_sam.drop_loose_parts", lambda *_: None)
-    assert in_parts() > 0
+@pytest.fixture(scope="module")
+def both(
+    predictor: Predictor, embedding: Embedding, roomy: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks as they are, and as they would be with all their parts."""
+
+    def masks() -> np.ndarray:
+        return predictor.decode(embedding, PromptBatch(boxes=roomy), multimask=False).logits[:, 0]
+
+    found = masks() > 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("litesam.predictors.lite_sam.drop_loose_parts", lambda *_: None)
+        return found, masks() > 0
+
+
+def _in_parts(masks: np.ndarray) -> int:
+    """How many masks have parts beside a main one."""
+    found = 0
+    for mask in masks:
+        parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        sizes = np.bincount(parts.ravel())[1:]
+        found += count > 1 and sizes.max() >= MAIN_SHARE * sizes.sum()
+    return found
+
+
+def test_masks_in_roomy_boxes_are_one_piece(both: tuple[np.ndarray, np.ndarray]) -> None:
+    found, with_all_parts = both
+    assert _in_parts(found) == 0
+    assert _in_parts(with_all_parts) > 5
+
+
+def test_a_click_brings_a_part_back(
+    predictor: Predictor,
+    embedding: Embedding,
+    roomy: np.ndarray,
+    both: tuple[np.ndarray, np.ndarray],
+) -> None:
+    left_out = both[1] & ~both[0]
+    for index in np.argsort(left_out.sum(axis=(1, 2)))[-5:]:
+        inside = ndimage.distance_transform_edt(left_out[index])
+        y, x = np.unravel_index(inside.argmax(), inside.shape)
+        frame = embedding.frame
+        pixel = frame.input_yx[0] / len(inside)  # of the model, for one of the logits
+        place = (np.array([[[y, x]]]) * pixel + (pixel - 1) / 2) / frame.scale_yx
+        click = PromptBatch(
+            points=place.astype(np.float32), labels=np.ones((1, 1)), boxes=roomy[index][None]
+        )
+        assert predictor.decode(embedding, click, multimask=False).logits[0, 0, y, x] > 0
