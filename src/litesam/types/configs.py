@@ -244,7 +244,7 @@ class PropagateConfig:
         choices=("box", "point", "both", "mask", "all"),
     )
     stop_quality: float = option(
-        0.8,
+        0.88,
         "Stop where the predicted IoU falls below this share of that on the prompted slice",
         minimum=0.0,
         maximum=1.0,
