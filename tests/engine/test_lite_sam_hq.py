@@ -130,7 +130,7 @@ def test_picture_is_kept_as_it_was_and_padded_with_zeros(
 
 
 def test_masks_of_both_modes_and_of_lite_sam(tmp_path: Path, rgb: np.ndarray) -> None:
-    """The same encoder: one embedding for all; the token masks what is doubtful."""
+    """The same encoder: one embedding for all; the token masks what is large or doubtful."""
     file = filled_weights("lite_sam_hq", tmp_path)
     plain = load_predictor("lite_sam", filled_weights("lite_sam", tmp_path), "cpu")
     both = load_predictor("lite_sam", file, "cpu", hq=True)
@@ -138,10 +138,13 @@ def test_masks_of_both_modes_and_of_lite_sam(tmp_path: Path, rgb: np.ndarray) ->
     assert both.spec.name == alone.spec.name == "lite_sam_hq"
     assert both.encoder_hash == plain.encoder_hash
     embedding = plain.encode(rgb)
-    masks = [one.decode(embedding, CLICKS, multimask=False) for one in (plain, both, alone)]
+    small_and_large = PromptBatch(boxes=[[30, 50, 50, 70], [5, 5, 85, 115]])
+    masks = [
+        one.decode(embedding, small_and_large, multimask=False) for one in (plain, both, alone)
+    ]
     assert [one.logits.shape for one in masks] == [(2, 1, 256, 256)] * 3
-    doubtful = masks[0].predicted_iou < DOUBTFUL_IOU
-    chosen = np.where(doubtful[..., None, None], masks[2].logits, masks[0].logits)
+    by_token = (masks[0].predicted_iou < DOUBTFUL_IOU) | np.array([[False], [True]])
+    chosen = np.where(by_token[..., None, None], masks[2].logits, masks[0].logits)
     np.testing.assert_allclose(masks[1].logits, chosen, atol=1e-3)
     assert not np.allclose(masks[2].logits, masks[0].logits)
     for one in masks[1:]:
@@ -151,11 +154,14 @@ def test_masks_of_both_modes_and_of_lite_sam(tmp_path: Path, rgb: np.ndarray) ->
     assert np.isfinite(again.logits).all()
 
 
-def test_token_takes_over_where_the_mask_is_doubtful() -> None:
-    plain, refined = torch.full((2, 1, 4, 4), -3.0), torch.full((2, 1, 4, 4), 5.0)
+@pytest.mark.parametrize(("cells", "chosen"), [(16, [5.0, -3.0]), (32, [5.0, 5.0])])
+def test_token_takes_over_in_large_windows_and_where_the_mask_is_doubtful(
+    cells: int, chosen: list[float]
+) -> None:
+    shape = (2, 1, 4 * cells, 4 * cells)
+    plain, refined = torch.full(shape, -3.0), torch.full(shape, 5.0)
     iou = torch.tensor([[DOUBTFUL_IOU - 0.01], [DOUBTFUL_IOU]])
-    logits = LiteSAMHQ.where_doubtful(plain, refined, iou)
-    assert logits[:, 0, 0, 0].tolist() == [5.0, -3.0]
+    assert LiteSAMHQ.choose(plain, refined, iou)[:, 0, 0, 0].tolist() == chosen
 
 
 def test_bundled_decoder_belongs_to_the_bundled_weights(home: Path, rgb: np.ndarray) -> None:

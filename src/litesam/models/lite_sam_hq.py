@@ -13,7 +13,7 @@ decoder that is a tenth as dear as SAM's (``docs/decisions/0006-hq-for-lite-sam.
   transformer, instead of going through it: there every token costs 6 % of a decode. So the mask
   before stays exactly what it is without HQ, and the token knows which of three it refines.
 * The HQ token's logits are not added to those of the mask before, see `LiteSAMHQ.join`, and they
-  replace that mask only where it is doubtful, see `LiteSAMHQ.where_doubtful`.
+  replace that mask only where they are likely better, see `LiteSAMHQ.choose`.
 * The features of the mask decoder are mixed by one small product for each pixel instead of two
   3×3 convolutions, which alone would cost most of a decode.
 """
@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from litesam.models.layers import MLP, LayerNorm2d
-from litesam.models.lite_sam import LiteSAM, cut_windows
+from litesam.models.lite_sam import WINDOWS, LiteSAM, cut_windows
 from litesam.models.mask_decoder import pixel_products
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from litesam.types import ModelSpec
 
 
-#: Predicted IoU below which the HQ token takes over. Chosen on training images, see decision 6.
-DOUBTFUL_IOU = 0.55
+#: Predicted IoU below which the HQ token takes over in the smallest window; in larger ones it does
+#: so always. Chosen on training images, see decision 6.
+DOUBTFUL_IOU = 0.5
 
 
 class WindowHQ(nn.Module):
@@ -139,20 +140,23 @@ class LiteSAMHQ(LiteSAM):
         return refined
 
     @staticmethod
-    def where_doubtful(plain: Tensor, refined: Tensor, iou: Tensor) -> Tensor:
-        """Logits with HQ in use: the HQ token's where the mask before is hardly one.
+    def choose(plain: Tensor, refined: Tensor, iou: Tensor) -> Tensor:
+        """Logits with HQ in use: the HQ token's for large objects and for doubtful small ones.
 
         Parameters
         ----------
         plain, refined, iou
-            Result of `decode_parts`.
+            Result of `decode_parts`; the windows tell how large the objects are.
 
         Returns
         -------
         Tensor
-            (P, 1, s, s): ``refined`` for objects whose predicted IoU is below `DOUBTFUL_IOU`,
-            ``plain`` for the others, which the token would only make worse.
+            (P, 1, s, s): ``refined`` in all windows but the smallest, and there for objects whose
+            predicted IoU is below `DOUBTFUL_IOU`; ``plain`` for the others, which the token would
+            only make worse.
         """
+        if plain.shape[-1] > 4 * WINDOWS[0]:
+            return refined
         return torch.where((iou < DOUBTFUL_IOU)[..., None, None], refined, plain)
 
     def decode_parts(

@@ -27,8 +27,8 @@ class HqLiteSamPredictor(LiteSamPredictor):
     spec, network, device, weights_hash, encoder_hash
         As in `litesam.predictors.networks.NetworkPredictor`.
     hq_only
-        Every mask is the HQ token's; otherwise those are whose predicted IoU is low
-        (`LiteSAMHQ.where_doubtful`).
+        Every mask is the HQ token's; otherwise those of large objects are, and those whose
+        predicted IoU is low (`LiteSAMHQ.choose`).
     """
 
     _network: LiteSAMHQ
@@ -66,7 +66,7 @@ class HqLiteSamPredictor(LiteSamPredictor):
             multimask=masks.start > 0,
         )
         if not self.hq_only:
-            refined = self._network.where_doubtful(plain, refined, iou)
+            refined = self._network.choose(plain, refined, iou)
         return refined, iou
 
     def _details(self, embedding: Embedding, image: Tensor) -> Tensor:
