@@ -29,7 +29,7 @@ LITE_SAM = (
         weights=WeightsSpec(
             file="lite_sam.safetensors",
             url=None,
-            sha256="f9d01cb6c0daea17f662ab11a5c158fb6e65b053ca3b23a956a87e558700bb05",
+            sha256="7e57557764a6ed799afd389792aba39e940506fb5bb289717970305560c58ceb",
             size_bytes=8_615_200,
             licence="BSD-3-Clause",
         ),
@@ -40,6 +40,7 @@ LITE_SAM = (
         # images of nuclei, AutoPPN's on those of four data sets, see docs/model-card-lite-sam.md.
         everything={
             "auto_ppn": {
+                "confidence_threshold": 0.45,
                 "predicted_iou_threshold": 0.4,
                 "stability_threshold": 0.0,
                 "prompt_kind": "box",
@@ -67,8 +68,8 @@ LITE_SAM_HQ = (
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
             url=None,
-            sha256="847201513886321c2bbff7ca17486b1e31f7843fa9a31ce5257aa472def329db",
-            size_bytes=362_090,
+            sha256="e11574293d0f888f763124bc37e5bf3102e6d85c0eb80325d408ef805b1e3803",
+            size_bytes=362_074,
             licence="BSD-3-Clause",
         ),
         parameters=4_455_529,
