@@ -154,8 +154,8 @@ def test_masks_of_both_modes_and_of_lite_sam(tmp_path: Path, rgb: np.ndarray) ->
     assert np.isfinite(again.logits).all()
 
 
-@pytest.mark.parametrize(("cells", "chosen"), [(16, [5.0, -3.0]), (32, [5.0, 5.0])])
-def test_token_takes_over_in_large_windows_and_where_the_mask_is_doubtful(
+@pytest.mark.parametrize(("cells", "chosen"), [(32, [5.0, -3.0]), (64, [5.0, 5.0])])
+def test_token_takes_over_in_the_largest_window_and_where_the_mask_is_doubtful(
     cells: int, chosen: list[float]
 ) -> None:
     shape = (2, 1, 4 * cells, 4 * cells)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from litesam.types import ModelSpec
 
 
-#: Predicted IoU below which the HQ token takes over in the smallest window; in larger ones it does
-#: so always. Chosen on training images, see decision 6.
+#: Predicted IoU below which the HQ token takes over; in the largest window it always does. Chosen
+#: on training images, see decision 6.
 DOUBTFUL_IOU = 0.5
 
 
@@ -141,7 +141,7 @@ class LiteSAMHQ(LiteSAM):
 
     @staticmethod
     def choose(plain: Tensor, refined: Tensor, iou: Tensor) -> Tensor:
-        """Logits with HQ in use: the HQ token's for large objects and for doubtful small ones.
+        """Logits with HQ in use: the HQ token's for large objects and for doubtful ones.
 
         Parameters
         ----------
@@ -151,11 +151,10 @@ class LiteSAMHQ(LiteSAM):
         Returns
         -------
         Tensor
-            (P, 1, s, s): ``refined`` in all windows but the smallest, and there for objects whose
-            predicted IoU is below `DOUBTFUL_IOU`; ``plain`` for the others, which the token would
-            only make worse.
+            (P, 1, s, s): ``refined`` in the largest window, and for objects whose predicted IoU is
+            below `DOUBTFUL_IOU`; ``plain`` for the others, which the token would only make worse.
         """
-        if plain.shape[-1] > 4 * WINDOWS[0]:
+        if plain.shape[-1] == 4 * WINDOWS[-1]:
             return refined
         return torch.where((iou < DOUBTFUL_IOU)[..., None, None], refined, plain)
 
