@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from litesam.frames import Frame, fit_longest_side, fit_squash
+from litesam.frames import Frame, fit_letterbox, fit_longest_side, fit_squash, resample
 from litesam.types import Masks
 
 LOW_RES = (16, 16)
@@ -104,3 +104,31 @@ def test_bicubic_matrices_are_the_resampling_of_torch(size: tuple[int, int]) -> 
     np.testing.assert_allclose(
         _whole(values, fit_squash(size, 64)), wanted[0, 0].numpy(), rtol=0, atol=CLOSE
     )
+
+
+@pytest.mark.parametrize("low_res", [40, 256, 512])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        fit_longest_side((700, 430), 512),
+        fit_longest_side((90, 60), 512, max_enlargement=2.5),  # most of the input is padding
+        fit_squash((300, 800), 1024),
+        fit_letterbox((333, 640), 1024),
+    ],
+    ids=["longest", "padded", "squash", "letterbox"],
+)
+def test_blocks_give_the_whole_product(frame: Frame, low_res: int) -> None:
+    random = np.random.default_rng(low_res)
+    pairs = (
+        (frame.resampling((low_res, low_res)), (low_res, low_res)),
+        (frame.coverage((low_res, low_res)), frame.size_yx),
+    )
+    for (rows, columns), shape in pairs:
+        values = random.normal(size=shape).astype(np.float32)
+        result = resample(rows, values, columns)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, rows @ values @ columns.T, atol=1e-5)
+    rows, columns = pairs[0][0]
+    part = random.normal(size=(7, 5)).astype(np.float32)
+    rows, columns = rows[:, :7], columns[:, :5]
+    np.testing.assert_allclose(resample(rows, part, columns), rows @ part @ columns.T, atol=1e-5)

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from litesam.errors import PromptError
+from litesam.frames import resample
 from litesam.prompting.from_masks import deepest_pixel
 from litesam.tiling import tile_for_prompts
 from litesam.types import Box, BoxPrompt, PointLabel, PointPrompt, Prompts
@@ -139,7 +140,7 @@ def mask_prompt(mask: BoolArray, box: Box, spec: ModelSpec, tile: Tile) -> Float
         raise PromptError("The mask lies outside of the tile that is decoded; choose another tile.")
     side = _mask_side(spec)
     rows, columns = _frame(spec, tile).coverage((side, side))
-    share = np.clip(rows @ inside @ columns.T, 0.0, 1.0).astype(np.float64)
+    share = np.clip(resample(rows, inside, columns), 0.0, 1.0).astype(np.float64)
     least = 1.0 / (1.0 + np.exp(MASK_LOGIT))
     share = np.clip(share, least, 1.0 - least)
     return np.asarray(np.log(share / (1.0 - share)), dtype=np.float32)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from litesam.frames import Frame
+from litesam.frames import Frame, resample
 from litesam.types.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from litesam.types.regions import Box
 
@@ -99,7 +99,7 @@ class Masks:
         )
         for p in range(len(self)):
             for m in range(masks.logits.shape[1]):
-                result[p, m] = (rows @ masks.logits[p, m] @ columns.T) > threshold
+                result[p, m] = resample(rows, masks.logits[p, m], columns) > threshold
                 if self.limits is not None:
                     self._cut(result[p, m], p, m, self.frame.origin_yx, False)
         return result
@@ -146,7 +146,7 @@ class Masks:
         r0, rows = part(rows, reach[0])
         c0, columns = part(columns, reach[1])
         # What is cut off counts as the threshold itself, hence the subtraction.
-        values = rows @ (logits[reach] - np.float32(threshold)) @ columns.T
+        values = resample(rows, logits[reach] - np.float32(threshold), columns)
         values = values + np.float32(threshold)
         self._cut(values, prompt, candidate, (oy + r0, ox + c0), OUTSIDE_LOGIT)
         return (oy + r0, ox + c0), values

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from litesam.errors import Cancelled
+from litesam.frames import resample
 from litesam.merge import bridge, intersection
 from litesam.merge.bridge import signed_distance
 from litesam.predictors.base import check_prompt_kinds
@@ -296,7 +297,7 @@ def _low_res_mask(stack: Stack, record: MaskRecord, frame: Frame, spec: ModelSpe
     ]
     rows = rows[:, max(y, 0) : max(y, 0) + inside.shape[0]]
     columns = columns[:, max(x, 0) : max(x, 0) + inside.shape[1]]
-    share = rows @ inside.astype(np.float32) @ columns.T
+    share = resample(rows, inside.astype(np.float32), columns)
     return np.asarray(_MASK_LOGIT * (2.0 * share - 1.0), dtype=np.float32)
 
 
