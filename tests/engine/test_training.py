@@ -5,7 +5,7 @@ import json
 import math
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from scipy import ndimage
 
 import litesam
 from litesam.cli import main
@@ -22,7 +23,14 @@ from litesam.models.auto_ppn import BOX_UNITS
 from litesam.models.registry import get_spec
 from litesam.models.weights import load_network
 from litesam.training.batches import BatchStream, GroupTensors
-from litesam.training.data import AugmentConfig, CropStream, DataSetConfig, load_folder, warp
+from litesam.training.data import (
+    AugmentConfig,
+    CropStream,
+    DataSetConfig,
+    RgbImage,
+    load_folder,
+    warp,
+)
 from litesam.training.export import export_weights
 from litesam.training.finetune import finetune
 from litesam.training.lite_sam import (
@@ -280,6 +288,21 @@ def _config(data_root, tmp_path, **changes):
     return replace(config, **changes)
 
 
+def _crops_of(labels, *, crop_px, scale, batch=4):
+    """Crops of an image whose objects are white, as they are but for flips and quarter turns."""
+    rgb = np.repeat((255 * (labels > 0)).astype(np.uint8)[..., None], 3, axis=2)
+    names = {field.name: 0.0 for field in fields(AugmentConfig)}
+    calm = AugmentConfig(**{**names, "scale_range": (scale, scale)})
+    stream = CropStream(
+        [[RgbImage("drawn", rgb, labels)]],
+        [DataSetConfig("drawn", 1.0)],
+        crop_px=(crop_px,),
+        batch=(batch,),
+        augment=calm,
+    )
+    return next(iter(stream))
+
+
 class TestRun:
     def test_crops_are_seeded_and_numbered_without_gaps(self, data_root):
         sets = [load_folder(data_root / "squares", "train")]
@@ -308,6 +331,33 @@ class TestRun:
             bright = crop.rgb[..., 0] > 128
             bright &= ~np.all(crop.rgb == (124, 116, 104), axis=-1)
             assert np.mean(bright == (crop.labels > 0)) > 0.95
+
+    def test_lines_that_fall_apart_when_made_smaller_stay_one_object(self):
+        columns = np.arange(10, 390)
+        labels = np.zeros((400, 400), np.int32)
+        labels[np.round(150 + 0.3 * columns).astype(int), columns] = 1  # a line of one pixel
+        labels[20:24, 20:60] = 2
+        labels[300, 50:53] = 3  # a crumb
+        for crop in _crops_of(labels, crop_px=512, scale=0.5):  # 0.64 of the image's pixels
+            assert sorted(np.unique(crop.labels)) == [0, 1, 2]
+            pieces = [
+                ndimage.label(crop.labels == name, structure=np.ones((3, 3)))[1] for name in (1, 2)
+            ]
+            line = 1 + np.argmax(pieces)
+            assert min(pieces) == 1
+            assert max(pieces) > 10
+            assert (crop.labels == line).sum() == pytest.approx(0.64**2 * 380, rel=0.15)
+
+    def test_of_an_object_that_the_crop_parts_the_largest_piece_stays(self):
+        labels = np.zeros((400, 400), np.int32)
+        labels[190:200, 20:380] = 1  # a double comb
+        for number, column in enumerate(range(20, 380, 20)):
+            labels[190 - 8 * number : 200 + 10 * number, column : column + 6] = 1
+        parted = 0
+        for crop in _crops_of(labels, crop_px=128, scale=1.0, batch=24):
+            assert ndimage.label(crop.labels, structure=np.ones((3, 3)))[1] <= 1
+            parted += int(np.count_nonzero(crop.rgb[..., 0] > 150) > 1.2 * (crop.labels > 0).sum())
+        assert parted >= 3
 
     @pytest.mark.parametrize("own", ["", "AVX2"])
     def test_bfloat16_does_without_amx(self, data_root, tmp_path, monkeypatch, own):

@@ -193,7 +193,7 @@ class CropStream(IterableDataset[list[Crop]]):
         if random.random() < self.augment.elastic:
             rgb, labels = warp(rgb, labels, random)
         rgb = _intensities(rgb, self.augment, random)
-        return Crop(rgb, relabel_parts(labels), config.exhaustive, config.proposals)
+        return Crop(rgb, drop_crumbs(labels), config.exhaustive, config.proposals)
 
 
 def _cut(
@@ -201,6 +201,9 @@ def _cut(
 ) -> tuple[RgbArray, LabelArray]:
     """Cut and resize a square of ``side / scale`` image pixels, usually around an object; outside
     is padding.
+
+    Of an object that the cut parts only the largest piece stays. That is decided before the labels
+    are made smaller: lines thinner than a pixel fall apart then, and are one object all the same.
     """
     height, width = image.labels.shape
     wanted = side / scale
@@ -219,7 +222,11 @@ def _cut(
     content = np.minimum(content, side)
     target = (int(content[1]), int(content[0]))
     small = Image.fromarray(image.rgb).resize(target, Image.Resampling.BILINEAR, box=box)
-    names = Image.fromarray(image.labels).resize(target, Image.Resampling.NEAREST, box=box)
+    y0, x0 = np.floor(low).astype(int)
+    y1, x1 = np.ceil(low + size).astype(int)
+    whole = relabel_parts(image.labels[y0:y1, x0:x1], smallest_px=1)
+    inner = (box[0] - x0, box[1] - y0, box[2] - x0, box[3] - y0)
+    names = Image.fromarray(whole).resize(target, Image.Resampling.NEAREST, box=inner)
     rgb = np.full((side, side, 3), PADDING_RGB, np.uint8)
     labels = np.zeros((side, side), np.int32)
     rgb[: content[0], : content[1]] = np.asarray(small)
@@ -315,4 +322,14 @@ def relabel_parts(labels: LabelArray, smallest_px: int = 12) -> LabelArray:
             continue
         result[box][part] = next_label
         next_label += 1
+    return result
+
+
+def drop_crumbs(labels: LabelArray, smallest_px: int = 12) -> LabelArray:
+    """Number the objects that have at least ``smallest_px`` pixels 1..N; the others vanish."""
+    counts = np.bincount(labels.ravel())
+    counts[0] = 0
+    kept = counts >= smallest_px
+    numbers = np.where(kept, kept.cumsum(), 0).astype(labels.dtype)
+    result: LabelArray = numbers[labels]
     return result
