@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy import ndimage
 
 import litesam
+from litesam.errors import PromptError
 from litesam.evaluation.metrics import mask_iou
+from litesam.io import read_image
 from litesam.merge import record_from_masks
-from litesam.models.lite_sam_hq import DOUBTFUL_IOU, LiteSAMHQ, build
+from litesam.models.lite_sam_hq import DOUBTFUL_IOU, LiteSAMHQ, build, enlarge
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.models.registry import get_spec
 from litesam.models.state_dicts import trained_beside
 from litesam.models.weights import check_weights, load_state_dict
 from litesam.predictors import load_predictor, make_predictor
+from litesam.preprocess import to_rgb
+from litesam.samples import sample_labels_path, sample_path
 from litesam.types import PromptBatch
 from litesam.weights import add_own_model, recognise_weights, weights_status
 from weights import build_network, fill_network, filled_weights
@@ -74,7 +80,7 @@ def test_mask_before_is_the_best_one_of_lite_sam(network: LiteSAMHQ, multimask: 
     (plain, refined, iou), (logits, all_iou), details = _decode(
         network, torch.randn(1, 3, 512, 512), multimask=multimask
     )
-    assert plain.shape == refined.shape == (2, 1, 64, 64)
+    assert (plain.shape, refined.shape) == ((2, 1, 64, 64), (2, 1, 128, 128))
     assert details.shape == (1, 16, 256, 256)
     best = all_iou.argmax(dim=1)
     torch.testing.assert_close(plain[:, 0], logits[torch.arange(2), best], rtol=0, atol=1e-4)
@@ -87,12 +93,14 @@ def test_hq_logits_are_those_of_the_plain_formula(network: LiteSAMHQ) -> None:
     upscaled, details = torch.randn(2, 32, 8, 8), torch.randn(2, 16, 8, 8)
     token = torch.randn(2, 256)
     head = network.hq
-    weights = head.mlp(token + head.token.weight)
+    weights = head.mlp(token + head.token.weight).reshape(2, 2, 2, 17)  # a set for each pixel
     mixed = torch.einsum("fc,pcyx->pfyx", head.mix.weight, upscaled)
-    wanted = torch.einsum("pf,pfyx->pyx", weights[:, :-1], (mixed + details).clamp(min=0.0))
-    wanted = wanted + weights[:, -1, None, None]
+    fused = (mixed + details).clamp(min=0.0)
+    wanted = torch.einsum("pijf,pfyx->pyixj", weights[..., :-1], fused)
+    wanted = wanted + weights[..., -1][:, None, :, None, :]
     result = head(upscaled, details, token)
-    torch.testing.assert_close(result[:, 0], wanted, rtol=1e-4, atol=1e-4)
+    assert result.shape == (2, 1, 16, 16)
+    torch.testing.assert_close(result[:, 0], wanted.reshape(2, 16, 16), rtol=1e-4, atol=1e-4)
 
 
 def test_untrained_token_says_nothing() -> None:
@@ -103,15 +111,22 @@ def test_untrained_token_says_nothing() -> None:
 
 
 def test_details_see_single_pixels(network: LiteSAMHQ) -> None:
-    """The embedding's cells are 8 pixels wide, the details 2."""
+    """The embedding's cells are 8 pixels wide, the details 2, and all of these 2 × 2 are seen."""
     x = torch.zeros(1, 3, 512, 512)
     image = network.encode(x)["image"]
     before = network.details(image, x)
-    x[0, :, 200, 301] = 3.0
-    changed = (network.details(image, x) - before).abs().amax(dim=1)[0]
-    peak = divmod(int(changed.argmax()), changed.shape[1])
-    assert abs(peak[0] - 100) <= 2
-    assert abs(peak[1] - 150) <= 2
+    seen = []
+    for y, column in ((200, 300), (200, 301), (201, 300), (201, 301)):
+        one = x.clone()
+        one[0, :, y, column] = 3.0
+        difference = network.details(image, one) - before
+        changed = difference.abs().amax(dim=1)[0]
+        peak = divmod(int(changed.argmax()), changed.shape[1])
+        assert abs(peak[0] - 100) <= 2
+        assert abs(peak[1] - 150) <= 2
+        seen.append(difference[0, :, 98:103, 148:153])
+    for first, second in combinations(seen, 2):
+        assert (first - second).abs().max() > 0.1 * first.abs().max()
 
 
 def test_picture_is_kept_as_it_was_and_padded_with_zeros(
@@ -142,26 +157,47 @@ def test_masks_of_both_modes_and_of_lite_sam(tmp_path: Path, rgb: np.ndarray) ->
     masks = [
         one.decode(embedding, small_and_large, multimask=False) for one in (plain, both, alone)
     ]
-    assert [one.logits.shape for one in masks] == [(2, 1, 256, 256)] * 3
+    assert [one.logits.shape[2:] for one in masks] == [(256, 256), (512, 512), (512, 512)]
+    assert [one.low_res_yx for one in masks] == [(256, 256), (512, 512), (512, 512)]
     by_token = (masks[0].predicted_iou < DOUBTFUL_IOU) | np.array([[False], [True]])
-    chosen = np.where(by_token[..., None, None], masks[2].logits, masks[0].logits)
-    np.testing.assert_allclose(masks[1].logits, chosen, atol=1e-3)
-    assert not np.allclose(masks[2].logits, masks[0].logits)
+    images = [one.to_image() for one in masks]
+    for row, token in enumerate(by_token[:, 0]):
+        before, after, only = (one[row, 0] for one in images)
+        agreement = mask_iou(after, only if token else before)
+        assert agreement == 1.0 if token else agreement > 0.97, row
+        assert mask_iou(before, only) < 0.95
     for one in masks[1:]:
         np.testing.assert_allclose(one.predicted_iou, masks[0].predicted_iou, atol=1e-4)
     assert both.decode(embedding, CLICKS, multimask=True).logits.shape[1] == 1
-    again = both.decode(embedding, replace(CLICKS, low_res_masks=masks[1].logits[:, 0]))
-    assert np.isfinite(again.logits).all()
+
+
+def test_own_logits_are_mask_prompts_as_their_means_are(
+    network: LiteSAMHQ, rgb: np.ndarray
+) -> None:
+    predictor = make_predictor(SPEC, fill_network(build_network(SPEC)), "cpu", "some hash")
+    embedding = predictor.encode(rgb)
+    logits = predictor.decode(embedding, CLICKS).whole().logits[:, 0]
+    assert logits.shape == (2, 512, 512)
+    means = logits.reshape(2, 256, 2, 256, 2).mean(axis=(2, 4))
+    fine, coarse = (
+        predictor.decode(embedding, replace(CLICKS, low_res_masks=one)) for one in (logits, means)
+    )
+    np.testing.assert_allclose(fine.logits, coarse.logits, atol=1e-4)
+    assert not np.allclose(fine.logits, predictor.decode(embedding, CLICKS).logits, atol=1e-2)
+    with pytest.raises(PromptError, match="Mask prompts are 128x128; 256x256"):
+        predictor.decode(embedding, replace(CLICKS, low_res_masks=logits[:, ::4, ::4]))
 
 
 @pytest.mark.parametrize(("cells", "chosen"), [(32, [5.0, -3.0]), (64, [5.0, 5.0])])
 def test_token_takes_over_in_the_largest_window_and_where_the_mask_is_doubtful(
     cells: int, chosen: list[float]
 ) -> None:
-    shape = (2, 1, 4 * cells, 4 * cells)
-    plain, refined = torch.full(shape, -3.0), torch.full(shape, 5.0)
+    plain = torch.full((2, 1, 4 * cells, 4 * cells), -3.0)
+    refined = torch.full((2, 1, 8 * cells, 8 * cells), 5.0)
     iou = torch.tensor([[DOUBTFUL_IOU - 0.01], [DOUBTFUL_IOU]])
-    assert LiteSAMHQ.choose(plain, refined, iou)[:, 0, 0, 0].tolist() == chosen
+    result = LiteSAMHQ.choose(plain, refined, iou)
+    assert result.shape == refined.shape
+    assert result[:, 0, 0, 0].tolist() == chosen
 
 
 def test_bundled_decoder_belongs_to_the_bundled_weights(home: Path, rgb: np.ndarray) -> None:
@@ -190,3 +226,46 @@ def test_a_whole_file_takes_the_place_of_the_bundled_decoder(home: Path, tmp_pat
     assert load_predictor("lite_sam", file, "cpu", hq="only").spec is SPEC
     add_own_model(file, "mine")
     assert load_predictor("mine", device="cpu", hq=True).spec.name == "mine"
+
+
+@pytest.fixture(scope="module")
+def tissue() -> tuple[np.ndarray, np.ndarray]:
+    """A bundled sample and its true labels."""
+    image, labels = (
+        np.asarray(read_image(path("tissue")).array) for path in (sample_path, sample_labels_path)
+    )
+    return to_rgb(image).rgb, labels
+
+
+@pytest.mark.parametrize("prompts", ["boxes", "clicks", "box and clicks"])
+def test_finer_logits_lie_where_those_of_lite_sam_do(
+    monkeypatch: pytest.MonkeyPatch, tissue: tuple[np.ndarray, np.ndarray], prompts: str
+) -> None:
+    """Windows, ends at boxes, loose parts and corrections: all as without HQ, but enlarged."""
+    rgb, labels = tissue
+    monkeypatch.setattr(LiteSAMHQ, "choose", staticmethod(lambda plain, *_: enlarge(plain)))
+    plain = load_predictor("lite_sam", device="cpu")
+    fine = load_predictor("lite_sam", device="cpu", hq=True)
+    embedding = plain.encode(rgb)
+    boxes, clicks = [], []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels)[:24], 1):
+        inside = np.argwhere(labels == number)
+        boxes.append([rows.start, columns.start, rows.stop, columns.stop])
+        clicks.append(inside[[len(inside) // 2, 0, -1]])
+    roomy = np.clip(np.array([[-4, -4, 4, 4]]) + boxes, 0, np.tile(labels.shape, 2))
+    batch = PromptBatch(
+        points=None if prompts == "boxes" else clicks,
+        labels=None if prompts == "boxes" else np.ones((len(clicks), 3), dtype=np.int64),
+        boxes=None if prompts == "clicks" else roomy,
+    )
+    coarse, finer = (one.decode_windows(embedding, batch, multimask=False) for one in (plain, fine))
+    assert finer.logits.shape[-1] == 2 * coarse.logits.shape[-1]
+    # A correction starts from the box of the mask so far, whose edges may be half a pixel apart.
+    moved = 0 if prompts == "boxes" else 8
+    assert np.abs(finer.origins - 2 * coarse.origins).max() <= moved
+    same = [
+        mask_iou(first[0], second[0])
+        for first, second in zip(coarse.to_image(), finer.to_image(), strict=True)
+    ]
+    assert np.median(same) > 0.97
+    assert min(same) > (0.8 if prompts == "clicks" else 0.9)

@@ -185,7 +185,9 @@ def check_embedding(embedding: Embedding, spec: ModelSpec, encoder_hash: str) ->
             )
 
 
-def check_prompts(prompts: PromptBatch, frame: Frame, low_res_yx: tuple[int, int]) -> PromptBatch:
+def check_prompts(
+    prompts: PromptBatch, frame: Frame, low_res_yx: tuple[int, int], finer: int = 1
+) -> PromptBatch:
     """Return the prompts with boxes clipped to the region, if all of them touch it.
 
     Parameters
@@ -196,6 +198,9 @@ def check_prompts(prompts: PromptBatch, frame: Frame, low_res_yx: tuple[int, int
         Frame of the embedding; points may lie on [-0.5, size - 0.5] of its region.
     low_res_yx
         Needed size of mask prompts.
+    finer
+        Pixels of the model's own logits along a side of one of a mask prompt. Mask prompts of the
+        size of these logits are averaged.
 
     Raises
     ------
@@ -207,6 +212,11 @@ def check_prompts(prompts: PromptBatch, frame: Frame, low_res_yx: tuple[int, int
         raise PromptError("The batch holds no prompts; give at least one.")
     _check_points(prompts, frame)
     masks = prompts.low_res_masks
+    fine_yx = tuple(finer * side for side in low_res_yx)
+    if masks is not None and finer > 1 and masks.shape[1:] == fine_yx:
+        blocks = masks.reshape(len(masks), low_res_yx[0], finer, low_res_yx[1], finer)
+        masks = blocks.mean(axis=(2, 4))
+        prompts = replace(prompts, low_res_masks=masks)
     if masks is not None and masks.shape[1:] != tuple(low_res_yx):
         raise PromptError(
             f"Mask prompts are {masks.shape[1]}x{masks.shape[2]}; {low_res_yx[0]}x{low_res_yx[1]} "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from litesam.models.lite_sam_hq import FINER
 from litesam.predictors.details import RecentDetails
 from litesam.predictors.lite_sam import LiteSamPredictor
 
@@ -20,7 +21,8 @@ class HqLiteSamPredictor(LiteSamPredictor):
 
     As with HQ-SAM every prompt gives one mask, with ``multimask`` too: then the one of highest
     predicted IoU of the three is refined, otherwise the single one. The predicted IoU is that of
-    the mask before.
+    the mask before. The logits have the resolution of the network's input, twice that of mask
+    prompts; as such, they are averaged.
 
     Parameters
     ----------
@@ -32,6 +34,7 @@ class HqLiteSamPredictor(LiteSamPredictor):
     """
 
     _network: LiteSAMHQ
+    _finer = FINER
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from weakref import ref
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from litesam.models.auto_ppn import boxes_at
@@ -87,6 +88,9 @@ class _View:
 class LiteSamPredictor(NetworkPredictor[LiteSAM]):
     """Lite-SAM as two pure calls; see `litesam.predictors.base.Predictor`."""
 
+    #: Pixels of the logits along a side of one of a mask prompt.
+    _finer = 1
+
     def __init__(
         self,
         spec: ModelSpec,
@@ -113,7 +117,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
     ) -> Masks:
         """Decode P prompts; the logits cover a window per prompt, as large as the largest needs."""
         check_embedding(embedding, self.spec, self.encoder_hash)
-        prompts = check_prompts(prompts, embedding.frame, self._low_res_yx)
+        prompts = check_prompts(prompts, embedding.frame, self._low_res_yx, self._finer)
         with torch.inference_mode():
             view = self._view(embedding)
             tensors = WindowPrompts(
@@ -288,18 +292,19 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
                 .best()
                 .whole()
             )
-            known = torch.from_numpy(best.logits[:, 0]).to(self.device)
+            known = torch.from_numpy(best.logits[:, 0]).to(self.device)  # (P, S, S), whole frame
             if key is not None:
                 if len(view.steps) >= _STEPS_KEPT:
                     view.steps.clear()
                 view.steps[key] = known
             if end == number:
                 return groups
-        wrong = contradicted(known, points, labels, self._mask_pixel)[:, end:].cpu().numpy()
+        wrong = contradicted(known, points, labels, self._pixel)[:, end:].cpu().numpy()
         ends = np.where(wrong.any(axis=1), end + 1 + wrong.argmax(axis=1), number)
         if step >= _MOST_STEPS - 1:
             ends[:] = number
         groups = []
+        known = F.avg_pool2d(known, self._finer)
         for following in np.unique(ends):
             rows = np.flatnonzero(ends == following)
             found = self._correct(
@@ -316,8 +321,13 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
 
     @property
     def _mask_pixel(self) -> float:
-        """Model pixels per pixel of the logits."""
+        """Model pixels per pixel of a mask prompt."""
         return self._network.input_px / self._low_res_yx[0]
+
+    @property
+    def _pixel(self) -> float:
+        """Model pixels per pixel of the logits."""
+        return self._mask_pixel / self._finer
 
     def _with_boxes_of_masks(
         self, view: _View, prompts: WindowPrompts, frame: Frame
@@ -390,7 +400,7 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         if ends is not None and prompts.points is not None and prompts.labels is not None:
             # What is clicked at is a pixel of the logits.
             reach = boxes_with_clicks(ends, prompts.points, prompts.labels)
-            beyond = self._mask_pixel * ends.new_tensor([-1.0, -1.0, 1.0, 1.0])
+            beyond = self._pixel * ends.new_tensor([-1.0, -1.0, 1.0, 1.0])
             ends = torch.where(reach == ends, ends, reach + beyond)
         sides = self._sides(prompts)
         extents = self._extents(prompts)
@@ -446,20 +456,23 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         logits, iou = self._window_logits(embedding, image, corner, side, chosen, masks)
         if ends is not None:
             top_left = corner.flip(1).repeat(1, 2) * self._network.stride
-            logits = fade_outside(logits, ends[index] - top_left, self._mask_pixel)
+            logits = fade_outside(logits, ends[index] - top_left, self._pixel)
         found = logits.cpu().numpy()
-        drop_loose_parts(found, self._clicked_pixels(chosen, origins))
+        corners = origins * (found.shape[-1] // side)
+        drop_loose_parts(found, self._clicked_pixels(chosen, corners))
         return found, iou.cpu().numpy()
 
-    def _clicked_pixels(self, prompts: WindowPrompts, origins: IntArray) -> list[IntArray]:
-        """Pixels (N, 2) (y, x) of each window's logits at which the object was clicked."""
+    def _clicked_pixels(self, prompts: WindowPrompts, corners: IntArray) -> list[IntArray]:
+        """Pixels (N, 2) (y, x) of each window's logits at which the object was clicked.
+
+        ``corners``: (P, 2) top left of the windows, pixels of the logits.
+        """
         if prompts.points is None or prompts.labels is None:
-            return [np.zeros((0, 2), dtype=np.int64)] * len(origins)
-        places = ((prompts.points + 0.5) / self._mask_pixel).floor().long().flip(-1).cpu().numpy()
+            return [np.zeros((0, 2), dtype=np.int64)] * len(corners)
+        places = ((prompts.points + 0.5) / self._pixel).floor().long().flip(-1).cpu().numpy()
         on = (prompts.labels == 1).cpu().numpy()
         return [
-            place[mine] - 4 * origin
-            for place, mine, origin in zip(places, on, origins, strict=True)
+            place[mine] - corner for place, mine, corner in zip(places, on, corners, strict=True)
         ]
 
     def _window_logits(
@@ -471,8 +484,8 @@ class LiteSamPredictor(NetworkPredictor[LiteSAM]):
         prompts: WindowPrompts,
         masks: slice,
     ) -> tuple[Tensor, Tensor]:
-        """Logits (P, M, 4 * side, 4 * side) and predicted IoU (P, M); see
-        `LiteSAM.decode_windows`.
+        """Logits (P, M, s, s) and predicted IoU (P, M), see `LiteSAM.decode_windows`; s is
+        ``4 * side``, times ``_finer``.
         """
         del embedding  # for decoders that need more of it than the image feature
         return self._network.decode_windows(image, self._positions, origins, side, prompts, masks)

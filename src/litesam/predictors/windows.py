@@ -1,4 +1,4 @@
-"""Masks that were decoded in windows of the embedding, a cell of which has 4 × 4 logits."""
+"""Masks that were decoded in windows of the embedding, each cell of which has some logits."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ _EIGHT_CONNECTED = np.ones((3, 3), dtype=np.bool_)
 
 @dataclass(frozen=True, slots=True)
 class WindowGroup:
-    """Prompts decoded in windows of one size; ``origins`` (P, 2) are cells."""
+    """Prompts decoded in windows of one size; ``side`` and ``origins`` (P, 2) are cells."""
 
     indices: IntArray
     side: int
     origins: IntArray
     logits: FloatArray
     iou: FloatArray
+
+    @property
+    def cell(self) -> int:
+        """Logits along a side of a cell."""
+        return int(self.logits.shape[-1]) // self.side
 
 
 def join_windows(groups: Sequence[WindowGroup], count: int, frame: Frame, grid: int) -> Masks:
@@ -39,20 +44,21 @@ def join_windows(groups: Sequence[WindowGroup], count: int, frame: Frame, grid: 
     ``count``: prompts; ``grid``: cells along a side of the frame.
     """
     side = max(group.side for group in groups)
-    candidates = groups[0].iou.shape[1]
-    logits = np.full((count, candidates, 4 * side, 4 * side), OUTSIDE_LOGIT, dtype=np.float32)
+    candidates, cell = groups[0].iou.shape[1], groups[0].cell
+    shape = (count, candidates, cell * side, cell * side)
+    logits = np.full(shape, OUTSIDE_LOGIT, dtype=np.float32)
     iou = np.empty((count, candidates), dtype=np.float32)
     corners = np.empty((count, 2), dtype=np.int64)
     for group in groups:
         iou[group.indices] = group.iou
         origins = np.clip(group.origins, 0, grid - side)
-        corners[group.indices] = 4 * origins
-        cells = 4 * group.side
+        corners[group.indices] = cell * origins
+        length = cell * group.side
         for row, index in enumerate(group.indices):
-            y, x = 4 * (group.origins[row] - origins[row])
-            logits[index, :, y : y + cells, x : x + cells] = group.logits[row]
+            y, x = cell * (group.origins[row] - origins[row])
+            logits[index, :, y : y + length, x : x + length] = group.logits[row]
     whole = side == grid
-    return Masks(logits, iou, frame, (4 * grid, 4 * grid), None if whole else corners)
+    return Masks(logits, iou, frame, (cell * grid, cell * grid), None if whole else corners)
 
 
 def reaches_border(

@@ -102,7 +102,9 @@ class GroupTensors:
     offset_xy: tuple[int, int]
 
 
-def group_tensors(batch: Batch, group: PromptGroup, stride: int) -> GroupTensors:
+def group_tensors(
+    batch: Batch, group: PromptGroup, stride: int, pixels_per_cell: int = 4
+) -> GroupTensors:
     """Tensors of a group of prompts, on the batch's device.
 
     Parameters
@@ -110,7 +112,9 @@ def group_tensors(batch: Batch, group: PromptGroup, stride: int) -> GroupTensors
     batch, group
         A step, and one of its groups.
     stride
-        Model pixels per cell of the embedding; the logits have four pixels per cell.
+        Model pixels per cell of the embedding.
+    pixels_per_cell
+        Pixels of the logits along a side of a cell.
     """
     device = batch.labels.device
     images, origins, names = (
@@ -121,7 +125,9 @@ def group_tensors(batch: Batch, group: PromptGroup, stride: int) -> GroupTensors
     offset_xy = (batch.place[1] * stride, batch.place[0] * stride)
     offset = torch.tensor(offset_xy, device=device, dtype=torch.float32)
     windows = cut_windows(batch.labels[:, None], origins * stride, group.side * stride, images)
-    target = F.avg_pool2d((windows == names[:, None, None, None]).float(), stride // 4)
+    target = F.avg_pool2d(
+        (windows == names[:, None, None, None]).float(), stride // pixels_per_cell
+    )
     points = torch.tensor(group.points, device=device, dtype=torch.float32).flip(-1)[:, None]
     boxes: Tensor | None = None
     if group.kind in ("box", "both"):

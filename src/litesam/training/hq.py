@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from litesam.errors import ConfigError
 from litesam.io.atomic import atomic_path
 from litesam.models.hq import hq_spec
-from litesam.models.lite_sam_hq import LiteSAMHQ
+from litesam.models.lite_sam_hq import FINER, LiteSAMHQ, enlarge
 from litesam.models.prompt_maps import WindowPrompts
 from litesam.models.registry import base_of, get_spec
 from litesam.models.weights import build_network, files_of, load_network
@@ -111,7 +111,7 @@ class HqConfig(RunConfig):
 
 
 class _Masks(NamedTuple):
-    """Logits (P, 1, s, s) of the masks before, and of the HQ token."""
+    """Logits (P, 1, s, s) of the masks before, and of the HQ token, of one resolution."""
 
     plain: Tensor
     refined: Tensor
@@ -209,18 +209,19 @@ class HqTrainer(TrainingRun[HqConfig, Batch, nn.Module]):
         alone: list[Tensor] = []
         figures: dict[str, list[Tensor]] = {}
         for group in batch.prompts:
-            asked = group_tensors(batch, group, self._family.stride)
+            asked = group_tensors(batch, group, self._family.stride, self._family.pixels_per_cell)
             plain, refined = self._family.decode(features, details, batch, group, asked)
             plain, refined = plain.float(), refined.float()
             joined = self.model.join(plain, refined)
+            one = joined is refined  # Lite-SAM: the token's logits are the mask
             both.append(mask_loss(joined, asked.target)[:, 0])
-            alone.append(mask_loss(refined, asked.target)[:, 0])
-            for name, logits in (
-                ("iou_without", plain),
-                ("iou_hq", joined),
-                ("iou_only", refined),
-            ):
-                figures.setdefault(name, []).append(mask_iou(logits.detach(), asked.target))
+            alone.append(both[-1] if one else mask_loss(refined, asked.target)[:, 0])
+            before, after = (mask_iou(x.detach(), asked.target) for x in (plain, joined))
+            figures.setdefault("iou_without", []).append(before)
+            figures.setdefault("iou_hq", []).append(after)
+            figures.setdefault("iou_only", []).append(
+                after if one else mask_iou(refined.detach(), asked.target)
+            )
         if not both:  # crops without objects
             both = alone = [details.sum()[None] * 0.0]
         return (
@@ -235,6 +236,7 @@ class _Windowed:
     crop_px = (256, 512, 512)  # vessels and neurons go through the whole input
     batch = (6, 2, 2)
     window_sides = (16, 32, 64)
+    pixels_per_cell = 4 * FINER
 
     def __init__(self, model: LiteSAMHQ) -> None:
         self._model = model
@@ -276,13 +278,14 @@ class _Windowed:
             images=asked.images,
             offset_xy=asked.offset_xy,
         )
-        return _Masks(plain, refined)
+        return _Masks(enlarge(plain), refined)
 
 
 class _Whole:
     """SAM: crops of the size of the input, decoded as a whole."""
 
     batch = (1,)
+    pixels_per_cell = 4
 
     def __init__(self, model: SamHQ, spec: ModelSpec) -> None:
         self._model = model

@@ -68,11 +68,11 @@ LITE_SAM_HQ = (
         weights=WeightsSpec(
             file="lite_sam_hq.safetensors",
             url=None,
-            sha256="e11574293d0f888f763124bc37e5bf3102e6d85c0eb80325d408ef805b1e3803",
-            size_bytes=362_074,
+            sha256="f360f2e6c5a4a330fce0a724e14291de4c97a8b4fb5c9076dc03f59454ec979b",
+            size_bytes=444_024,
             licence="BSD-3-Clause",
         ),
-        parameters=4_455_529,
+        parameters=4_495_980,
         paper="After Fu et al. 2024, arXiv:2407.08965, and Ke et al. 2023, Segment Anything in "
         "High Quality, arXiv:2306.01567; unspecified parts and weights are our own",
     ),

@@ -105,9 +105,14 @@ class LiteViT(nn.Module):
         self.norm = LayerNorm2d(embed_dim)
 
     def early(self, x: Tensor) -> Tensor:
-        """First layer alone: (B, 3, S, S) -> (B, 24, S/2, S/2)."""
-        first: Tensor = self.stem[:4](x)  # local contrast, convolution, norm, activation
-        return first
+        """First layer, and the local contrast that it sees: (B, 3, S, S) -> (B, 32, S/2, S/2).
+
+        The contrasts (two) of four pixels share a place of the result.
+        """
+        pixels: Tensor = self.stem[0](x)
+        first: Tensor = self.stem[1:4](pixels)  # convolution, norm, activation
+        contrast = F.pixel_unshuffle(pixels[:, x.shape[1] :], 2)
+        return torch.cat((first, contrast), dim=1).contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode (B, 3, S, S) as (B, C, S/8, S/8)."""
