@@ -110,11 +110,12 @@ class WindowHQ(nn.Module):
             nn.ConvTranspose2d(2 * width, width, kernel_size=2, stride=2),
         )
         self.mix = nn.Linear(channels // 8, width, bias=False)
-        # The training starts from logits of 0.
-        last = self.mlp.layers[-1]
-        assert isinstance(last, nn.Linear)  # for mypy
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        # The training starts from logits of 0, and without what lies around.
+        for last in (self.mlp.layers[-1], self.context[-1]):
+            assert isinstance(last, nn.Linear | nn.Conv2d)  # for mypy
+            nn.init.zeros_(last.weight)
+            assert last.bias is not None  # for mypy
+            nn.init.zeros_(last.bias)
 
     def details(self, image: Tensor, early: Tensor) -> Tensor:
         """Fine features of images, the same for all prompts.
