@@ -62,7 +62,7 @@ def test_names_of_hq_tensors_are_those_that_the_model_without_hq_lacks(name: str
 
 
 def test_learns_and_leaves_everything_else(home: Path) -> None:
-    trainer = HqTrainer(_config(home / "run"))
+    trainer = HqTrainer(_config(home / "run", steps=20))
     frozen = load_network(get_spec("lite_sam"), find_weights(get_spec("lite_sam")) or "")
     batch = next(trainer.batches())
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_learns_and_leaves_everything_else(home: Path) -> None:
     trainer.averaged()
     with torch.no_grad():
         after, better = trainer.losses(batch)
-    assert after["only"] < 0.7 * losses["only"]
+    assert after["only"] < 0.6 * losses["only"]
     assert after["hq"] + after["only"] < losses["hq"] + losses["only"]
     assert better["iou_without"] == figures["iou_without"]
     assert better["iou_hq"] == better["iou_only"]

@@ -57,7 +57,7 @@ _CELLS_PER_CHUNK = 8192
 _VIEWS = 8
 #: Most decodes for the clicks of one object: the last one takes all that are left.
 _MOST_STEPS = 12
-#: Steps that are kept for an embedding, 0.3 MB each.
+#: Steps that are kept for an embedding, 0.3 MB each, with HQ 1 MB.
 _STEPS_KEPT = 16
 #: Smallest window of an earlier mask without any other prompt.
 _MASK_WINDOW = WINDOWS[1]
