@@ -129,9 +129,11 @@ def test_windows_lie_in_the_plane_and_hold_the_object(data: st.DataObject) -> No
 def test_only_what_is_small_and_can_be_enlarged() -> None:
     spec = get_spec("lite_sam")
     assert closer_side(spec, 24, 696) == 368  # 512 / √2, in steps of 16
-    assert closer_side(spec, 12, 1024) == 256
+    assert closer_side(spec, 12, 1024) == 192
     assert closer_side(spec, 60, 1024) is None  # seen at 30 px
-    assert closer_side(spec, 12, 256) is None  # enlarged already
+    assert closer_side(spec, 12, 256) == 192  # enlarged already, and can be more
+    assert closer_side(spec, 12, 192) is None  # as far as it goes
+    assert closer_side(spec, 15, 320) is None  # 256 would not be worth it
     assert closer_side(spec, 24, 512) == 368
     assert closer_side(spec, 17, 512) == 256
     assert closer_side(spec, 29, 768) == 512

@@ -72,7 +72,7 @@ def test_an_empty_plane_and_few_objects_stay_as_tiled() -> None:
 
 
 def test_size_of_the_tiles() -> None:
-    """Lite-SAM sees 512 px, and enlarges by 2.5 at most."""
+    """Lite-SAM sees 512 px, and enlarges by 2.7 at most."""
     spec = get_spec("lite_sam")
     large = make_tiles((1400, 1400))
     assert max(large[0].padded.size_yx) == 512
@@ -84,10 +84,12 @@ def test_size_of_the_tiles() -> None:
     assert sides(SMALL_PX) is None
     assert sides(SMALL_PX - 1) == {368}
     assert sides(18) == {256}
-    assert sides(8) == sides(3) == {256}  # pixels are enlarged twice at most
+    assert sides(14) == sides(3) == {192}  # pixels are enlarged 2.83 times at most
     # Small planes are enlarged already.
-    whole = make_tiles((256, 256))
-    assert closer_tiles(spec, (256, 256), whole, [squares(9, 20)]) is None
+    for side, largest in ((192, None), (256, 192)):
+        whole = make_tiles((side, side))
+        found = closer_tiles(spec, (side, side), whole, [squares(9, 20)])
+        assert (found and max(max(t.padded.size_yx) for t in found)) == largest
     # A model that does not enlarge at all.
     plain = replace(spec, max_enlargement=1.0)
     assert closer_tiles(plain, (1400, 1400), large, [squares(9, 20)]) is None

@@ -7,6 +7,7 @@ pixels: too few for their outlines, and too close to tell neighbours apart.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from litesam.tiling.widen import common_area, place_window
@@ -19,17 +20,37 @@ if TYPE_CHECKING:
 
 #: Objects whose boxes the network sees smaller than this, model pixels, are looked at closer …
 SMALL_PX = 25.0
-#: … so that they have this size; but pixels of an image are enlarged no more than so often. Chosen
-#: on cells of three kinds, see docs/decisions/0009-closer-looks.md.
-_GOOD_PX, _MOST = 40.0, 2.0
-#: Less than this factor, about one step of the sides, is not worth the time.
-_WORTH = 1.38
-#: A click is answered twice for it, in a window that may have to be embedded: for less than about
-#: two steps the answer is hardly better, and comes late.
-_WORTH_WAITING = 1.75
+#: … so that they have this size. Chosen on cells of three kinds, see
+#: docs/decisions/0009-closer-looks.md.
+_GOOD_PX = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much closer a look is worth its time.
+
+    Attributes
+    ----------
+    least
+        Objects must be seen larger by this factor.
+    most
+        Pixels of an image are enlarged no more than so often.
+    """
+
+    least: float
+    most: float
+
+
+#: Everything mode: less than about one step of the sides is not worth the time.
+WHOLE_PLANE = Effort(1.3, 2.0 * math.sqrt(2.0))
+#: A click is answered twice, in a window that may have to be embedded: for less than about two
+#: steps the answer is hardly better, and comes late; larger windows serve more clicks.
+_ONE_OBJECT = Effort(1.75, 2.0)
 #: Sides of windows are such as the model's input, or larger or smaller by powers of √2, in
 #: multiples of this many image pixels: so that few kinds of windows serve all objects.
 _STEP_PX = 16
+#: Tiles have this side at least.
+_SMALLEST_PX = 64
 #: Windows begin at multiples of this share of their side, so that few serve many objects.
 _GRID = 2
 #: An object, or a box, has at most this share of the side of its window.
@@ -39,7 +60,7 @@ _SAME = 0.5
 
 
 def closer_side(
-    spec: ModelSpec, diameter_px: float, side_px: int, worth: float = _WORTH
+    spec: ModelSpec, diameter_px: float, side_px: int, effort: Effort = WHOLE_PLANE
 ) -> int | None:
     """Return the side of tiles in which objects that are small in a tile are seen well.
 
@@ -51,8 +72,8 @@ def closer_side(
         Of the objects, as the side of a square of their boxes' area, image pixels.
     side_px
         Longest side of the tile, image pixels.
-    worth
-        They must be seen larger by this factor.
+    effort
+        How much larger they must be seen, and may be.
 
     Returns
     -------
@@ -62,10 +83,12 @@ def closer_side(
     scale = _scale(spec, side_px)
     if diameter_px * scale >= SMALL_PX:
         return None
-    shrunk = min(_GOOD_PX / diameter_px, _MOST, spec.max_enlargement or _MOST)
-    shrunk = 2.0 ** (math.floor(2.0 * math.log2(shrunk) + 1e-9) / 2.0)
-    side = math.ceil(spec.frame_px / shrunk / _STEP_PX) * _STEP_PX
-    return side if _scale(spec, side) >= worth * scale else None
+    steps = math.floor(2.0 * math.log2(min(_GOOD_PX / diameter_px, effort.most)) + 1e-9)
+    side = _side(spec, steps)
+    while side * (spec.max_enlargement or math.inf) < spec.frame_px:  # the rest would be padding
+        steps -= 1
+        side = _side(spec, steps)
+    return side if _scale(spec, side) >= effort.least * scale else None
 
 
 def closer_window(
@@ -96,7 +119,7 @@ def closer_window(
     if height < 1 or width < 1:
         return None
     diameter, seen = math.sqrt(height * width), max(tile.padded.size_yx)
-    side = closer_side(spec, diameter, seen, _WORTH_WAITING)
+    side = closer_side(spec, diameter, seen, _ONE_OBJECT)
     if side is None or max(height, width) > _SHARE * side:
         return None
     window = place_window(box, side, side // _GRID, shape_yx)
@@ -118,6 +141,12 @@ def is_same(closer: MaskRecord, record: MaskRecord) -> bool:
     """Whether a closer view shows the object that was seen, or a part of what was taken for it."""
     smaller = min(closer.area, record.area)
     return smaller > 0 and common_area(closer, record) >= _SAME * smaller
+
+
+def _side(spec: ModelSpec, steps: int) -> int:
+    """Side of a window after so many steps of √2 below the model's input, image pixels."""
+    side: int = math.ceil(spec.frame_px / 2.0 ** (steps / 2.0) / _STEP_PX) * _STEP_PX
+    return max(side, _SMALLEST_PX)
 
 
 def _scale(spec: ModelSpec, side: int) -> float:

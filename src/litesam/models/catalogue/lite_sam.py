@@ -16,7 +16,7 @@ LITE_SAM = (
         input_px=512,
         resize="longest_side",
         # Chosen on slices of two volumes of 60 and 120 px, see docs/model-card-lite-sam.md.
-        max_enlargement=2.5,
+        max_enlargement=2.7,
         looks_closer=True,
         corrects=True,
         pixel_mean=SAM_MEAN,
@@ -40,10 +40,9 @@ LITE_SAM = (
         # images of nuclei, AutoPPN's on those of four data sets, see docs/model-card-lite-sam.md.
         everything={
             "auto_ppn": {
-                "confidence_threshold": 0.45,
+                "confidence_threshold": 0.5,
                 "predicted_iou_threshold": 0.4,
                 "stability_threshold": 0.0,
-                "prompt_kind": "box",
                 "min_visible": 0.7,
             },
             "grid": {
