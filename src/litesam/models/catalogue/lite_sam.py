@@ -37,7 +37,7 @@ LITE_SAM = (
         paper="After Fu et al. 2024, Lite-SAM Is Actually What You Need for Segment Everything, "
         "arXiv:2407.08965; unspecified parts and weights are our own",
         # Its predicted IoU is lower than SAM's. The grid's thresholds were chosen on training
-        # images of nuclei, AutoPPN's on those of four data sets, see docs/model-card-lite-sam.md.
+        # images of nuclei, AutoPPN's on images of four data sets, see docs/model-card-lite-sam.md.
         everything={
             "auto_ppn": {
                 "confidence_threshold": 0.5,
