@@ -41,7 +41,8 @@ class Effort:
     most: float
 
 
-#: Everything mode: less than about one step of the sides is not worth the time.
+#: Everything mode: less than about one step of the sides is not worth the time. Three steps make
+#: 192 px of an input of 512 px, so the largest factor is 2.67 there.
 WHOLE_PLANE = Effort(1.3, 2.0 * math.sqrt(2.0))
 #: A click is answered twice, in a window that may have to be embedded: for less than about two
 #: steps the answer is hardly better, and comes late; larger windows serve more clicks.
@@ -49,7 +50,7 @@ _ONE_OBJECT = Effort(1.75, 2.0)
 #: Sides of windows are such as the model's input, or larger or smaller by powers of √2, in
 #: multiples of this many image pixels: so that few kinds of windows serve all objects.
 _STEP_PX = 16
-#: Tiles have this side at least.
+#: Tiles have this side at least (`litesam.types.TilingConfig`).
 _SMALLEST_PX = 64
 #: Windows begin at multiples of this share of their side, so that few serve many objects.
 _GRID = 2

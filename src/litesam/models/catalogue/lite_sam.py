@@ -15,7 +15,8 @@ LITE_SAM = (
         builder="litesam.models.lite_sam:build",
         input_px=512,
         resize="longest_side",
-        # Chosen on slices of two volumes of 60 and 120 px, see docs/model-card-lite-sam.md.
+        # Chosen on slices of two volumes of 60 and 120 px, and on small nuclei in planes of 256 px,
+        # see docs/decisions/0003-lite-sam-architecture.md and 0009-closer-looks.md.
         max_enlargement=2.7,
         looks_closer=True,
         corrects=True,
