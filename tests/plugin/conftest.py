@@ -178,7 +178,7 @@ class Hands:
         assert chooser.isVisible(), "a user cannot see it"
         seen: list[int] = []
         chooser.activated.connect(seen.append)
-        for _ in range(3):
+        for _ in range(5):
             row, position = self.click_entry(chooser, entry)
             if seen:
                 break
