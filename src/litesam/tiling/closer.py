@@ -43,7 +43,7 @@ class Effort:
 
 #: Everything mode: less than about one step of the sides is not worth the time. Three steps make
 #: 192 px of an input of 512 px, so the largest factor is 2.67 there.
-WHOLE_PLANE = Effort(1.3, 2.0 * math.sqrt(2.0))
+_WHOLE_PLANE = Effort(1.3, 2.0 * math.sqrt(2.0))
 #: A click is answered twice, in a window that may have to be embedded: for less than about two
 #: steps the answer is hardly better, and comes late; larger windows serve more clicks.
 _ONE_OBJECT = Effort(1.75, 2.0)
@@ -61,7 +61,7 @@ _SAME = 0.5
 
 
 def closer_side(
-    spec: ModelSpec, diameter_px: float, side_px: int, effort: Effort = WHOLE_PLANE
+    spec: ModelSpec, diameter_px: float, side_px: int, effort: Effort = _WHOLE_PLANE
 ) -> int | None:
     """Return the side of tiles in which objects that are small in a tile are seen well.
 
